@@ -1,0 +1,143 @@
+/** Bounds-checked reading and writing of bytes in network order. Every decoder stands on this. */
+
+/** What a decoder throws: where in the input, and what is wrong there. */
+export class WireError extends Error {
+  override readonly name: string = "WireError";
+  /** Offset in bytes from the start of the input. */
+  readonly offset: number;
+
+  constructor(message: string, offset: number) {
+    super(`${message} (at byte ${offset})`);
+    this.offset = offset;
+  }
+}
+
+/** Reads forward through a buffer. A read past the end throws {@link WireError}; nothing is ever cut short. */
+export class ByteReader {
+  readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  readonly #base: number;
+  #position = 0;
+
+  /** @param base offset of `bytes` in the whole input, for error messages */
+  constructor(bytes: Uint8Array, base = 0) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#base = base;
+  }
+
+  get remaining(): number {
+    return this.#bytes.length - this.#position;
+  }
+
+  /** Offset in the whole input of the next byte. */
+  get offset(): number {
+    return this.#base + this.#position;
+  }
+
+  u8(): number {
+    return this.#view.getUint8(this.#take(1));
+  }
+
+  u16(): number {
+    return this.#view.getUint16(this.#take(2));
+  }
+
+  u32(): number {
+    return this.#view.getUint32(this.#take(4));
+  }
+
+  /** The next `length` bytes as a view into the input, not a copy. */
+  bytes(length: number): Uint8Array {
+    const start = this.#take(length);
+    return this.#bytes.subarray(start, start + length);
+  }
+
+  /** A reader over the next `length` bytes, with offsets of the whole input. */
+  sub(length: number): ByteReader {
+    const base = this.offset;
+    return new ByteReader(this.bytes(length), base);
+  }
+
+  skip(length: number): void {
+    this.#take(length);
+  }
+
+  #take(length: number): number {
+    if (length < 0 || length > this.remaining)
+      throw new WireError(`${length} bytes are needed but ${this.remaining} are left`, this.offset);
+    const start = this.#position;
+    this.#position += length;
+    return start;
+  }
+}
+
+/** Appends to a buffer that grows by doubling. */
+export class ByteWriter {
+  #buffer: Uint8Array;
+  #view: DataView;
+  #length = 0;
+
+  constructor(capacity = 256) {
+    this.#buffer = new Uint8Array(capacity);
+    this.#view = new DataView(this.#buffer.buffer);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  u8(value: number): this {
+    this.#view.setUint8(this.#grow(1), value);
+    return this;
+  }
+
+  u16(value: number): this {
+    this.#view.setUint16(this.#grow(2), value);
+    return this;
+  }
+
+  u32(value: number): this {
+    this.#view.setUint32(this.#grow(4), value);
+    return this;
+  }
+
+  bytes(value: Uint8Array): this {
+    this.#buffer.set(value, this.#grow(value.length, value.length));
+    return this;
+  }
+
+  zeros(count: number): this {
+    const start = this.#grow(count, count);
+    this.#buffer.fill(0, start, start + count);
+    return this;
+  }
+
+  /** Zero bytes up to the next multiple of `unit`. */
+  pad(unit: number): this {
+    return this.zeros((unit - (this.#length % unit)) % unit);
+  }
+
+  /** Overwrites two bytes that were written before, such as a length known only at the end. */
+  patchU16(position: number, value: number): void {
+    if (position + 2 > this.#length) throw new RangeError("patch beyond what was written");
+    this.#view.setUint16(position, value);
+  }
+
+  /** What was written so far, as a copy of exact length. */
+  finish(): Uint8Array {
+    return this.#buffer.slice(0, this.#length);
+  }
+
+  #grow(count: number, extra = 0): number {
+    const start = this.#length;
+    this.#length += count;
+    if (this.#length > this.#buffer.length) {
+      const bigger = new Uint8Array(Math.max(this.#buffer.length * 2, this.#length + extra));
+      bigger.set(this.#buffer.subarray(0, start));
+      this.#buffer = bigger;
+      this.#view = new DataView(bigger.buffer);
+    }
+    return start;
+  }
+}

@@ -1,0 +1,92 @@
+/** What control, metrics and people see of the PBS node. Plain data: it is what `pbsctl --json` prints. */
+import type { Bytes, Milliseconds } from "../base/units.js";
+
+export type Role = "sender" | "router" | "receiver";
+
+export interface FlowView {
+  /** Session-ID, 32 hexadecimal digits; pbsctl takes any unique beginning of it. */
+  readonly id: string;
+  /** "tcp 192.168.20.1:4000 > 192.168.21.4:80" */
+  readonly flow: string;
+  readonly role: Role;
+  /** State of the role's machine, by the slides' name. */
+  readonly state: string;
+  readonly allowedVolume: Bytes;
+  /** Send-vol as the sender last signed it, or counts itself at the sender. */
+  readonly sentVolume: Bytes;
+  /** Bytes counted by this node's packet path. */
+  readonly countedVolume: Bytes;
+  readonly packets: number;
+  readonly overVolume: number;
+  /** Until the permission's TTL is over; null without a permission. */
+  readonly remaining: Milliseconds | null;
+  readonly refresh: Milliseconds | null;
+  readonly refreshes: number;
+  readonly requester: string | null;
+  readonly rule: string | null;
+  readonly lastReason: string | null;
+}
+
+export interface PendingView {
+  readonly id: string;
+  readonly flow: string;
+  readonly requester: string;
+  readonly rule: string;
+  readonly requestedVolume: Bytes;
+  readonly expiresIn: Milliseconds;
+}
+
+/** One line of `pbsctl events`. */
+export interface PbsEvent {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly type:
+    | "wanted"
+    | "query"
+    | "pending"
+    | "granted"
+    | "extended"
+    | "refused"
+    | "revoked"
+    | "expired"
+    | "exhausted"
+    | "no-answer"
+    | "rejected";
+  readonly id: string | null;
+  readonly flow: string | null;
+  readonly role: Role | null;
+  /** For a person. */
+  readonly detail: string;
+}
+
+/** What became of `pbsctl request`. */
+export interface RequestOutcome {
+  readonly granted: boolean;
+  readonly id: string;
+  readonly allowedVolume: Bytes;
+  readonly reason: string | null;
+}
+
+export class NoSuchFlow extends Error {
+  override readonly name = "NoSuchFlow";
+}
+
+/** The PBS node as control sees it. An id may be any unique beginning; otherwise {@link NoSuchFlow}. */
+export interface PbsControl {
+  flows(): readonly FlowView[];
+  flow(id: string): FlowView;
+  /** Asks for a flow of this host, as its first packet would. */
+  request(flow: string, volume: Bytes | undefined): Promise<RequestOutcome>;
+  pending(): readonly PendingView[];
+  /**
+   * Says yes to a pending flow, or changes the grant of one that has a permission. Volume and lifetime replace
+   * those of the rule.
+   */
+  grant(id: string, change: { volume?: Bytes; lifetime?: Milliseconds }): Promise<FlowView>;
+  deny(id: string, reason: string | undefined): Promise<void>;
+  /** Receiver: Permission with AV = 0. Sender and router: state removed here, the host upstream told why. */
+  revoke(id: string, reason: string | undefined): Promise<void>;
+  listen(listener: (event: PbsEvent) => void): () => void;
+  /** Counters by name, such as "query.received", "rejected.bad-signature". */
+  counters(): Readonly<Record<string, number>>;
+}

@@ -1,0 +1,134 @@
+/**
+ * PBS messages as values (draft-hong-nsis-pbs-nslp-02..-04 section 9). Numbers that the drafts leave open, and the
+ * Notify message, are this project's own: docs/protocol.md.
+ */
+import type { Flow } from "../../base/flow.js";
+import type { Bytes, Milliseconds } from "../../base/units.js";
+
+/** NSLPID of PBS: the first of the private range (IANA gist-parameters). */
+export const PBS_NSLP_ID = 32704;
+
+export const MESSAGE_TYPE = { query: 1, permission: 2, notify: 3 } as const;
+
+export const OBJECT_TYPE = {
+  flow: 1,
+  messageSequence: 2,
+  requestedVolume: 3,
+  sentVolume: 4,
+  allowedVolume: 5,
+  ttl: 6,
+  refresh: 7,
+  certificate: 8,
+  defense: 9,
+  authentication: 10,
+  /** Extension, A/B = 10: high words of the volumes. */
+  volumeHigh: 128,
+  /** Extension, A/B = 10: why a Permission refuses, or what a Notify reports. */
+  info: 129,
+} as const;
+
+/** Defense, Solution field. */
+export const SOLUTION = { noAction: 1, symmetricAh: 2, publicKeyAh: 3, changePath: 4 } as const;
+
+/** Defense, Auth Algorithm field; 0 where the Solution needs none. */
+export const AUTH_ALGORITHM = {
+  none: 0,
+  hmacSha1: 1,
+  hmacSha256: 2,
+  hmacMd5: 3,
+  rsa1024: 4,
+  rsa2048: 5,
+  ecc160: 6,
+  ecc224: 7,
+  dsa1024: 8,
+  dsa2048: 9,
+  certificateKey: 10,
+} as const;
+
+export interface Defense {
+  readonly solution: number;
+  readonly algorithm: number;
+  /** Present for the AH solutions; 256 or more. */
+  readonly spi?: number;
+  /** IPsec key; empty where none is carried. */
+  readonly key: Uint8Array;
+}
+
+/** Classes of INFO, as in the error classes of NATFW. */
+export const INFO_CLASS = {
+  informational: 0,
+  protocolError: 2,
+  transientFailure: 3,
+  permanentFailure: 4,
+} as const;
+
+/** Codes of INFO; docs/protocol.md lists what each asks of the asking host. */
+export const INFO_CODE = {
+  pending: 1,
+  malformed: 2,
+  unknownObject: 3,
+  flowMismatch: 4,
+  badSignature: 5,
+  certificateRefused: 6,
+  replayed: 7,
+  refusedByPolicy: 8,
+  volumeExhausted: 9,
+  lifetimeOver: 10,
+  revoked: 11,
+  rateLimited: 12,
+  tableFull: 13,
+  noAnswer: 14,
+  unsupportedAlgorithm: 15,
+  notPermissionNode: 16,
+} as const;
+
+export type InfoCode = (typeof INFO_CODE)[keyof typeof INFO_CODE];
+
+export interface Info {
+  readonly class: number;
+  readonly code: number;
+  /** The PBS object type that the report is about; 0 for none. */
+  readonly objectType: number;
+  /** How long to wait before asking again (pending: how long an answer may take); 0 for no advice. */
+  readonly retryAfter: Milliseconds;
+  /** For a person; at most 255 bytes of UTF-8. */
+  readonly text: string;
+}
+
+interface Signed {
+  readonly flow: Flow;
+  /** Message-Seq: 32 bits, RFC 1982 comparison, one sequence for each signer and session. */
+  readonly sequence: number;
+  /** X.509, DER. */
+  readonly certificate: Uint8Array;
+  /** Auth-data value: the signature, without padding. */
+  readonly signature: Uint8Array;
+}
+
+export interface PbsQuery extends Signed {
+  readonly type: "query";
+  readonly requestedVolume: Bytes;
+  readonly sentVolume: Bytes;
+}
+
+export interface PbsPermission extends Signed {
+  readonly type: "permission";
+  /** 0 refuses or revokes. */
+  readonly allowedVolume: Bytes;
+  readonly ttl: Milliseconds;
+  readonly refresh: Milliseconds;
+  readonly defense: Defense;
+  readonly info?: Info;
+}
+
+/** Hop by hop, unsigned, inside TLS; never an answer to a Notify. */
+export interface PbsNotify {
+  readonly type: "notify";
+  readonly flow: Flow;
+  readonly info: Info;
+}
+
+export type PbsMessage = PbsQuery | PbsPermission | PbsNotify;
+
+/** A signed message before it is signed. */
+export type Unsigned<M extends PbsQuery | PbsPermission> = Omit<M, "signature">;

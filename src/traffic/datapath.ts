@@ -1,0 +1,80 @@
+/**
+ * The packet path as the rest of the daemon sees it. An engine (nfqueue, later xdp) enforces a table of
+ * permissions by itself; this side installs, changes, removes and reads them in batches and hears of events in
+ * batches. No call here is made for a packet.
+ */
+import type { Flow } from "../base/flow.js";
+import type { Bytes, Milliseconds } from "../base/units.js";
+
+/** A permission as the engine enforces it. */
+export interface Installation {
+  readonly flow: Flow;
+  /** Cap on the flow's counted bytes since it was first installed (AV). A packet passes if count + length <= cap. */
+  readonly allowedVolume: Bytes;
+  /** From now; when it is over, packets are dropped. */
+  readonly lifetime: Milliseconds;
+  /** A `threshold` event is raised once when the count reaches this; undefined for none. */
+  readonly notifyAt?: Bytes;
+  /** Count to start from, if the engine's own is lower (after a restart, from a signed Send-vol). */
+  readonly countedAtLeast?: Bytes;
+}
+
+export interface FlowCount {
+  /** Bytes of whole IP datagrams as on the wire that were let through. */
+  readonly bytes: Bytes;
+  readonly packets: number;
+  /** Packets dropped because the volume was used up. */
+  readonly overVolume: number;
+  /** Packets dropped because the lifetime was over. */
+  readonly expired: number;
+  /** Since the last packet that was let through; undefined when there was none. */
+  readonly idle: Milliseconds | undefined;
+}
+
+export type DatapathEvent =
+  /** First packets of a flow from this host are held until permit or refuse. Raised once a flow until answered. */
+  | { readonly type: "wanted"; readonly flow: Flow }
+  /** The count has reached `notifyAt`. */
+  | { readonly type: "threshold"; readonly flow: Flow; readonly bytes: Bytes }
+  /** A packet was dropped for lack of volume. Raised once until the next install. */
+  | { readonly type: "exhausted"; readonly flow: Flow; readonly bytes: Bytes };
+
+export interface Datapath {
+  readonly engine: string;
+  /**
+   * Installs or changes permissions: one that is there keeps its counts and gets the new cap, lifetime and
+   * threshold. Packets held for a flow are released, in their order. Resolves when every one is enforced.
+   * Rejects, with nothing installed, when the table is full.
+   */
+  install(permissions: readonly Installation[]): Promise<void>;
+  /** Removes permissions; unknown flows are passed over. Resolves when no further packet of them passes. */
+  remove(flows: readonly Flow[]): Promise<void>;
+  /**
+   * Refuses a flow of this host: held packets and those that follow within `duration` are answered to the
+   * application (ICMP administratively prohibited, or RST for TCP) and dropped.
+   */
+  refuse(flow: Flow, duration: Milliseconds): void;
+  /** Counts of flows, in the order asked; undefined for a flow that is not installed. */
+  read(flows: readonly Flow[]): (FlowCount | undefined)[];
+  /** Sets the one listener for events; they come in batches. */
+  listen(listener: (events: readonly DatapathEvent[]) => void): void;
+  status(): DatapathStatus;
+  /** Stops the engine. Kernel rules stay, so that nothing unpermitted passes. */
+  stop(): Promise<void>;
+}
+
+export interface DatapathStatus {
+  readonly engine: string;
+  readonly flows: number;
+  readonly capacity: number;
+  /** Packets held now. */
+  readonly held: number;
+  /** Packets by verdict and reason, such as "accept", "drop.no-permission", "drop.over-volume". */
+  readonly counters: Readonly<Record<string, number>>;
+  readonly queues: readonly {
+    readonly number: number;
+    readonly purpose: string;
+    readonly packets: number;
+    readonly dropped: number;
+  }[];
+}
