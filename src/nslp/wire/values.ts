@@ -1,0 +1,195 @@
+/** The values of PBS objects (draft-hong-nsis-pbs-nslp section 9.2, docs/protocol.md). */
+import { IpAddress } from "../../base/address.js";
+import { type Flow, hasPorts } from "../../base/flow.js";
+import { type Milliseconds, ms } from "../../base/units.js";
+import { ByteReader, ByteWriter } from "../../base/wire.js";
+import { PbsWireError } from "./error.js";
+import { AUTH_ALGORITHM, type Defense, INFO_CODE, type Info, SOLUTION } from "./messages.js";
+import type { WireObject } from "./objects.js";
+
+export const MAX_SIGNATURE = 512;
+export const MAX_KEY = 256;
+export const MAX_INFO_TEXT = 255;
+
+const MAX_U32 = 0xffff_ffff;
+/** Values below are reserved by IANA or have a local meaning (RFC 4302 section 2.4). */
+const MIN_SPI = 256;
+/** The first bit of Defense's Reserved field: an SPI follows. */
+const SPI_PRESENT = 0x8000;
+const DEFENSE_FIXED = 4;
+const INFO_FIXED = 8;
+const MAX_SOLUTION = SOLUTION.changePath;
+const MAX_ALGORITHM = AUTH_ALGORITHM.certificateKey;
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+/** Characters that would act on the terminal or log they are shown in. */
+const UNPRINTABLE = /[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
+
+export function encodeFlow(flow: Flow): Uint8Array {
+  if (flow.source.family !== flow.destination.family)
+    throw new RangeError("the addresses of a flow are of one IP version");
+  return new ByteWriter(40)
+    .u32(((flow.source.family << 28) | (flow.protocol << 20)) >>> 0)
+    .u16(flow.sourcePort)
+    .u16(flow.destinationPort)
+    .bytes(flow.source.bytes)
+    .bytes(flow.destination.bytes)
+    .finish();
+}
+
+export function decodeFlow(object: WireObject): Flow {
+  const { value, valueStart, type } = object;
+  if (value.length !== 16 && value.length !== 40)
+    throw new PbsWireError(`a FID has 16 or 40 bytes, not ${value.length}`, object.start, type);
+  const reader = new ByteReader(value, valueStart);
+  const word = reader.u32();
+  const family = value.length === 16 ? 4 : 6;
+  if (word >>> 28 !== family)
+    throw new PbsWireError(`a FID of IP version ${word >>> 28} has ${value.length} bytes`, valueStart, type);
+  const protocol = (word >>> 20) & 0xff;
+  const sourcePort = reader.u16();
+  const destinationPort = reader.u16();
+  if (!hasPorts(protocol) && (sourcePort !== 0 || destinationPort !== 0))
+    throw new PbsWireError(`protocol ${protocol} has no ports`, valueStart + 4, type);
+  const size = family === 4 ? 4 : 16;
+  return {
+    protocol,
+    source: IpAddress.fromBytes(reader.bytes(size)),
+    destination: IpAddress.fromBytes(reader.bytes(size)),
+    sourcePort,
+    destinationPort,
+  };
+}
+
+export function encodeU32(value: number): Uint8Array {
+  if (!Number.isInteger(value) || value < 0 || value > MAX_U32)
+    throw new RangeError(`${value} does not fit 32 bits`);
+  return new ByteWriter(4).u32(value).finish();
+}
+
+export function decodeU32(object: WireObject): number {
+  expectLength(object, 4);
+  return new ByteReader(object.value, object.valueStart).u32();
+}
+
+/** Whole milliseconds; what is longer than 32 bits can say (49 days) is sent as the longest. */
+export function encodeDuration(duration: Milliseconds): Uint8Array {
+  return encodeU32(Math.min(Math.max(0, Math.round(duration)), MAX_U32));
+}
+
+/** A value of 1 to `max` bytes. */
+export function decodeOpaque(object: WireObject, max: number): Uint8Array {
+  const { length } = object.value;
+  if (length === 0 || length > max)
+    throw new PbsWireError(
+      `object ${object.type} has ${length} bytes, not 1 to ${max}`,
+      object.start,
+      object.type,
+    );
+  return object.value;
+}
+
+/** High words, in the order Req-vol, Send-vol, Allow-vol. */
+export type HighWords = readonly [requested: number, sent: number, allowed: number];
+
+export function encodeHighWords(words: HighWords): Uint8Array {
+  return new ByteWriter(12).u32(words[0]).u32(words[1]).u32(words[2]).finish();
+}
+
+export function decodeHighWords(object: WireObject): HighWords {
+  expectLength(object, 12);
+  const reader = new ByteReader(object.value, object.valueStart);
+  return [reader.u32(), reader.u32(), reader.u32()];
+}
+
+function usesAh(solution: number): boolean {
+  return solution === SOLUTION.symmetricAh || solution === SOLUTION.publicKeyAh;
+}
+
+export function encodeDefense(defense: Defense): Uint8Array {
+  const { solution, algorithm, spi, key } = defense;
+  if (key.length > MAX_KEY) throw new RangeError(`an IPsec key of ${key.length} bytes is too long`);
+  if (spi === undefined && usesAh(solution)) throw new RangeError("AH needs an SPI");
+  if (spi !== undefined && spi < MIN_SPI) throw new RangeError(`SPI ${spi} is reserved`);
+  const writer = new ByteWriter(64).u8(solution).u8(algorithm);
+  if (spi === undefined) writer.u16(0);
+  else writer.u16(SPI_PRESENT).u32(spi);
+  return writer.bytes(key).finish();
+}
+
+export function decodeDefense(object: WireObject): Defense {
+  const { value, valueStart, type } = object;
+  if (value.length < DEFENSE_FIXED)
+    throw new PbsWireError(`a Defense has ${value.length} bytes, fewer than 4`, object.start, type);
+  const reader = new ByteReader(value, valueStart);
+  const solution = reader.u8();
+  const algorithm = reader.u8();
+  if (solution < 1 || solution > MAX_SOLUTION || algorithm > MAX_ALGORITHM)
+    throw new PbsWireError(
+      `Defense asks for solution ${solution} with algorithm ${algorithm}`,
+      valueStart,
+      type,
+      INFO_CODE.unsupportedAlgorithm,
+    );
+  if (usesAh(solution) && algorithm === AUTH_ALGORITHM.none)
+    throw new PbsWireError("Defense asks for AH without an algorithm", valueStart, type);
+  const spi = (reader.u16() & SPI_PRESENT) === 0 ? undefined : decodeSpi(reader, type);
+  if (usesAh(solution) && spi === undefined)
+    throw new PbsWireError("Defense asks for AH without an SPI", valueStart, type);
+  const key = reader.bytes(reader.remaining);
+  if (key.length > MAX_KEY)
+    throw new PbsWireError(`an IPsec key of ${key.length} bytes is too long`, valueStart, type);
+  return { solution, algorithm, ...(spi === undefined ? {} : { spi }), key };
+}
+
+function decodeSpi(reader: ByteReader, type: number): number {
+  const at = reader.offset;
+  if (reader.remaining < 4) throw new PbsWireError("the SPI of a Defense is cut short", at, type);
+  const spi = reader.u32();
+  if (spi < MIN_SPI) throw new PbsWireError(`SPI ${spi} is reserved`, at, type);
+  return spi;
+}
+
+/** Text that is too long is cut between two characters. */
+export function encodeInfo(info: Info): Uint8Array {
+  const text = new Uint8Array(MAX_INFO_TEXT);
+  const { written } = new TextEncoder().encodeInto(info.text, text);
+  return new ByteWriter(INFO_FIXED + written)
+    .u8(info.class)
+    .u8(info.code)
+    .u8(info.objectType)
+    .u8(0)
+    .bytes(encodeDuration(info.retryAfter))
+    .bytes(text.subarray(0, written))
+    .finish();
+}
+
+/** Characters of the text that are not for showing become U+FFFD. */
+export function decodeInfo(object: WireObject): Info {
+  const { value, valueStart, type } = object;
+  if (value.length < INFO_FIXED || value.length > INFO_FIXED + MAX_INFO_TEXT)
+    throw new PbsWireError(`an INFO has ${value.length} bytes, not 8 to 263`, object.start, type);
+  const reader = new ByteReader(value, valueStart);
+  const fields = { class: reader.u8(), code: reader.u8(), objectType: reader.u8() };
+  reader.skip(1);
+  const retryAfter = ms(reader.u32());
+  return { ...fields, retryAfter, text: decodeText(reader, type) };
+}
+
+function decodeText(reader: ByteReader, type: number): string {
+  const at = reader.offset;
+  try {
+    return utf8.decode(reader.bytes(reader.remaining)).replace(UNPRINTABLE, "\ufffd");
+  } catch {
+    throw new PbsWireError("the text of an INFO is not UTF-8", at, type);
+  }
+}
+
+function expectLength(object: WireObject, length: number): void {
+  if (object.value.length === length) return;
+  throw new PbsWireError(
+    `object ${object.type} has ${object.value.length} bytes, not ${length}`,
+    object.start,
+    object.type,
+  );
+}
