@@ -12,6 +12,7 @@ export interface Datagram {
   readonly message: Uint8Array;
   readonly source: IpAddress;
   readonly sourcePort: number;
+  /** 0.0.0.0 or :: when not known, as it is for datagrams that came to the UDP socket. */
   readonly destination: IpAddress;
   /** TTL or hop limit on arrival; 0 when not known. */
   readonly ipTtl: number;
@@ -73,8 +74,10 @@ export interface Transport {
   start(handler: TransportHandler): Promise<void>;
   /** Port on which TLS associations are taken; goes into the Stack-Configuration-Data. */
   readonly tlsPort: number;
-  /** The route that packets of this flow take from here; undefined when there is none. */
+  /** The route that packets of this flow take from here; undefined when there is none. Never rejects. */
   route(mri: Mri): Promise<Route | undefined>;
+  /** The same at once, when it is known from lately; undefined says nothing, ask {@link route} then. */
+  cachedRoute?(mri: Mri): Route | undefined;
   /**
    * Sends a message in Query mode along the flow's path: to UDP 270 at the flow's destination (downstream) with
    * magic number, Router Alert and DF. `spoofSource`: the flow's source stands as IP source (S = 0).

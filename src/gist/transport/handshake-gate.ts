@@ -1,0 +1,72 @@
+/** Bounds the connections that have not shown a certificate yet, in all and from one source. */
+import type { Socket } from "node:net";
+import type { IpAddress } from "../../base/address.js";
+import { plainAddress } from "./connection.js";
+
+interface Waiting {
+  readonly socket: Socket;
+  readonly source: string;
+}
+
+export class HandshakeGate {
+  readonly #total: number;
+  readonly #perSource: number;
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #sources = new Map<string, number>();
+
+  constructor(total: number, perSource: number) {
+    this.#total = total;
+    this.#perSource = perSource;
+  }
+
+  /** Connections that are let in and not yet authenticated. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /** Lets a connection in until it leaves or closes. False: there are too many. */
+  enter(socket: Socket): boolean {
+    const name = endpointOf(socket);
+    if (name === undefined || this.#waiting.size >= this.#total) return false;
+    const source = sourceOf(plainAddress(socket.remoteAddress ?? ""));
+    const fromThere = this.#sources.get(source) ?? 0;
+    if (fromThere >= this.#perSource) return false;
+    this.#sources.set(source, fromThere + 1);
+    this.#waiting.set(name, { socket, source });
+    socket.once("close", () => {
+      if (this.#waiting.get(name)?.socket === socket) this.#remove(name);
+    });
+    return true;
+  }
+
+  /** The connection authenticated itself. @param socket the same connection, as TCP or as TLS socket */
+  leave(socket: Socket): void {
+    const name = endpointOf(socket);
+    if (name !== undefined) this.#remove(name);
+  }
+
+  closeAll(): void {
+    for (const { socket } of [...this.#waiting.values()]) socket.destroy();
+  }
+
+  #remove(name: string): void {
+    const waiting = this.#waiting.get(name);
+    if (waiting === undefined) return;
+    this.#waiting.delete(name);
+    const left = (this.#sources.get(waiting.source) ?? 1) - 1;
+    if (left === 0) this.#sources.delete(waiting.source);
+    else this.#sources.set(waiting.source, left);
+  }
+}
+
+/** Names a connection, whichever of its two socket objects is asked. */
+function endpointOf(socket: Socket): string | undefined {
+  if (socket.remoteAddress === undefined) return undefined;
+  return `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`;
+}
+
+/** One who has a whole /64 can use as many IPv6 addresses as it likes. */
+function sourceOf(address: IpAddress): string {
+  const bytes = address.family === 4 ? address.bytes : address.bytes.subarray(0, 8);
+  return Buffer.from(bytes).toString("latin1");
+}

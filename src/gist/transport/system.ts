@@ -1,0 +1,222 @@
+/** The real network of a Linux host as the GIST node's transport. */
+import type { IpAddress } from "../../base/address.js";
+import type { Logger } from "../../base/log.js";
+import type { Time } from "../../base/time.js";
+import { type Milliseconds, seconds } from "../../base/units.js";
+import { WireError } from "../../base/wire.js";
+import { GIST_PORT, type Mri } from "../wire/messages.js";
+import { type AssociationLimits, Associations } from "./association.js";
+import { Counters } from "./counters.js";
+import { DatagramSockets } from "./datagram.js";
+import { Interceptor, openQueue, releaseQueue } from "./intercept.js";
+import { buildQueryPacket, DEFAULT_ROUTER_ALERT } from "./packet.js";
+import { RawSender } from "./query-mode.js";
+import { RouteTable, towards } from "./route.js";
+import type { Connection, Route, Transport, TransportHandler } from "./transport.js";
+
+export interface TransportLimits extends AssociationLimits {
+  /** Query-mode packets that may wait for the kernel, for each IP version. */
+  readonly queryModeQueue: number;
+  /** Bytes of datagrams that may wait to be sent, for each IP version. */
+  readonly datagramQueueBytes: number;
+  /** Routes remembered, and for how long at most. */
+  readonly routes: number;
+  readonly routeLifetime: Milliseconds;
+  /** Route questions to the kernel at a time. */
+  readonly routeQuestions: number;
+}
+
+const MIB = 1024 * 1024;
+
+export const DEFAULT_LIMITS: TransportLimits = {
+  messageBytes: 65536,
+  slowBytes: MIB / 4,
+  queueBytes: 4 * MIB,
+  accepted: 4096,
+  handshakes: 256,
+  handshakesPerSource: 16,
+  handshakeTimeout: seconds(10),
+  queryModeQueue: 4096,
+  datagramQueueBytes: 4 * MIB,
+  routes: 4096,
+  routeLifetime: seconds(5),
+  routeQuestions: 1024,
+};
+
+export interface SystemTransportOptions {
+  readonly tlsPort: number;
+  /** Port for associations without TLS; undefined (default): there are none, in neither direction. */
+  readonly tcpPort?: number;
+  /** Kernel queue into which the rules put UDP 270; undefined: nothing is taken out of the forwarding path. */
+  readonly queueNumber: number | undefined;
+  /** Router Alert value, or false to send Query mode without that option. Default {@link DEFAULT_ROUTER_ALERT}. */
+  readonly routerAlert?: number | false;
+  /** PEM of the node's certificate, with intermediate ones after it if there are any. */
+  readonly certificate: string;
+  /** PEM of the node's key. */
+  readonly key: string;
+  /** PEM of each trusted authority; at least one. */
+  readonly authorities: readonly string[];
+  readonly logger: Logger;
+  readonly time: Time;
+  readonly limits?: Partial<TransportLimits>;
+}
+
+const ANY_ADDRESS = ["0.0.0.0", "::"];
+
+/**
+ * All transports together. After {@link stop} everything is closed but the kernel queue, which the nfqueue package cannot
+ * close: it drops what still comes and keeps the event loop alive, so the program has to end with process.exit().
+ */
+export class SystemTransport implements Transport {
+  readonly #options: SystemTransportOptions;
+  readonly #counters = new Counters();
+  readonly #routes: RouteTable;
+  readonly #raw: RawSender;
+  readonly #associations: Associations;
+  #datagrams: DatagramSockets | undefined;
+  #intercepting = false;
+
+  constructor(options: SystemTransportOptions) {
+    this.#options = options;
+    const { logger, time, tlsPort, tcpPort, certificate, key, authorities } = options;
+    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const common = { logger, counters: this.#counters };
+    this.#routes = new RouteTable({
+      ...common,
+      time,
+      lifetime: limits.routeLifetime,
+      capacity: limits.routes,
+      pending: limits.routeQuestions,
+    });
+    this.#raw = new RawSender({ ...common, queue: limits.queryModeQueue });
+    this.#associations = new Associations({
+      ...common,
+      credentials: { certificate, key, authorities },
+      tlsPort,
+      tcpPort,
+      addresses: ANY_ADDRESS,
+      limits,
+      time,
+    });
+  }
+
+  get tlsPort(): number {
+    return this.#associations.tlsPort;
+  }
+
+  /** Counters by name, such as "intercept.taken" or "association.handshake-failed". */
+  counters(): Readonly<Record<string, number>> {
+    return this.#counters.snapshot();
+  }
+
+  async start(handler: TransportHandler): Promise<void> {
+    try {
+      await this.#start(handler);
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  async #start(handler: TransportHandler): Promise<void> {
+    const { logger, queueNumber, limits } = this.#options;
+    await this.#routes.start();
+    await this.#raw.start();
+    const datagrams = new DatagramSockets({
+      logger,
+      counters: this.#counters,
+      queueBytes: limits?.datagramQueueBytes ?? DEFAULT_LIMITS.datagramQueueBytes,
+      deliver: (datagram) => handler.datagram(datagram),
+    });
+    this.#datagrams = datagrams;
+    await datagrams.start();
+    await this.#associations.start(handler);
+    if (queueNumber !== undefined) await this.#intercept(queueNumber, handler);
+  }
+
+  async #intercept(queueNumber: number, handler: TransportHandler): Promise<void> {
+    const interceptor = new Interceptor({
+      logger: this.#options.logger,
+      counters: this.#counters,
+      interfaceName: (index) => this.#routes.interfaceName(index),
+      isLocal: (address) => this.#routes.isLocal(address),
+      deliver: (datagram) => handler.datagram(datagram),
+    });
+    await openQueue(queueNumber, interceptor);
+    this.#intercepting = true;
+  }
+
+  route(mri: Mri): Promise<Route | undefined> {
+    return this.#routes.lookup(mri);
+  }
+
+  cachedRoute(mri: Mri): Route | undefined {
+    return this.#routes.cached(mri);
+  }
+
+  sendQueryMode(mri: Mri, message: Uint8Array, options: { spoofSource: boolean; ttl: number }): void {
+    if (options.spoofSource) {
+      this.#sendFrom(mri.source, mri, message, options.ttl);
+      return;
+    }
+    const known = this.#routes.cached(mri);
+    if (known !== undefined) {
+      this.#sendFrom(known.interfaceAddress, mri, message, options.ttl);
+      return;
+    }
+    void this.#routes.lookup(mri).then((route) => {
+      if (route === undefined) {
+        this.#counters.add("query-mode.no-route");
+        return;
+      }
+      this.#sendFrom(route.interfaceAddress, mri, message, options.ttl);
+    });
+  }
+
+  sendDatagram(to: IpAddress, port: number, message: Uint8Array): void {
+    if (this.#datagrams === undefined) {
+      this.#counters.add("datagram.no-socket");
+      return;
+    }
+    this.#datagrams.send(to, port, message);
+  }
+
+  connect(to: IpAddress, port: number, protocol: "tls" | "tcp", timeout: Milliseconds): Promise<Connection> {
+    return this.#associations.connect(to, port, protocol, timeout);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#intercepting && this.#options.queueNumber !== undefined)
+      releaseQueue(this.#options.queueNumber);
+    this.#intercepting = false;
+    await this.#associations.stop();
+    await this.#datagrams?.stop();
+    this.#datagrams = undefined;
+    this.#raw.stop();
+    this.#routes.stop();
+  }
+
+  #sendFrom(source: IpAddress, mri: Mri, message: Uint8Array, ttl: number): void {
+    const { routerAlert } = this.#options;
+    const marks = mri.method === "path-coupled" ? mri : undefined;
+    const destination = towards(mri);
+    try {
+      const packet = buildQueryPacket({
+        source,
+        destination,
+        sourcePort: GIST_PORT,
+        ttl,
+        dscp: marks?.dscp ?? 0,
+        flowLabel: marks?.flowLabel ?? 0,
+        routerAlert: routerAlert === false ? undefined : (routerAlert ?? DEFAULT_ROUTER_ALERT),
+        message,
+      });
+      this.#raw.send(packet, destination);
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      this.#counters.add("query-mode.unfit");
+      this.#options.logger.debug({ destination, error: error.message }, "no Query-mode packet can be made");
+    }
+  }
+}
