@@ -26,12 +26,14 @@ export default tseslint.config(
         "error",
         { considerDefaultExhaustiveForUnions: true },
       ],
-      "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
+      "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_" }],
       // A template with an address or a prefix in it is meant: they have a text of their own.
       "@typescript-eslint/restrict-template-expressions": "off",
       "@typescript-eslint/no-base-to-string": "off",
       // An async function without await still promises to report errors as rejections.
       "@typescript-eslint/require-await": "off",
+      // node-forge declares its types in namespaces; adding to one needs the same form.
+      "@typescript-eslint/no-namespace": ["error", { allowDeclarations: true }],
       eqeqeq: "error",
       "no-console": "off",
     },

@@ -52,7 +52,7 @@ export function tagged(parts: readonly Asn1[], tag: number): Asn1 | undefined {
 }
 
 export function isTagged(node: Asn1, tag: number): boolean {
-  return node.tagClass === Class.CONTEXT_SPECIFIC && node.type === tag;
+  return node.tagClass === Class.CONTEXT_SPECIFIC && Number(node.type) === tag;
 }
 
 export function isUniversal(node: Asn1, type: forge.asn1.Type): boolean {

@@ -73,7 +73,8 @@ export class NoSuchFlow extends Error {
 
 /** The PBS node as control sees it. An id may be any unique beginning; otherwise {@link NoSuchFlow}. */
 export interface PbsControl {
-  flows(): readonly FlowView[];
+  /** Read step by step, with pauses: flows that come and go meanwhile may be in it or not. */
+  flows(): Iterable<FlowView>;
   flow(id: string): FlowView;
   /** Asks for a flow of this host, as its first packet would. */
   request(flow: string, volume: Bytes | undefined): Promise<RequestOutcome>;

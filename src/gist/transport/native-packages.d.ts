@@ -19,7 +19,7 @@ declare module "raw-socket" {
   }
   interface RawSocketPackage {
     readonly AddressFamily: { readonly IPv4: number; readonly IPv6: number };
-    createSocket(options: { protocol: number; addressFamily: number }): Socket;
+    createSocket: (this: void, options: { protocol: number; addressFamily: number }) => Socket;
   }
   const raw: RawSocketPackage;
   export default raw;
@@ -40,11 +40,12 @@ declare module "nfqueue" {
   interface NfqueuePackage {
     readonly NF_DROP: number;
     readonly NF_ACCEPT: number;
-    createQueueHandler(
+    createQueueHandler: (
+      this: void,
       queue: number,
       receiveBufferBytes: number,
       packet: (packet: QueuedPacket) => void,
-    ): unknown;
+    ) => unknown;
   }
   const nfqueue: NfqueuePackage;
   export default nfqueue;

@@ -45,7 +45,12 @@ const KERNEL_ANSWERS_WITHIN = 2000;
 /** A burst of notifications, such as a link that goes down with all its routes, reloads links and addresses once. */
 const SETTLE = ms(50);
 
-const readU32 = endianness() === "LE" ? Buffer.prototype.readUInt32LE : Buffer.prototype.readUInt32BE;
+const LITTLE_ENDIAN = endianness() === "LE";
+
+/** netlink numbers stand in the byte order of the machine. */
+function readU32(buffer: Buffer, offset: number): number {
+  return LITTLE_ENDIAN ? buffer.readUInt32LE(offset) : buffer.readUInt32BE(offset);
+}
 
 /** Where the flow's packets go in the direction of signalling: the target of route look-up and Query mode. */
 export function towards(mri: Mri): IpAddress {
@@ -164,7 +169,7 @@ export class RouteTable {
     return {
       interfaceAddress: IpAddress.fromBytes(prefsrc),
       interfaceName: link.name,
-      mtu: metrics?.mtu === undefined ? link.mtu : readU32.call(metrics.mtu, 0),
+      mtu: metrics?.mtu === undefined ? link.mtu : readU32(metrics.mtu, 0),
     };
   }
 
@@ -180,11 +185,11 @@ export class RouteTable {
     const { MulticastGroups } = netlink.rt;
     // The lower layer: it is enough to know that something changed, so nothing is parsed.
     const socket = netlink.createNetlink(ROUTE_PROTOCOL);
-    const { NEWROUTE } = netlink.rt.MessageType;
+    const firstOfRoutes = Number(netlink.rt.MessageType.NEWROUTE);
     socket.on("message", (messages) => {
       this.#forget();
       // Messages of links and addresses are numbered below those of routes and rules.
-      if (messages.some(({ type }) => type < NEWROUTE)) this.#reloadSoon();
+      if (messages.some(({ type }) => type < firstOfRoutes)) this.#reloadSoon();
     });
     socket.on("invalid", () => this.#lost());
     // Too many at a time: some were lost.
@@ -254,9 +259,9 @@ export class RouteTable {
       const name = attributes.get(IFLA_IFNAME);
       const mtu = attributes.get(IFLA_MTU);
       if (name === undefined || mtu?.length !== 4) continue;
-      links.set(readU32.call(data, 4), {
+      links.set(readU32(data, 4), {
         name: name.toString("utf8", 0, name.length - 1),
-        mtu: readU32.call(mtu, 0),
+        mtu: readU32(mtu, 0),
       });
     }
     return links;
