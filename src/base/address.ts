@@ -23,7 +23,7 @@ export class IpAddress {
   static fromBytes(bytes: Uint8Array): IpAddress {
     if (bytes.length !== 4 && bytes.length !== 16)
       throw new AddressError(`an IP address has 4 or 16 bytes, not ${bytes.length}`);
-    return new IpAddress(Uint8Array.from(bytes));
+    return new IpAddress(new Uint8Array(bytes));
   }
 
   /** From text, without zone or prefix length. Throws {@link AddressError}. */

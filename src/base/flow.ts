@@ -71,8 +71,7 @@ export function parseFlow(text: string): Flow {
 
 /** A protocol by name (tcp, udp, icmp, icmpv6) or number 0 to 255. Throws {@link AddressError}. */
 export function parseProtocol(text: string): number {
-  const named = PROTOCOL[text as keyof typeof PROTOCOL];
-  if (named !== undefined) return named;
+  if (Object.hasOwn(PROTOCOL, text)) return PROTOCOL[text as keyof typeof PROTOCOL];
   if (/^\d{1,3}$/.test(text) && Number(text) < 256) return Number(text);
   throw new AddressError(`"${text}" is not a protocol; write tcp, udp, icmp, icmpv6 or a number below 256`);
 }

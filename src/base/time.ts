@@ -66,6 +66,8 @@ export class TimerWheel {
   /** Timers that are set. */
   count = 0;
   #tick: number;
+  /** What the first timer to throw has thrown since time was last moved. */
+  #failure: { readonly error: unknown } | undefined;
   readonly #levels: Entry[][] = Array.from({ length: LEVELS }, () =>
     Array.from({ length: SLOTS }, () => emptyRing()),
   );
@@ -75,6 +77,7 @@ export class TimerWheel {
   }
 
   set(at: Milliseconds, fire: () => void): Timer {
+    if (Number.isNaN(at)) throw new RangeError("a timer needs an instant");
     const entry = new Entry(Math.max(Math.ceil(at / TICK), this.#tick + 1), fire);
     entry.wheel = this;
     this.count++;
@@ -82,18 +85,21 @@ export class TimerWheel {
     return entry;
   }
 
-  /** Fires all that is due by `now`, in the order of their ticks. */
+  /**
+   * Fires all that is due by `now`, in the order of their ticks. When timers throw, the others fire all the same and the
+   * first error is thrown at the end.
+   */
   advance(now: Milliseconds): void {
     const target = Math.floor(now / TICK);
-    while (this.#tick < target) {
-      if (this.count === 0) {
-        this.#tick = target;
-        return;
-      }
+    while (this.#tick < target && this.count > 0) {
       this.#tick++;
       this.#cascade();
       this.#fireSlot();
     }
+    this.#tick = Math.max(this.#tick, target);
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure.error;
   }
 
   /** The latest instant up to which no timer can be due; undefined when none is set. */
@@ -139,7 +145,11 @@ export class TimerWheel {
     for (let entry = head.next as Entry; entry !== head; entry = head.next as Entry) {
       const { fire } = entry;
       entry.cancel();
-      fire?.();
+      try {
+        fire?.();
+      } catch (error) {
+        this.#failure ??= { error };
+      }
     }
   }
 }
@@ -173,8 +183,9 @@ export class SystemTime implements Time {
 
   after(delay: Milliseconds, fire: () => void): Timer {
     if (this.#wheel.count === 0) this.#wheel.advance(this.now());
-    const timer = this.#wheel.set(ms(this.now() + delay), fire);
-    this.#schedule();
+    const at = ms(this.now() + delay);
+    const timer = this.#wheel.set(at, fire);
+    if (at < this.#wakeAt) this.#schedule();
     return timer;
   }
 

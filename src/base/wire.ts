@@ -88,27 +88,31 @@ export class ByteWriter {
   }
 
   u8(value: number): this {
-    this.#view.setUint8(this.#grow(1), value);
+    const start = this.#grow(1);
+    this.#view.setUint8(start, value);
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#grow(2), value);
+    const start = this.#grow(2);
+    this.#view.setUint16(start, value);
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#grow(4), value);
+    const start = this.#grow(4);
+    this.#view.setUint32(start, value);
     return this;
   }
 
   bytes(value: Uint8Array): this {
-    this.#buffer.set(value, this.#grow(value.length, value.length));
+    const start = this.#grow(value.length);
+    this.#buffer.set(value, start);
     return this;
   }
 
   zeros(count: number): this {
-    const start = this.#grow(count, count);
+    const start = this.#grow(count);
     this.#buffer.fill(0, start, start + count);
     return this;
   }
@@ -129,11 +133,12 @@ export class ByteWriter {
     return this.#buffer.slice(0, this.#length);
   }
 
-  #grow(count: number, extra = 0): number {
+  /** Makes room and returns where it starts. Replaces buffer and view, so neither may be taken before the call. */
+  #grow(count: number): number {
     const start = this.#length;
     this.#length += count;
     if (this.#length > this.#buffer.length) {
-      const bigger = new Uint8Array(Math.max(this.#buffer.length * 2, this.#length + extra));
+      const bigger = new Uint8Array(Math.max(this.#buffer.length * 2, this.#length));
       bigger.set(this.#buffer.subarray(0, start));
       this.#buffer = bigger;
       this.#view = new DataView(bigger.buffer);

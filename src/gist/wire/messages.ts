@@ -91,26 +91,30 @@ export interface ErrorObject {
   readonly class: number;
   readonly code: number;
   readonly subcode: number;
-  /** Flags C, D, Q of the offending message's encapsulation. */
+  /** How the offending message came: flags D (datagram mode) and, with it, Q (Query mode). */
   readonly encapsulation: "connection" | "datagram" | "query";
-  /** First 8 bytes of the offending message. */
+  /** First 8 bytes of the offending message, the magic number not counted. */
   readonly originalHeader: Uint8Array;
   readonly sessionId?: SessionId;
-  /** The MRI object's value, as it was. */
+  /** The MRI of the offending message. */
   readonly mri?: Mri;
   readonly info: readonly ErrorInfo[];
+  /** Flag C: text for a person, not empty. */
   readonly comment?: string;
 }
 
 export type ErrorInfo =
+  /** Length of the message, without header, that its objects add up to, in 32-bit words. */
   | { readonly type: "message-length"; readonly length: number }
   | { readonly type: "mtu"; readonly mtu: number }
   | { readonly type: "object-type"; readonly objectType: number }
   | {
       readonly type: "object-value";
-      /** Length in bytes of the whole original object that the error is about. */
+      /** Length in bytes of `object`; at most 16,380, in whole words. */
       readonly realLength: number;
+      /** Byte of the object at which the error was found; its header counts. */
       readonly offset: number;
+      /** The object with its header, as it was received; may be cut short. */
       readonly object: Uint8Array;
     };
 
