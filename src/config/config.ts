@@ -1,0 +1,71 @@
+/** The configuration as the parts take it: checked, in units, with every default filled in. Immutable. */
+import type { PolicyRule, PortRange } from "../authorization/policy.js";
+import type { IpPrefix } from "../base/address.js";
+import type { Bytes, Milliseconds } from "../base/units.js";
+
+export interface Config {
+  /** The file it was read from. */
+  readonly file: string;
+  readonly node: { readonly name: string; readonly mode: "closed" };
+  /** Absolute paths. */
+  readonly identity: {
+    readonly certificate: string;
+    readonly key: string;
+    readonly authorities: readonly string[];
+  };
+  readonly signalling: {
+    readonly tlsPort: number;
+    readonly routingStateValidity: Milliseconds;
+    readonly associationHold: Milliseconds;
+    /** Intercepted Query-mode packets a second. */
+    readonly interceptRate: number;
+    /** Router Alert value of Queries. */
+    readonly routerAlert: number;
+  };
+  readonly packets: PacketsConfig;
+  readonly exempt: readonly ExemptClass[];
+  readonly request: { readonly volume: Bytes; readonly idleTimeout: Milliseconds };
+  readonly return: {
+    readonly policy: "auto" | "rules";
+    readonly volume: Bytes;
+    readonly lifetime: Milliseconds;
+    readonly refresh: Milliseconds;
+  };
+  readonly rules: readonly PolicyRule[];
+  readonly control: { readonly socket: string; readonly group: string | null };
+  readonly log: { readonly level: LogLevel };
+}
+
+export interface PacketsConfig {
+  /** First of three NFQUEUE numbers. */
+  readonly queueBase: number;
+  /** Flows that the table holds. */
+  readonly capacity: number;
+  /** Packets held for one flow while it is asked for, and for all. */
+  readonly holdPacketsPerFlow: number;
+  readonly holdPackets: number;
+  readonly holdTime: Milliseconds;
+  /** How long a refused flow of this host is answered at once, without a new Query. */
+  readonly refuseFor: Milliseconds;
+  readonly refuseMark: number;
+  /** false: packets above the granted volume pass here. */
+  readonly enforce: boolean;
+  readonly firewall: "auto" | "nft" | "legacy";
+}
+
+/** Traffic that passes without permission, within a rate. What is absent matches everything. */
+export interface ExemptClass {
+  readonly name: string;
+  readonly protocol?: number;
+  readonly ports?: readonly PortRange[];
+  readonly from?: IpPrefix;
+  readonly to?: IpPrefix;
+  /** Packets a second. */
+  readonly rate: number;
+}
+
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export const DEFAULT_CONFIG_FILE = "/etc/pbsd/pbsd.toml";
+export const DEFAULT_SOCKET = "/run/pbsd/control.sock";

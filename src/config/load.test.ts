@@ -1,0 +1,362 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test from "ava";
+import { IpPrefix } from "../base/address.js";
+import { bytes, seconds } from "../base/units.js";
+import { ConfigError } from "./error.js";
+import { loadConfig, parseConfig } from "./load.js";
+
+const IDENTITY = `[identity]
+certificate = "host.crt"
+key = "/keys/host.key"
+authorities = ["ca/ca.pem"]
+`;
+/** Lines of IDENTITY. */
+const BEFORE = 4;
+
+function problems(toml: string): string[] {
+  try {
+    parseConfig(toml, "pbsd.toml");
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message.split("\n");
+    throw error;
+  }
+}
+
+/** What is wrong with a text below a good [identity], with lines counted from the text's first. */
+function wrong(toml: string): string[] {
+  return problems(IDENTITY + toml).map((line) =>
+    line.replace(/^pbsd\.toml:(\d+)/, (_, number) => String(Number(number) - BEFORE)),
+  );
+}
+
+test("the shortest configuration, with every default", (t) => {
+  const config = parseConfig(IDENTITY, "/etc/pbsd/pbsd.toml");
+  t.is(config.identity.certificate, "/etc/pbsd/host.crt");
+  t.is(config.identity.key, "/keys/host.key");
+  t.deepEqual(config.identity.authorities, ["/etc/pbsd/ca/ca.pem"]);
+  t.is(config.node.mode, "closed");
+  t.is(config.signalling.tlsPort, 5270);
+  t.is(config.packets.capacity, 1_000_000);
+  t.true(config.packets.enforce);
+  t.deepEqual(config.rules, []);
+  t.deepEqual(config.exempt, []);
+  t.is(config.control.socket, "/run/pbsd/control.sock");
+  t.is(config.return.refresh, seconds(60));
+});
+
+test("the example works, and its comments show the defaults", (t) => {
+  const config = loadConfig("docs/pbsd.example.toml");
+  t.is(config.rules.length, 5);
+  t.is(config.exempt.length, 1);
+  const defaults = parseConfig(IDENTITY, config.file);
+  for (const section of ["signalling", "packets", "request", "return", "control", "log"] as const)
+    t.deepEqual(config[section], defaults[section]);
+});
+
+test("the defaults that the example's comments show are the defaults", async (t) => {
+  const { readFileSync } = await import("node:fs");
+  const text = readFileSync("docs/pbsd.example.toml", "utf8");
+  const [settings = ""] = text.split("[[exempt]]");
+  const rest =
+    text.slice(text.indexOf("\n[request]"), text.indexOf("\n# The policy")) +
+    text.slice(text.indexOf("\n[control]"));
+  const uncommented = (settings + rest)
+    .replace(/^# (?=(?:name|group) = )/gm, "## ")
+    .replace(/^# ([a-z_]+ = )/gm, "$1");
+  const shown = parseConfig(uncommented, "docs/pbsd.example.toml");
+  const plain = parseConfig(IDENTITY, "docs/pbsd.example.toml");
+  for (const section of ["signalling", "packets", "request", "return", "control", "log"] as const)
+    t.deepEqual(shown[section], plain[section], section);
+});
+
+test("rules become those of the policy", (t) => {
+  const { rules } = parseConfig(
+    `${IDENTITY}
+[[rule]]
+name = "web"
+from = "192.168.20.0/24"
+to = ["2001:db8::1"]
+protocol = ["tcp", 17]
+ports = ["80", "8000-8100", 443]
+subject = "*.example"
+fingerprint = "${"AB:".repeat(31)}AB"
+action = "grant"
+volume = "10MiB"
+lifetime = "90s"
+extend = false
+[[rule]]
+action = "ask"
+timeout = "5s"
+[[rule]]
+action = "deny"
+reason = "no"
+`,
+    "x.toml",
+  );
+  t.deepEqual(rules, [
+    {
+      name: "web",
+      from: [IpPrefix.parse("192.168.20.0/24")],
+      to: [IpPrefix.parse("2001:db8::1/128")],
+      protocols: [6, 17],
+      ports: [
+        { from: 80, to: 80 },
+        { from: 8000, to: 8100 },
+        { from: 443, to: 443 },
+      ],
+      subject: "*.example",
+      fingerprint: "ab".repeat(32),
+      action: {
+        type: "grant",
+        grant: { volume: bytes(10_485_760), lifetime: seconds(90), refresh: seconds(30), extend: false },
+      },
+    },
+    {
+      name: "rule 2",
+      action: {
+        type: "ask",
+        grant: { volume: bytes(10_000_000), lifetime: seconds(600), refresh: seconds(60), extend: true },
+        timeout: seconds(5),
+      },
+    },
+    { name: "rule 3", action: { type: "deny", reason: "no" } },
+  ]);
+});
+
+test("the configuration cannot be changed", (t) => {
+  const config = parseConfig(IDENTITY, "x.toml");
+  t.throws(() => ((config.packets as { capacity: number }).capacity = 1), { instanceOf: TypeError });
+});
+
+const CASES: readonly (readonly [name: string, toml: string, errors: readonly string[]])[] = [
+  [
+    "unknown field, near a known one",
+    "[packets]\nque_base = 1",
+    ['2: packets.que_base: unknown field (did you mean "queue_base"?)'],
+  ],
+  ["unknown field, near none", "[log]\ncolour = 1", ["2: log.colour: unknown field (known are level)"]],
+  ["unknown section", "[paquets]\nx = 1", ['1: paquets: unknown section (did you mean "packets"?)']],
+  [
+    "field of another section in a rule",
+    '[[rule]]\naction = "deny"\nvolumen = 1',
+    ['3: rule[0].volumen: unknown field (did you mean "volume"?)'],
+  ],
+  [
+    "not a number",
+    '[signalling]\ntls_port = "https"',
+    ['2: signalling.tls_port: "https" is not a whole number (write a whole number from 1 to 65535)'],
+  ],
+  [
+    "out of range",
+    "[signalling]\ntls_port = 65536",
+    ["2: signalling.tls_port: 65536 is out of range (write a whole number from 1 to 65535)"],
+  ],
+  [
+    "not a size",
+    '[request]\nvolume = "10 bananas"',
+    [
+      '2: request.volume: "10 bananas" is not a size (write bytes as a number or a size such as "500kB", "10MB" or "10MiB")',
+    ],
+  ],
+  [
+    "size too small",
+    "[request]\nvolume = 10",
+    ["2: request.volume: 10 is too small (write 1500 bytes or more)"],
+  ],
+  [
+    "size of another type",
+    "[request]\nvolume = true",
+    ['2: request.volume: true is not a size (write a size such as "10MB")'],
+  ],
+  [
+    "duration without unit",
+    "[packets]\nhold_time = 30",
+    ['2: packets.hold_time: 30 has no unit (write "30s" for seconds)'],
+  ],
+  [
+    "not a duration",
+    '[packets]\nhold_time = "soon"',
+    [
+      '2: packets.hold_time: "soon" is not a duration (write a number and a unit, such as "500ms", "30s", "10m", "2h" or "1d")',
+    ],
+  ],
+  [
+    "too short",
+    '[packets]\nhold_time = "1ms"',
+    ['2: packets.hold_time: "1ms" is too short (write "100ms" or more)'],
+  ],
+  [
+    "not a flag",
+    '[packets]\nenforce = "no"',
+    ['2: packets.enforce: "no" is not true or false (write true or false)'],
+  ],
+  [
+    "not a choice",
+    '[packets]\nfirewall = "pf"',
+    ['2: packets.firewall: "pf" is not one of its values (write "auto" or "nft" or "legacy")'],
+  ],
+  [
+    "open network",
+    '[node]\nmode = "open"',
+    ['2: node.mode: "open" is not one of its values (write "closed")'],
+  ],
+  [
+    "not a prefix",
+    '[[rule]]\naction = "deny"\nfrom = ["10.0.0.0/8", "10.0.0/24"]',
+    [
+      '3: rule[0].from: "10.0.0" is not an IP address (write a prefix such as "192.168.20.0/24", or a list of them)',
+    ],
+  ],
+  [
+    "host bits",
+    '[[rule]]\naction = "deny"\nfrom = "10.0.0.1/8"',
+    ['3: rule[0].from: "10.0.0.1/8" has bits beyond its length (write "10.0.0.0/8" or "10.0.0.1")'],
+  ],
+  [
+    "not a protocol",
+    '[[rule]]\naction = "deny"\nprotocol = "http"',
+    [
+      '3: rule[0].protocol: "http" is not a protocol (write "tcp", "udp", "icmp", "icmpv6" or a number below 256)',
+    ],
+  ],
+  [
+    "not a port",
+    '[[rule]]\naction = "deny"\nprotocol = "tcp"\nports = ["80", "http"]',
+    [
+      '4: rule[0].ports: "http" is not a port (write a port such as "80", a range such as "8000-8100", or a list of them)',
+    ],
+  ],
+  [
+    "ports of a protocol without ports",
+    '[[rule]]\naction = "deny"\nprotocol = "icmp"\nports = 80',
+    ['4: rule[0].ports: its protocol has no ports (leave it out, or write protocol = "tcp" or "udp")'],
+  ],
+  [
+    "empty list",
+    '[[rule]]\naction = "deny"\nfrom = []',
+    ["3: rule[0].from: is an empty list (leave it out to match everything)"],
+  ],
+  [
+    "rule without action",
+    '[[rule]]\nname = "x"',
+    ['1: rule[0].action: is missing (write "grant" or "deny" or "ask")'],
+  ],
+  [
+    "meaningless field",
+    '[[rule]]\naction = "deny"\nvolume = "10MB"',
+    ['3: rule[0].volume: means nothing in a rule with action "deny" (take it out)'],
+  ],
+  [
+    "refresh above lifetime",
+    '[[rule]]\naction = "grant"\nlifetime = "1s"\nrefresh = "2s"',
+    [
+      "4: rule[0].refresh: is longer than the lifetime, so the flow would stop before it (write a shorter one)",
+    ],
+  ],
+  [
+    "two rules of one name",
+    '[[rule]]\nname = "a"\naction = "deny"\n[[rule]]\nname = "a"\naction = "deny"',
+    ['5: rule[1].name: "a" is the name of two (choose another name)'],
+  ],
+  [
+    "not a fingerprint",
+    '[[rule]]\naction = "deny"\nfingerprint = "abc"',
+    [
+      '3: rule[0].fingerprint: "abc" is not a SHA-256 fingerprint (write the 64 hexadecimal digits that "pbsctl keys show" prints)',
+    ],
+  ],
+  [
+    "long reason",
+    `[[rule]]\naction = "deny"\nreason = "${"x".repeat(256)}"`,
+    ["3: rule[0].reason: is longer than 255 bytes (shorten it)"],
+  ],
+  [
+    "exempt class without rate",
+    '[[exempt]]\nname = "ssh"',
+    ["1: exempt[0].rate: is missing (write a whole number from 1 to 1000000)"],
+  ],
+  [
+    "exempt class with a bad name",
+    '[[exempt]]\nname = "my ssh"\nrate = 1',
+    [
+      '2: exempt[0].name: "my ssh" is not a name of an exempt class (write up to 16 letters, digits and hyphens)',
+    ],
+  ],
+  [
+    "exempt class of two families",
+    '[[exempt]]\nname = "ssh"\nrate = 1\nfrom = "10.0.0.0/8"\nto = "::1"',
+    ["5: exempt[0].to: is not of the same IP version as from (write two classes)"],
+  ],
+  [
+    "section of the wrong kind",
+    "[rule]\nx = 1",
+    ["1: rule: is not a list of sections (write [[rule]] with two brackets)"],
+  ],
+  [
+    "list of the wrong kind",
+    "[[packets]]\nx = 1",
+    ["1: packets: is not a section (write [packets] on a line of its own)"],
+  ],
+  [
+    "many at once, in the order of their lines",
+    '[log]\nlevel = "loud"\n[signalling]\ntls_port = 0\nx = 1\n[[rule]]\naction = "maybe"',
+    [
+      '2: log.level: "loud" is not one of its values (write "trace" or "debug" or "info" or "warn" or "error" or "fatal" or "silent")',
+      "4: signalling.tls_port: 0 is out of range (write a whole number from 1 to 65535)",
+      "5: signalling.x: unknown field (known are tls_port, routing_state_validity, association_hold, intercept_rate, router_alert)",
+      '7: rule[0].action: "maybe" is not one of its values (write "grant" or "deny" or "ask")',
+    ],
+  ],
+];
+
+for (const [name, toml, errors] of CASES) test(`wrong: ${name}`, (t) => t.deepEqual(wrong(toml), errors));
+
+test("wrong: no identity", (t) => {
+  t.deepEqual(problems(""), [
+    "pbsd.toml:1: identity.certificate: is missing (write the path of a file)",
+    "pbsd.toml:1: identity.key: is missing (write the path of a file)",
+    "pbsd.toml:1: identity.authorities: is missing (write a list with one or more)",
+  ]);
+});
+
+test("wrong: authorities is not a list", (t) => {
+  t.deepEqual(problems('[identity]\ncertificate = "a"\nkey = ""\nauthorities = "ca.pem"'), [
+    "pbsd.toml:3: identity.key: is empty (write the path of a file)",
+    'pbsd.toml:4: identity.authorities: is not a list (write a list such as ["ca.pem"])',
+  ]);
+});
+
+test("wrong: a field above all sections", (t) => {
+  t.deepEqual(problems(`tls_port = 1\n${IDENTITY}`), [
+    "pbsd.toml:1: tls_port: a field outside of a section (move it below [signalling])",
+  ]);
+});
+
+test("wrong: not TOML", (t) => {
+  const [line = "", ...more] = problems("[node]\nname = x y");
+  t.regex(line, /^pbsd\.toml:2: not TOML: .+ \(look at column \d+\)$/);
+  t.deepEqual(more, []);
+});
+
+test("files that cannot be read", (t) => {
+  const missing = t.throws(() => loadConfig("/nonexistent/pbsd.toml"), { instanceOf: ConfigError });
+  t.is(
+    missing?.message,
+    "/nonexistent/pbsd.toml: there is no such file (copy docs/pbsd.example.toml there, or name another with --config)",
+  );
+  t.is(
+    t.throws(() => loadConfig("/"), { instanceOf: ConfigError })?.message,
+    "/: is a directory (name a file)",
+  );
+});
+
+test("a file is read", (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "pbs-config-"));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, "pbsd.toml");
+  writeFileSync(file, IDENTITY);
+  t.is(loadConfig(file).identity.certificate, join(directory, "host.crt"));
+});

@@ -1,0 +1,267 @@
+/** The configuration file: sections, fields, ranges, defaults. docs/pbsd.example.toml explains each for its user. */
+import { hostname } from "node:os";
+import { z } from "zod";
+import type { Grant } from "../authorization/decision.js";
+import type { PolicyRule, RuleAction } from "../authorization/policy.js";
+import { hasPorts } from "../base/flow.js";
+import { bytes, type Bytes, type Milliseconds, ms, seconds } from "../base/units.js";
+import { DEFAULT_SOCKET, LOG_LEVELS } from "./config.js";
+import {
+  choice,
+  duration,
+  flag,
+  optional,
+  pattern,
+  ports,
+  prefix,
+  prefixes,
+  protocol,
+  protocols,
+  size,
+  text,
+  whole,
+} from "./fields.js";
+
+/** Rules, exempt classes: more are a mistake, and each packet or Query would have to walk through them. */
+const MAX_RULES = 10_000;
+const MAX_EXEMPT = 64;
+
+/** Smaller than any packet of use. */
+const MIN_VOLUME = bytes(1500);
+const DEFAULT_VOLUME = bytes(10_000_000);
+const DEFAULT_LIFETIME = seconds(600);
+const DEFAULT_REFRESH = seconds(60);
+const DEFAULT_ASK_TIMEOUT = seconds(60);
+
+const path = () => text("a path", "write the path of a file", 1024);
+
+const node = {
+  name: text("a name", "write a name for log lines", 64).default(hostname),
+  mode: choice("closed").default("closed"),
+};
+
+const identity = {
+  certificate: path(),
+  key: path(),
+  authorities: z.array(path()).min(1),
+};
+
+const signalling = {
+  tls_port: whole(1, 65535).default(5270),
+  routing_state_validity: duration(seconds(1)).default(seconds(30)),
+  association_hold: duration(seconds(1)).default(seconds(30)),
+  intercept_rate: whole(1, 1_000_000).default(10_000),
+  router_alert: whole(0, 65535).default(65503),
+};
+
+const packets = {
+  queue_base: whole(0, 65533).default(2700),
+  capacity: whole(16, 16_000_000).default(1_000_000),
+  hold_packets_per_flow: whole(1, 1024).default(32),
+  hold_packets: whole(1, 65536).default(4096),
+  hold_time: duration(ms(100)).default(seconds(10)),
+  refuse_for: duration(ms(100)).default(seconds(5)),
+  refuse_mark: whole(1, 2 ** 32 - 1).default(0x5042_0000),
+  enforce: flag().default(true),
+  firewall: choice("auto", "nft", "legacy").default("auto"),
+};
+
+const exempt = {
+  name: pattern(
+    /^[A-Za-z0-9][A-Za-z0-9-]{0,15}$/,
+    "a name of an exempt class",
+    "write up to 16 letters, digits and hyphens",
+  ),
+  protocol: optional(protocol()),
+  ports: optional(ports()),
+  from: optional(prefix()),
+  to: optional(prefix()),
+  rate: whole(1, 1_000_000),
+};
+
+const request = {
+  volume: size(MIN_VOLUME).default(DEFAULT_VOLUME),
+  idle_timeout: duration(seconds(1)).default(seconds(120)),
+};
+
+const returning = {
+  policy: choice("auto", "rules").default("auto"),
+  volume: size(MIN_VOLUME).default(DEFAULT_VOLUME),
+  lifetime: duration(ms(100)).default(DEFAULT_LIFETIME),
+  refresh: optional(duration(ms(100))),
+};
+
+const rule = {
+  name: optional(text("a name", "write a name for log lines", 64)),
+  from: optional(prefixes()),
+  to: optional(prefixes()),
+  protocol: optional(protocols()),
+  ports: optional(ports()),
+  subject: optional(text("a name", 'write the certificate\'s common name, such as "*.example"')),
+  fingerprint: optional(
+    pattern(
+      /^(?:[0-9a-fA-F]{2}:?){31}[0-9a-fA-F]{2}$/,
+      "a SHA-256 fingerprint",
+      'write the 64 hexadecimal digits that "pbsctl keys show" prints',
+    ),
+  ),
+  action: choice("grant", "deny", "ask"),
+  volume: optional(size(MIN_VOLUME)),
+  lifetime: optional(duration(ms(100))),
+  refresh: optional(duration(ms(100))),
+  extend: optional(flag()),
+  timeout: optional(duration(ms(100))),
+  reason: optional(text("a reason", "write one sentence for the asking host")),
+};
+
+const control = {
+  socket: text("a path", "write the path of a socket", 90).default(DEFAULT_SOCKET),
+  group: optional(text("a group", "write the name of a group", 64)),
+};
+
+const log = { level: choice(...LOG_LEVELS).default("info") };
+
+/** Field names by section, for "did you mean". */
+export const FIELDS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  Object.entries({
+    node,
+    identity,
+    signalling,
+    packets,
+    exempt,
+    request,
+    return: returning,
+    rule,
+    control,
+    log,
+  }).map(([section, shape]) => [section, Object.keys(shape)]),
+);
+
+type Context = z.RefinementCtx;
+
+function refuse(context: Context, field: PropertyKey | PropertyKey[], message: string, remedy: string): void {
+  context.addIssue({ code: "custom", message, path: [field].flat(), params: { remedy } });
+}
+
+interface Matching {
+  readonly protocol?: number | readonly number[] | undefined;
+  readonly ports?: unknown;
+}
+
+function checkPorts(value: Matching, context: Context): void {
+  if (value.ports === undefined || value.protocol === undefined) return;
+  if (![value.protocol].flat().some(hasPorts))
+    refuse(context, "ports", "its protocol has no ports", 'leave it out, or write protocol = "tcp" or "udp"');
+}
+
+interface Times {
+  readonly lifetime?: Milliseconds | undefined;
+  readonly refresh?: Milliseconds | undefined;
+}
+
+function checkTimes(value: Times, context: Context): void {
+  if (value.refresh === undefined || value.refresh <= (value.lifetime ?? DEFAULT_LIFETIME)) return;
+  refuse(
+    context,
+    "refresh",
+    "is longer than the lifetime, so the flow would stop before it",
+    "write a shorter one",
+  );
+}
+
+const exemptSchema = z.strictObject(exempt).superRefine((value, context) => {
+  checkPorts(value, context);
+  if (
+    value.from !== undefined &&
+    value.to !== undefined &&
+    value.from.address.family !== value.to.address.family
+  )
+    refuse(context, "to", "is not of the same IP version as from", "write two classes");
+});
+
+const ruleSchema = z.strictObject(rule).superRefine((value, context) => {
+  checkPorts(value, context);
+  checkMeaning(value, context);
+  if (value.extend !== false) checkTimes(value, context);
+});
+
+type RuleFields = z.output<typeof ruleSchema>;
+
+const MEANINGLESS: Readonly<Record<RuleFields["action"], readonly (keyof RuleFields)[]>> = {
+  grant: ["timeout", "reason"],
+  ask: ["reason"],
+  deny: ["volume", "lifetime", "refresh", "extend", "timeout"],
+};
+
+function checkMeaning(value: RuleFields, context: Context): void {
+  for (const field of MEANINGLESS[value.action])
+    if (value[field] !== undefined)
+      refuse(context, field, `means nothing in a rule with action "${value.action}"`, "take it out");
+}
+
+const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape);
+
+export const configSchema = z.strictObject({
+  node: section(node).prefault({}),
+  identity: section(identity).prefault({} as never),
+  signalling: section(signalling).prefault({}),
+  packets: section(packets).prefault({}),
+  exempt: z.array(exemptSchema).max(MAX_EXEMPT).superRefine(checkNames).default([]),
+  request: section(request).prefault({}),
+  return: section(returning).superRefine(checkTimes).prefault({}),
+  rule: z.array(ruleSchema).max(MAX_RULES).superRefine(checkNames).default([]),
+  control: section(control).prefault({}),
+  log: section(log).prefault({}),
+});
+
+function checkNames(entries: readonly { readonly name?: string | undefined }[], context: Context): void {
+  const seen = new Set<string>();
+  entries.forEach(({ name }, index) => {
+    if (name === undefined) return;
+    if (seen.has(name))
+      refuse(context, [index, "name"], `"${name}" is the name of two`, "choose another name");
+    seen.add(name);
+  });
+}
+
+/** A rule of the policy. One without a name is called by its place, from 1. */
+export function toPolicyRule(fields: RuleFields, index: number): PolicyRule {
+  const { from, to, protocol: protocolList, ports: portList, subject, fingerprint } = fields;
+  return {
+    name: fields.name ?? `rule ${index + 1}`,
+    ...(from && { from }),
+    ...(to && { to }),
+    ...(protocolList && { protocols: protocolList }),
+    ...(portList && { ports: portList }),
+    ...(subject !== undefined && { subject }),
+    ...(fingerprint !== undefined && { fingerprint: fingerprint.replaceAll(":", "").toLowerCase() }),
+    action: toAction(fields),
+  };
+}
+
+function toAction(fields: RuleFields): RuleAction {
+  if (fields.action === "deny") return { type: "deny", reason: fields.reason ?? "denied by policy" };
+  const grant = toGrant(fields);
+  if (fields.action === "grant") return { type: "grant", grant };
+  return { type: "ask", grant, timeout: fields.timeout ?? DEFAULT_ASK_TIMEOUT };
+}
+
+function toGrant(fields: {
+  readonly volume?: Bytes | undefined;
+  readonly lifetime?: Milliseconds | undefined;
+  readonly refresh?: Milliseconds | undefined;
+  readonly extend?: boolean | undefined;
+}): Grant {
+  const lifetime = fields.lifetime ?? DEFAULT_LIFETIME;
+  return {
+    volume: fields.volume ?? DEFAULT_VOLUME,
+    lifetime,
+    refresh: fields.refresh ?? defaultRefresh(lifetime),
+    extend: fields.extend ?? true,
+  };
+}
+
+/** Well within the lifetime: a refresh comes as late as one and a half times its time, and may need a second try. */
+export function defaultRefresh(lifetime: Milliseconds): Milliseconds {
+  return ms(Math.min(DEFAULT_REFRESH, Math.floor(lifetime / 3)));
+}

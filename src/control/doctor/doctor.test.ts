@@ -1,0 +1,108 @@
+import test from "ava";
+import { examine } from "./doctor.js";
+import type { CommandResult, Machine } from "./machine.js";
+import type { Check } from "./report.js";
+
+const GOOD: Machine = {
+  kernel: "6.1.0-18-amd64",
+  run: async (program, args) => answer(0, args[0] === "--version" ? `${program} v1.8.9 (nf_tables)` : ""),
+  read: (path) => FILES[path],
+  exists: () => true,
+  tryPort: async () => undefined,
+  wall: () => Date.UTC(2026, 5, 1),
+};
+
+const FILES: Readonly<Record<string, string>> = {
+  "/proc/self/status": "Name:\tnode\nCapEff:\t000001ffffffffff\n",
+  "/proc/net/netfilter/nfnetlink_queue": "",
+  "/proc/sys/net/ipv4/ip_forward": "1\n",
+};
+
+function answer(status: number, output: string): CommandResult {
+  return { status, output };
+}
+
+async function find(machine: Partial<Machine>, name: string, daemon = false): Promise<Check | undefined> {
+  const { checks } = await examine({ ...GOOD, ...machine }, { config: undefined, daemon });
+  return checks.find((check) => check.name === name);
+}
+
+test("a good machine", async (t) => {
+  const { ok, checks } = await examine(GOOD, { config: undefined, daemon: false });
+  t.true(ok);
+  t.deepEqual(
+    checks.filter(({ result }) => result === "warn" || result === "fail").map(({ name }) => name),
+    ["configuration"],
+  );
+  t.true(checks.every(({ result, remedy }) => (result === "ok" || result === "info") === (remedy === null)));
+});
+
+test("a configuration with errors", async (t) => {
+  const { ok, checks } = await examine(GOOD, {
+    config: undefined,
+    configError: "x.toml:1: bad",
+    daemon: false,
+  });
+  t.false(ok);
+  t.like(checks[0], { result: "fail", detail: "x.toml:1: bad" });
+});
+
+test("missing capabilities", async (t) => {
+  const check = await find(
+    { read: (path) => (path === "/proc/self/status" ? "CapEff:\t0000000000001000\n" : "") },
+    "privileges",
+  );
+  t.like(check, { result: "fail", detail: "missing: CAP_NET_RAW, CAP_NET_BIND_SERVICE" });
+});
+
+test("an old kernel", async (t) => {
+  t.like(await find({ kernel: "5.4.0-100-generic" }, "kernel"), { result: "fail" });
+  t.like(await find({ kernel: "5.10.0" }, "kernel"), { result: "ok" });
+});
+
+test("a missing program", async (t) => {
+  const run = async (program: string): Promise<CommandResult> => answer(program === "ipset" ? -1 : 0, "v1");
+  t.like(await find({ run }, "ipset"), { result: "fail", remedy: "apt-get install ipset" });
+});
+
+test("backends", async (t) => {
+  t.is((await find({}, "iptables"))?.detail, "1.8.9, backend nft");
+  const run = async (): Promise<CommandResult> => answer(0, "iptables v1.8.9 (legacy)");
+  t.is((await find({ run }, "iptables"))?.detail, "1.8.9, backend legacy");
+});
+
+test("a rule that the kernel does not take", async (t) => {
+  const run = async (_program: string, args: readonly string[]): Promise<CommandResult> =>
+    args.some((arg) => arg.includes("hashlimit"))
+      ? answer(2, "iptables: No chain/target/match by that name.")
+      : answer(0, "v1");
+  t.like(await find({ run }, "hashlimit (iptables)"), {
+    result: "fail",
+    detail: "does not work: iptables: No chain/target/match by that name.",
+  });
+  t.like(await find({ run }, "u32 (iptables)"), { result: "ok" });
+});
+
+test("no network namespaces: rules are not tried on the machine itself", async (t) => {
+  const run = async (program: string, args: readonly string[]): Promise<CommandResult> => {
+    t.true(program === "unshare" || args[0] === "--version");
+    return answer(program === "unshare" ? 1 : 0, "v1");
+  };
+  t.like(await find({ run }, "rules"), { result: "warn" });
+});
+
+test("ports and queues in use, by pbsd itself or by others", async (t) => {
+  const machine: Partial<Machine> = {
+    tryPort: async () => "EADDRINUSE",
+    read: (path) => (path.includes("nfnetlink_queue") ? " 2701  1234 0 2 65535 0 0 0 1\n" : FILES[path]),
+  };
+  t.like(await find(machine, "udp 270"), { result: "warn" });
+  t.like(await find(machine, "udp 270", true), { result: "ok" });
+  t.like(await find(machine, "queues"), { result: "warn", detail: "2701 in use" });
+  t.like(await find(machine, "queues", true), { result: "ok" });
+  t.like(await find({ tryPort: async () => "EACCES" }, "tcp 5270"), { result: "fail" });
+});
+
+test("a clock that cannot be right", async (t) => {
+  t.like(await find({ wall: () => 0 }, "clock"), { result: "fail" });
+});

@@ -1,0 +1,114 @@
+/** Looks at what a machine can and cannot do for pbsd. Changes nothing: rules are tried in a network namespace that is thrown away. */
+import type { Config } from "../../config/config.js";
+import { checkCertificate, checkClock } from "./certificates.js";
+import { checkIptables, checkRules, checkSets } from "./firewall.js";
+import type { Machine } from "./machine.js";
+import { type Check, type DoctorReport, fail, info, ok, warn } from "./report.js";
+
+export interface DoctorOptions {
+  /** undefined: there is none, or `configError` says what is wrong with it. */
+  readonly config: Config | undefined;
+  readonly configError?: string;
+  /** Asked by the daemon itself: ports and queues in use are its own. */
+  readonly daemon: boolean;
+}
+
+export async function examine(machine: Machine, options: DoctorOptions): Promise<DoctorReport> {
+  const { config, daemon } = options;
+  const checks = [
+    checkConfig(options),
+    checkPrivileges(machine),
+    checkKernel(machine),
+    ...(await checkIptables(machine)),
+    ...(await checkSets(machine)),
+    ...(await checkRules(machine)),
+    checkQueues(machine, config?.packets.queueBase ?? 2700, daemon),
+    await checkPort(machine, "udp", 270, "GIST", daemon),
+    await checkPort(machine, "tcp", config?.signalling.tlsPort ?? 5270, "associations", daemon),
+    checkClock(machine),
+    ...(config === undefined ? [] : checkCertificate(machine, config)),
+    checkForwarding(machine),
+    info("TUN device", `${machine.exists("/dev/net/tun") ? "there" : "not there"}; pbsd does not use it`),
+    info(
+      "XDP",
+      `${machine.exists("/sys/fs/bpf") ? "the kernel has BPF" : "the kernel has no BPF"}; pbsd does not use it`,
+    ),
+  ];
+  return { ok: checks.every(({ result }) => result !== "fail"), checks };
+}
+
+function checkConfig({ config, configError }: DoctorOptions): Check {
+  if (config !== undefined) return ok("configuration", config.file);
+  const detail = configError ?? "none was named";
+  return warn(
+    "configuration",
+    detail,
+    "name it with --config; what depends on it was looked at with its defaults",
+  );
+}
+
+const CAPABILITIES = new Map([
+  [12, "CAP_NET_ADMIN"],
+  [13, "CAP_NET_RAW"],
+  [10, "CAP_NET_BIND_SERVICE"],
+]);
+
+function checkPrivileges(machine: Machine): Check {
+  const match = /^CapEff:\s*([0-9a-f]+)$/m.exec(machine.read("/proc/self/status") ?? "");
+  const effective = BigInt(`0x${match?.[1] ?? "0"}`);
+  const missing = [...CAPABILITIES]
+    .filter(([bit]) => ((effective >> BigInt(bit)) & 1n) === 0n)
+    .map(([, name]) => name);
+  if (missing.length === 0) return ok("privileges", [...CAPABILITIES.values()].join(", "));
+  return fail(
+    "privileges",
+    `missing: ${missing.join(", ")}`,
+    "run as root, or as a service with these capabilities",
+  );
+}
+
+function checkKernel(machine: Machine): Check {
+  const [major = 0, minor = 0] = machine.kernel.split(".").map(Number);
+  if (major > 5 || (major === 5 && minor >= 10)) return ok("kernel", machine.kernel);
+  return fail("kernel", `${machine.kernel} is older than 5.10`, "use a newer kernel");
+}
+
+function checkQueues(machine: Machine, base: number, daemon: boolean): Check {
+  const numbers = [base, base + 1, base + 2];
+  const listing = machine.read("/proc/net/netfilter/nfnetlink_queue");
+  if (listing === undefined)
+    return warn("queues", "the kernel does not list its queues", "modprobe nfnetlink_queue, as root");
+  const taken = listing.split("\n").map((line) => Number(line.trim().split(/\s+/)[0] || Number.NaN));
+  const own = numbers.filter((number) => taken.includes(number));
+  if (own.length === 0) return ok("queues", `${base} to ${base + 2} are free`);
+  if (daemon) return ok("queues", `${own.join(", ")} are pbsd's`);
+  return warn(
+    "queues",
+    `${own.join(", ")} in use`,
+    "by pbsd: fine. By another program: change [packets] queue_base",
+  );
+}
+
+async function checkPort(
+  machine: Machine,
+  protocol: "udp" | "tcp",
+  port: number,
+  purpose: string,
+  daemon: boolean,
+): Promise<Check> {
+  const name = `${protocol} ${port}`;
+  const error = await machine.tryPort(protocol, port);
+  if (error === undefined) return ok(name, `free, for ${purpose}`);
+  if (error === "EACCES") return fail(name, "may not be used by this user", "run as root");
+  if (error !== "EADDRINUSE") return fail(name, `cannot be used: ${error}`, "check the machine's network");
+  if (daemon) return ok(name, `pbsd's, for ${purpose}`);
+  const other = protocol === "tcp" ? "change [signalling] tls_port" : "stop it: GIST has this port alone";
+  return warn(name, `in use`, `by pbsd: fine. By another program: ${other}`);
+}
+
+function checkForwarding(machine: Machine): Check {
+  const on = (path: string): string => (machine.read(path)?.trim() === "1" ? "on" : "off");
+  const ipv4 = on("/proc/sys/net/ipv4/ip_forward");
+  const ipv6 = on("/proc/sys/net/ipv6/conf/all/forwarding");
+  return info("forwarding", `IPv4 ${ipv4}, IPv6 ${ipv6}; only a router needs it`);
+}

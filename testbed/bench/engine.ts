@@ -1,0 +1,84 @@
+/**
+ * The packet engine alone, for the benchmarks: runs inside the router's namespace, installs as many flows as it is
+ * told, and answers one JSON line per command line on standard input ("install FLOWS", "permit FLOW", "status").
+ */
+import { createInterface } from "node:readline";
+import { IpAddress } from "../../src/base/address.js";
+import { type Flow, PROTOCOL, parseFlow } from "../../src/base/flow.js";
+import { silentLogger } from "../../src/base/log.js";
+import { bytes, seconds } from "../../src/base/units.js";
+import { Firewall } from "../../src/traffic/firewall.js";
+import { NfqueueDatapath } from "../../src/traffic/nfqueue.js";
+import { BASE_PORT, FLOWS_PER_PORT } from "./shape.js";
+
+const QUEUE_BASE = 2700;
+const REFUSE_MARK = 0x50420000;
+const BATCH = 10_000;
+const FOREVER = { allowedVolume: bytes(2 ** 50), lifetime: seconds(3600) };
+
+/** Flow i of the generator. */
+function flowOf(i: number, destination: IpAddress): Flow {
+  const low = i % FLOWS_PER_PORT;
+  return {
+    protocol: PROTOCOL.udp,
+    source: IpAddress.fromBytes(Uint8Array.of(10, 1, low >> 8, low & 0xff)),
+    destination,
+    sourcePort: 4000,
+    destinationPort: BASE_PORT + Math.floor(i / FLOWS_PER_PORT),
+  };
+}
+
+async function installMany(
+  datapath: NfqueueDatapath,
+  count: number,
+  destination: IpAddress,
+): Promise<object> {
+  const start = performance.now();
+  for (let first = 0; first < count; first += BATCH) {
+    const length = Math.min(BATCH, count - first);
+    await datapath.install(
+      Array.from({ length }, (_, i) => ({ flow: flowOf(first + i, destination), ...FOREVER })),
+    );
+  }
+  return { installed: count, perSecond: count / ((performance.now() - start) / 1000) };
+}
+
+const firewall = await Firewall.probe({
+  queueBase: QUEUE_BASE,
+  tlsPort: 5270,
+  refuseMark: REFUSE_MARK,
+  backend: "auto",
+  exempt: [],
+  interceptRate: 1000,
+  setSize: 2 ** 21,
+});
+await firewall.install();
+const datapath = NfqueueDatapath.open({
+  queueBase: QUEUE_BASE,
+  capacity: 1_200_000,
+  holdPacketsPerFlow: 16,
+  holdPackets: 1024,
+  holdTime: seconds(10),
+  refuseMark: REFUSE_MARK,
+  enforce: true,
+  logger: silentLogger,
+});
+console.log(JSON.stringify({ ready: true }));
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [command, ...words] = line.trim().split(" ");
+  const rest = words.join(" ");
+  if (command === "install") {
+    console.log(JSON.stringify(await installMany(datapath, Number(rest), IpAddress.parse("10.2.0.2"))));
+  } else if (command === "permit") {
+    await datapath.install([{ flow: parseFlow(rest), ...FOREVER }]);
+    console.log(JSON.stringify({ permitted: rest }));
+  } else if (command === "status") {
+    console.log(JSON.stringify({ ...datapath.status(), memory: process.memoryUsage().rss }));
+  } else {
+    break;
+  }
+}
+await datapath.stop();
+await firewall.remove();
+process.exit(0);

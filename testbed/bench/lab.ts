@@ -1,0 +1,163 @@
+/**
+ * The measuring lab: sender, router, receiver and attacker as network namespaces joined by veth, the router with a
+ * processor core of its own. Addresses differ from the three-node testbed because the generator spreads its flows over a /16.
+ *
+ *   sender 10.1.0.1/16 ── 10.1.255.254 router 10.2.0.1 ── 10.2.0.2 receiver
+ *   attacker 10.3.0.1/16 ── 10.3.255.254 ┘
+ */
+import { execFileSync, type SpawnSyncReturns, spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export const HOSTS = ["sender", "router", "receiver", "attacker"] as const;
+export type Host = (typeof HOSTS)[number];
+
+export const ADDRESS = { sender: "10.1.0.1", receiver: "10.2.0.2", attacker: "10.3.0.1" } as const;
+
+/** Core of the router's receive path, and of everything else. */
+export const ROUTER_CORE = 0;
+export const LOAD_CORE = 1;
+
+interface Link {
+  readonly host: Host;
+  readonly name: string;
+  readonly address: string;
+}
+
+const LINKS: readonly (readonly [Link, Link])[] = [
+  [
+    { host: "sender", name: "out", address: `${ADDRESS.sender}/16` },
+    { host: "router", name: "from-sender", address: "10.1.255.254/16" },
+  ],
+  [
+    { host: "router", name: "to-receiver", address: "10.2.0.1/24" },
+    { host: "receiver", name: "in", address: `${ADDRESS.receiver}/24` },
+  ],
+  [
+    { host: "attacker", name: "out", address: `${ADDRESS.attacker}/16` },
+    { host: "router", name: "from-attacker", address: "10.3.255.254/16" },
+  ],
+];
+
+export class Lab {
+  readonly directory: string;
+  readonly #prefix = `pbsb${process.pid}`;
+
+  constructor() {
+    this.directory = mkdtempSync(join(tmpdir(), "pbs-bench-"));
+    try {
+      this.#build();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  namespace(host: Host): string {
+    return `${this.#prefix}-${host}`;
+  }
+
+  /** Runs a program in a host and returns what it printed. Throws when it fails. */
+  run(host: Host, ...command: string[]): string {
+    return execFileSync("ip", ["netns", "exec", this.namespace(host), ...command], {
+      encoding: "utf8",
+      maxBuffer: 64 << 20,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+  }
+
+  /** The same, for a program whose failure is an answer too. */
+  try(host: Host, ...command: string[]): SpawnSyncReturns<string> {
+    return spawnSync("ip", ["netns", "exec", this.namespace(host), ...command], { encoding: "utf8" });
+  }
+
+  /** Starts a program in a host; the caller ends it. */
+  start(host: Host, ...command: string[]) {
+    return spawn("ip", ["netns", "exec", this.namespace(host), ...command], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+  }
+
+  /** Packets that have arrived on an interface. */
+  received(host: Host, link: string): number {
+    return Number(this.run(host, "cat", `/sys/class/net/${link}/statistics/rx_packets`));
+  }
+
+  mac(host: Host, link: string): string {
+    return this.run(host, "cat", `/sys/class/net/${link}/address`).trim();
+  }
+
+  /**
+   * Gives the router's receive path a kernel thread per interface on {@link ROUTER_CORE}. Changing offloads makes
+   * the threads anew, so this is asked for again before each window.
+   */
+  pinRouter(): void {
+    for (const name of ["from-sender", "to-receiver", "from-attacker"]) {
+      this.run("router", "sh", "-c", `echo 1 > /sys/class/net/${name}/threaded`);
+    }
+    let pinned = 0;
+    for (const line of execFileSync("ps", ["-eo", "pid,comm"], { encoding: "utf8" }).split("\n")) {
+      const match = /^\s*(\d+)\s+napi\/(from-sender|to-receiver|from-attack)/.exec(line);
+      if (match === null) continue;
+      execFileSync("taskset", ["-p", "-c", String(ROUTER_CORE), match[1] ?? ""], { stdio: "ignore" });
+      pinned++;
+    }
+    if (pinned < LINKS.length)
+      throw new Error(`only ${pinned} receive threads of the router could be pinned`);
+  }
+
+  close(): void {
+    for (const host of HOSTS) spawnSync("ip", ["netns", "del", this.namespace(host)], { stdio: "ignore" });
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #build(): void {
+    for (const host of HOSTS) {
+      execFileSync("ip", ["netns", "add", this.namespace(host)]);
+      this.run(host, "ip", "link", "set", "lo", "up");
+    }
+    for (const [a, b] of LINKS) {
+      const end = (link: Link): string[] => ["name", link.name, "netns", this.namespace(link.host)];
+      execFileSync("ip", ["link", "add", ...end(a), "type", "veth", "peer", ...end(b)]);
+      for (const link of [a, b]) {
+        this.run(link.host, "ip", "addr", "add", link.address, "dev", link.name);
+        this.run(link.host, "ip", "link", "set", link.name, "up");
+        // A veth takes frames from XDP only while its peer's receive path is driven by NAPI, which GRO turns on.
+        this.run(link.host, "ethtool", "-K", link.name, "gro", "on");
+      }
+    }
+    for (const setting of ["ip_forward=1", "conf.all.rp_filter=0", "conf.default.rp_filter=0"]) {
+      this.run("router", "sysctl", "-qw", `net.ipv4.${setting}`);
+    }
+    for (const [host, gateway] of [
+      ["sender", "10.1.255.254"],
+      ["receiver", "10.2.0.1"],
+      ["attacker", "10.3.255.254"],
+    ] as const) {
+      this.run(host, "ip", "route", "add", "default", "via", gateway);
+      this.run(host, "ping", "-c", "1", "-W", "2", gateway);
+    }
+    this.run("sender", "ping", "-c", "1", "-W", "2", ADDRESS.receiver);
+  }
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
+}
+
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
+/** What the figures were measured on. */
+export function machine(): string {
+  const cpu = /model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "unknown processor";
+  const kernel = readFileSync("/proc/sys/kernel/osrelease", "utf8").trim();
+  const cores = execFileSync("nproc", { encoding: "utf8" }).trim();
+  return `${cpu}, ${cores} cores, Linux ${kernel}, Node ${process.version}`;
+}

@@ -1,0 +1,55 @@
+/** The one document that every benchmark prints: architecture's contract for `npm run bench -- NAME --json`. */
+import { machine, median } from "./lab.js";
+
+export interface Case {
+  readonly case: string;
+  /** Medians over `runs` measurements; baseline and ratio are null where nothing is compared. */
+  readonly value: number;
+  readonly unit: string;
+  readonly baseline: number | null;
+  readonly ratio: number | null;
+  readonly runs: number;
+}
+
+export interface Report {
+  readonly name: string;
+  readonly machine: string;
+  readonly results: readonly Case[];
+}
+
+/** A figure with its paired baseline: the ratio is the median of the pairs' ratios, not the ratio of medians. */
+export function paired(
+  name: string,
+  unit: string,
+  pairs: readonly { value: number; baseline: number }[],
+): Case {
+  return {
+    case: name,
+    value: round(median(pairs.map((p) => p.value))),
+    unit,
+    baseline: round(median(pairs.map((p) => p.baseline))),
+    ratio: round(median(pairs.map((p) => p.value / p.baseline))),
+    runs: pairs.length,
+  };
+}
+
+export function single(name: string, unit: string, values: readonly number[]): Case {
+  return { case: name, value: round(median(values)), unit, baseline: null, ratio: null, runs: values.length };
+}
+
+export function report(name: string, results: readonly Case[]): Report {
+  return { name, machine: machine(), results };
+}
+
+export function print({ name, machine: where, results }: Report): void {
+  console.log(`${name} on ${where}`);
+  const width = Math.max(...results.map((r) => r.case.length));
+  for (const r of results) {
+    const compared = r.baseline === null ? "" : `  baseline ${r.baseline}  ratio ${r.ratio}`;
+    console.log(`  ${r.case.padEnd(width)}  ${r.value} ${r.unit}${compared}  (median of ${r.runs})`);
+  }
+}
+
+function round(value: number): number {
+  return Number(value.toPrecision(4));
+}
