@@ -151,6 +151,11 @@ export class SystemTransport implements Transport {
     return this.#routes.lookup(mri);
   }
 
+  /** Whether an address is one of this host's, as of the last change that the kernel reported. */
+  isLocal(address: IpAddress): boolean {
+    return this.#routes.isLocal(address);
+  }
+
   cachedRoute(mri: Mri): Route | undefined {
     return this.#routes.cached(mri);
   }

@@ -1,0 +1,70 @@
+/** Reads what comes, and tells its sender what is wrong with it where that is safe. */
+import type { IpAddress } from "../base/address.js";
+import { type Arrival, encapsulationOf, type FlowMessage } from "./arrival.js";
+import { type GistContext, ownNli, sendDatagram, towardsPeer } from "./context.js";
+import { type Complaint, errorMessage } from "./errors.js";
+import { decodeGist, ERROR_CODE, GistWireError } from "./wire/codec.js";
+import type { GistMessage } from "./wire/messages.js";
+
+const FLAG_S = 0x80;
+
+export class Complaints {
+  readonly #context: GistContext;
+
+  constructor(context: GistContext) {
+    this.#context = context;
+  }
+
+  /** undefined when the bytes are no GIST message; that is counted and answered here. */
+  decode(arrival: Arrival): GistMessage | undefined {
+    try {
+      const message = decodeGist(arrival.bytes);
+      this.#context.counters.count(`received.${message.type}`);
+      return message;
+    } catch (error) {
+      if (!(error instanceof GistWireError)) throw error;
+      this.#context.counters.count("received.malformed");
+      this.#context.log.debug({ error: error.message }, "a GIST message is malformed");
+      this.#aboutMalformed(error, arrival);
+      return undefined;
+    }
+  }
+
+  /** Answers a message with an Error. */
+  about(complaint: Complaint, message: GistMessage, arrival: Arrival): void {
+    // A Query's source address is often the flow's own: who asks is told by its NLI.
+    const replyTo = message.type === "query" ? message.nli.interfaceAddress : arrival.datagram?.source;
+    this.#send(complaint, arrival, replyTo);
+  }
+
+  /** Whether a message may be handled; one that came with hop count 0 may not, and is answered here. */
+  hopsLeft(message: FlowMessage, arrival: Arrival): boolean {
+    if (message.hops > 0) return true;
+    this.about({ code: ERROR_CODE.hopLimitExceeded }, message, arrival);
+    return false;
+  }
+
+  #aboutMalformed(error: GistWireError, arrival: Arrival): void {
+    // With S = 0 the source address is somebody else's, who is not to be bothered.
+    const signallingSource = ((arrival.bytes[7] ?? 0) & FLAG_S) !== 0;
+    this.#send(error, arrival, signallingSource ? arrival.datagram?.source : undefined);
+  }
+
+  #send(complaint: Complaint, arrival: Arrival, replyTo: IpAddress | undefined): void {
+    this.#context.counters.count(`refused.error-${complaint.code}`);
+    const { bytes, association, datagram } = arrival;
+    const encapsulation = encapsulationOf(arrival);
+    if (association !== undefined) {
+      const message = errorMessage(this.#context, complaint, bytes, encapsulation);
+      if (message !== undefined) association.send(message);
+      return;
+    }
+    if (replyTo === undefined) return;
+    this.#context.routes.lookup(towardsPeer(datagram.destination, replyTo), (route) => {
+      if (route === undefined) return;
+      const nli = ownNli(this.#context, route.interfaceAddress, 0, this.#context.validity());
+      const message = errorMessage(this.#context, complaint, bytes, encapsulation, nli);
+      if (message !== undefined) sendDatagram(this.#context, replyTo, datagram.sourcePort, message);
+    });
+  }
+}

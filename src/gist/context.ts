@@ -1,0 +1,106 @@
+/** What the parts of one GIST node share. */
+import type { IpAddress } from "../base/address.js";
+import type { Logger } from "../base/log.js";
+import type { Random } from "../base/random.js";
+import type { Time } from "../base/time.js";
+import { type Milliseconds, ms } from "../base/units.js";
+import type { ResponderCookies } from "./cookies.js";
+import type { Counters } from "./counters.js";
+import type { NslpHost } from "./nslp-host.js";
+import { type GistOptions, LONGEST_PEER_TIME } from "./options.js";
+import type { QueuePool } from "./queue.js";
+import type { TokenBucket } from "./rate-limit.js";
+import type { RouteCache } from "./routes.js";
+import type { SiiHandle } from "./service.js";
+import type { Transport } from "./transport/transport.js";
+import { encodeGist, mriKey } from "./wire/codec.js";
+import {
+  type GistMessage,
+  MA_PROTOCOL,
+  type Mri,
+  type NetworkLayerInformation,
+  type ProtocolOption,
+  type SessionId,
+  type StackConfiguration,
+  type StackProfile,
+} from "./wire/messages.js";
+
+export interface GistContext {
+  readonly time: Time;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly transport: Transport;
+  readonly options: GistOptions;
+  /** Peer-Identity of this node, as bytes and in hexadecimal. */
+  readonly identity: Uint8Array;
+  readonly identityText: string;
+  readonly counters: Counters;
+  readonly nslps: NslpHost;
+  readonly routes: RouteCache;
+  readonly queues: QueuePool;
+  readonly cookies: ResponderCookies;
+  /** One bucket for all D-mode messages made here (RFC 5971 section 5.3.3). */
+  readonly datagrams: TokenBucket;
+  /** RS-Validity-Time to tell peers now: longer when so much state could not be refreshed within the D-mode rate. */
+  validity(): Milliseconds;
+}
+
+/** The one stack this node offers and takes: TLS over TCP. An association in the clear is never an option. */
+export const TLS_OVER_TCP: StackProfile = [MA_PROTOCOL.tls, MA_PROTOCOL.forwardsTcp];
+export const STACK_PROPOSAL: readonly StackProfile[] = [TLS_OVER_TCP];
+
+export function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+}
+
+/** Key of routing state: {MRI with its direction, Session-ID, NSLPID} as one text. */
+export function stateKey(mri: Mri, sessionId: SessionId, nslpId: number): string {
+  return `${sessionId} ${nslpId} ${mriKey(mri)}`;
+}
+
+/** Names a peer at one of its addresses, as associations are matched (RFC 5971 section 5.7.3). */
+export function siiHandle(identity: string, interfaceAddress: IpAddress): SiiHandle {
+  return `${identity}@${interfaceAddress}`;
+}
+
+/** The way to a peer, as an MRI that the transport can route; `from` is what the answer is about. */
+export function towardsPeer(from: IpAddress, peer: IpAddress): Mri {
+  return { method: "loose-end", direction: "downstream", source: from, destination: peer };
+}
+
+export function ownNli(
+  context: GistContext,
+  interfaceAddress: IpAddress,
+  ipTtl: number,
+  validity: Milliseconds,
+): NetworkLayerInformation {
+  return { ipTtl, validity, peerIdentity: context.identity, interfaceAddress };
+}
+
+/** A time that a peer named, made sane. */
+export function peerTime(context: GistContext, given: Milliseconds): Milliseconds {
+  return ms(Math.min(Math.max(given, context.options.shortestValidity), LONGEST_PEER_TIME));
+}
+
+export function stackConfiguration(
+  context: GistContext,
+  options: readonly ProtocolOption[],
+): StackConfiguration {
+  return { holdTime: context.options.holdTime, options };
+}
+
+/** Sends in normal datagram mode unless the rate limit says no; then the message counts as lost. */
+export function sendDatagram(
+  context: GistContext,
+  to: IpAddress,
+  port: number,
+  message: GistMessage,
+): boolean {
+  if (!context.datagrams.take()) {
+    context.counters.count("limited.datagram");
+    return false;
+  }
+  context.counters.count(`sent.${message.type}`);
+  context.transport.sendDatagram(to, port, encodeGist(message));
+  return true;
+}

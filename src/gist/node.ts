@@ -1,0 +1,254 @@
+/**
+ * A GIST node (RFC 5971): discovers the next node on a flow's path, sets up routing state and messaging associations,
+ * and carries NSLP messages along them. It knows nothing of any NSLP, and reaches the network only through its
+ * Transport.
+ */
+import type { IpAddress } from "../base/address.js";
+import type { Logger } from "../base/log.js";
+import { step } from "../base/machine.js";
+import type { Random } from "../base/random.js";
+import type { Time } from "../base/time.js";
+import { type Milliseconds, ms } from "../base/units.js";
+import { Associations } from "./associations.js";
+import { Complaints } from "./complaints.js";
+import { type GistContext, hex } from "./context.js";
+import { ResponderCookies } from "./cookies.js";
+import { Counters } from "./counters.js";
+import { dataMessage } from "./data-path.js";
+import { MessageIntake } from "./message-intake.js";
+import { NODE_MACHINE, type NodeGuard } from "./node-rules.js";
+import { NslpHost } from "./nslp-host.js";
+import { DEFAULT_OPTIONS, type GistOptions } from "./options.js";
+import { QueryIntake } from "./query-intake.js";
+import { QueuePool } from "./queue.js";
+import { TokenBucket } from "./rate-limit.js";
+import { RouteCache } from "./routes.js";
+import type { GistService, GistView, MessageError, Nslp, SendMessage } from "./service.js";
+import { type RoutingState, Sessions } from "./sessions.js";
+import type {
+  Connection,
+  Datagram,
+  Interception,
+  Transport,
+  TransportHandler,
+} from "./transport/transport.js";
+import { MAX_OBJECT_VALUE } from "./wire/codec.js";
+import type { Mri, SessionId } from "./wire/messages.js";
+
+export interface GistNodeConfig {
+  /** Peer-Identity: names the node for good; the TLS certificate must stand for it. 1 to 255 bytes. */
+  readonly identity: Uint8Array;
+  readonly transport: Transport;
+  readonly time: Time;
+  readonly random: Random;
+  readonly log: Logger;
+  /** Whether an address is this host's own: then it is the end of the path. */
+  readonly isLocal: (address: IpAddress) => boolean;
+  readonly options?: Partial<GistOptions>;
+}
+
+export class GistNode implements GistService, TransportHandler {
+  readonly #context: GistContext;
+  readonly #isLocal: (address: IpAddress) => boolean;
+  readonly #associations: Associations;
+  readonly #sessions: Sessions;
+  readonly #queryIntake: QueryIntake;
+  readonly #messageIntake: MessageIntake;
+
+  constructor(config: GistNodeConfig) {
+    this.#context = contextOf(config, () => this.#validity());
+    this.#isLocal = config.isLocal;
+    this.#associations = new Associations(this.#context);
+    this.#sessions = new Sessions(this.#context, this.#associations);
+    const complaints = new Complaints(this.#context);
+    const parts = { sessions: this.#sessions, associations: this.#associations, complaints };
+    this.#queryIntake = new QueryIntake(this.#context, parts, config.isLocal);
+    this.#messageIntake = new MessageIntake(this.#context, parts);
+  }
+
+  /** Starts the transport. Rejects with its error. */
+  start(): Promise<void> {
+    return this.#context.transport.start(this);
+  }
+
+  /** Forgets all state, closes all associations and stops the transport. NSLPs hear of messages still waiting. */
+  stop(): Promise<void> {
+    this.#sessions.shutDown();
+    this.#associations.shutDown();
+    return this.#context.transport.stop();
+  }
+
+  view(): GistView {
+    return {
+      identity: this.#context.identityText,
+      associations: this.#associations.views(),
+      routingStates: this.#sessions.counts,
+      counters: this.#context.counters.snapshot(),
+    };
+  }
+
+  register(nslpId: number, nslp: Nslp): void {
+    this.#context.nslps.register(nslpId, nslp);
+  }
+
+  sendMessage(send: SendMessage): void {
+    try {
+      checkHops(send.hopCount);
+      const unfit = unfitData(send.data);
+      if (unfit !== undefined) this.#refuse(send, "too-large", unfit);
+      else if (send.siiHandle !== undefined) this.#sendExplicitly(send);
+      else this.#sendAlongPath(send);
+    } catch (error) {
+      // Fields that cannot stand on the wire, such as an MRI of two IP versions.
+      if (!(error instanceof RangeError)) throw error;
+      this.#refuse(send, "transport-failed", error.message);
+    }
+  }
+
+  setStateLifetime(nslpId: number, sessionId: SessionId, mri: Mri, lifetime: Milliseconds): void {
+    this.#sessions.find({ nslpId, sessionId, mri })?.setLifetime(lifetime);
+  }
+
+  invalidateRoutingState(
+    nslpId: number,
+    sessionId: SessionId,
+    mri: Mri,
+    status: "bad" | "tentative",
+    urgent: boolean,
+  ): void {
+    this.#context.routes.forget();
+    this.#sessions.find({ nslpId, sessionId, mri })?.invalidate(status, urgent);
+  }
+
+  datagram(datagram: Datagram): Interception {
+    try {
+      if (datagram.intercepted) return this.#queryIntake.take(datagram);
+      this.#messageIntake.take({ bytes: datagram.message, datagram });
+      return "taken";
+    } catch (error) {
+      this.#failed(error);
+      return "drop";
+    }
+  }
+
+  accepted(connection: Connection): void {
+    this.#associations.accept(connection);
+  }
+
+  message(connection: Connection, bytes: Uint8Array): void {
+    const association = this.#associations.of(connection);
+    if (association === undefined) return;
+    association.heard();
+    try {
+      this.#messageIntake.take({ bytes, association });
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  drained(): void {
+    // Messages wait inside the connection; what does not fit there was refused when it was sent.
+  }
+
+  closed(connection: Connection, reason: string): void {
+    this.#associations.of(connection)?.closed(reason);
+  }
+
+  #sendAlongPath(send: SendMessage): void {
+    const state = this.#sessions.find(send);
+    const arc = step(NODE_MACHINE, "node", "send", (guard) => this.#holds(guard, send, state));
+    switch (arc?.do[0]) {
+      case "to-session":
+        state?.message(send);
+        break;
+      case "create-session":
+        this.#sessions.addQuerying(send).message(send);
+        break;
+      case "refuse-last-node":
+        this.#refuse(send, "endpoint-found", "this node is the last one on the flow's path");
+        break;
+      case "refuse-no-state":
+        this.#refuse(send, "no-response", "there is no routing state towards the flow's source");
+        break;
+      default:
+        this.#context.counters.count("limited.routing-states");
+        this.#refuse(send, "overloaded", "this node has no room for more routing state");
+    }
+  }
+
+  #holds(guard: NodeGuard, send: SendMessage, state: RoutingState | undefined): boolean {
+    switch (guard) {
+      case "state-exists":
+        return state !== undefined;
+      case "upstream":
+        return send.mri.direction === "upstream";
+      case "last-node":
+        return this.#isLocal(send.mri.destination);
+      case "tables-full":
+        return this.#sessions.full;
+      default:
+        return this.#sessions.tooManyHandshakes;
+    }
+  }
+
+  #sendExplicitly(send: SendMessage): void {
+    const association =
+      send.siiHandle === undefined ? undefined : this.#associations.byHandle(send.siiHandle);
+    if (association === undefined)
+      this.#refuse(send, "transport-failed", "there is no messaging association with that peer");
+    else if (association.send(dataMessage(this.#context, send, true)))
+      this.#context.nslps.status(send, "no-error", "");
+    else this.#refuse(send, "overloaded", "the peer takes messages more slowly than they come");
+  }
+
+  #refuse(send: SendMessage, error: MessageError, detail: string): void {
+    this.#context.nslps.status(send, error, detail);
+  }
+
+  /** RFC 5971 section 4.4.4: at least twice as long as the refreshes of all state take at the D-mode rate. */
+  #validity(): Milliseconds {
+    const { validity, datagramRate } = this.#context.options;
+    return ms(Math.max(validity, (2000 * this.#sessions.size) / datagramRate));
+  }
+
+  #failed(error: unknown): void {
+    this.#context.counters.count("internal-error");
+    const text = error instanceof Error ? error.stack : error;
+    this.#context.log.error({ error: text }, "a GIST message could not be handled");
+  }
+}
+
+function contextOf(config: GistNodeConfig, validity: () => Milliseconds): GistContext {
+  const { transport, time, random, log, identity } = config;
+  const options = { ...DEFAULT_OPTIONS, ...config.options };
+  const counters = new Counters();
+  return {
+    time,
+    random,
+    log,
+    transport,
+    options,
+    identity,
+    identityText: hex(identity),
+    counters,
+    nslps: new NslpHost(time, log, counters),
+    routes: new RouteCache(transport, time),
+    queues: new QueuePool(options.maxQueued, options.maxQueuedPerSession),
+    cookies: new ResponderCookies(time, random, options.cookieSecretLifetime),
+    datagrams: new TokenBucket(time, options.datagramRate, options.datagramBurst),
+    validity,
+  };
+}
+
+function checkHops(hops: number | undefined): void {
+  if (hops !== undefined && !(Number.isInteger(hops) && hops >= 0 && hops <= 0xff))
+    throw new RangeError(`a hop count of ${hops} does not exist`);
+}
+
+/** Why data cannot be sent as it is. */
+function unfitData(data: Uint8Array): string | undefined {
+  if (data.length > MAX_OBJECT_VALUE)
+    return `${data.length} bytes are more than the ${MAX_OBJECT_VALUE} a message may hold`;
+  if (data.length % 4 !== 0) return `${data.length} bytes are not whole 32-bit words`;
+  return undefined;
+}

@@ -1,0 +1,95 @@
+/** The NSLPs of a node. An NSLP that throws is logged and counted here, and harms nothing else. */
+import type { Logger } from "../base/log.js";
+import type { Time } from "../base/time.js";
+import { ms } from "../base/units.js";
+import type { Counters } from "./counters.js";
+import type {
+  MessageError,
+  NetworkNotification,
+  Nslp,
+  PeerDecision,
+  ReceivedMessage,
+  SendMessage,
+} from "./service.js";
+
+const NOT_A_PEER: PeerDecision = { peer: false };
+
+export class NslpHost {
+  readonly #nslps = new Map<number, Nslp>();
+  readonly #time: Time;
+  readonly #log: Logger;
+  readonly #counters: Counters;
+  #later: (() => void)[] = [];
+
+  constructor(time: Time, log: Logger, counters: Counters) {
+    this.#time = time;
+    this.#log = log;
+    this.#counters = counters;
+  }
+
+  register(nslpId: number, nslp: Nslp): void {
+    if (this.#nslps.has(nslpId)) throw new Error(`an NSLP is already registered for NSLPID ${nslpId}`);
+    this.#nslps.set(nslpId, nslp);
+  }
+
+  has(nslpId: number): boolean {
+    return this.#nslps.has(nslpId);
+  }
+
+  recv(message: ReceivedMessage): PeerDecision {
+    const nslp = this.#nslps.get(message.nslpId);
+    if (nslp === undefined) return NOT_A_PEER;
+    try {
+      return nslp.recvMessage(message);
+    } catch (error) {
+      this.#threw(message.nslpId, error);
+      return NOT_A_PEER;
+    }
+  }
+
+  /** Success is told only for messages with a handle: without one nobody could say which message it was. */
+  status(send: SendMessage, error: MessageError, detail: string): void {
+    if (error === "no-error" && send.handle === undefined) return;
+    this.#counters.count(`status.${error}`);
+    this.#deferTo(send.nslpId, (nslp) =>
+      nslp.messageStatus({
+        handle: send.handle,
+        nslpId: send.nslpId,
+        sessionId: send.sessionId,
+        mri: send.mri,
+        error,
+        detail,
+      }),
+    );
+  }
+
+  notify(notification: NetworkNotification): void {
+    this.#counters.count(`notification.${notification.type}`);
+    this.#deferTo(notification.nslpId, (nslp) => nslp.networkNotification(notification));
+  }
+
+  /** Reports come after the call that caused them has returned, so that no NSLP is entered while it is sending. */
+  #deferTo(nslpId: number, call: (nslp: Nslp) => void): void {
+    const nslp = this.#nslps.get(nslpId);
+    if (nslp === undefined) return;
+    this.#later.push(() => {
+      try {
+        call(nslp);
+      } catch (error) {
+        this.#threw(nslpId, error);
+      }
+    });
+    if (this.#later.length === 1) this.#time.after(ms(0), () => this.#tell());
+  }
+
+  #tell(): void {
+    const calls = this.#later;
+    this.#later = [];
+    for (const call of calls) call();
+  }
+
+  #threw(nslpId: number, error: unknown): void {
+    this.#counters.count("nslp.threw");
+    this.#log.error({ nslpId, error: error instanceof Error ? error.stack : error }, "an NSLP failed");
+  }
+}

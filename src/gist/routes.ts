@@ -1,0 +1,69 @@
+/** Routes looked up lately. A handshake a millisecond must not cost a kernel request each. */
+import type { Time } from "../base/time.js";
+import { type Milliseconds, seconds } from "../base/units.js";
+import type { Route, Transport } from "./transport/transport.js";
+import type { Mri } from "./wire/messages.js";
+
+type Use = (route: Route | undefined) => void;
+
+interface Entry {
+  readonly until: Milliseconds;
+  readonly route: Route | undefined;
+}
+
+const REMEMBERED_FOR = seconds(1);
+const MOST_REMEMBERED = 4096;
+const MOST_WAITING = 4096;
+
+export class RouteCache {
+  readonly #transport: Transport;
+  readonly #time: Time;
+  readonly #known = new Map<string, Entry>();
+  readonly #asked = new Map<string, Use[]>();
+  #waiting = 0;
+
+  constructor(transport: Transport, time: Time) {
+    this.#transport = transport;
+    this.#time = time;
+  }
+
+  /**
+   * Calls `use` with the route of the flow: at once when it is known, else when the transport has answered. Returns
+   * false, and never calls it, when too many are waiting.
+   */
+  lookup(mri: Mri, use: Use): boolean {
+    const key = (mri.direction === "downstream" ? mri.destination : mri.source).toString();
+    const known = this.#known.get(key);
+    if (known !== undefined && known.until > this.#time.now()) {
+      use(known.route);
+      return true;
+    }
+    if (this.#waiting >= MOST_WAITING) return false;
+    this.#waiting++;
+    const others = this.#asked.get(key);
+    if (others !== undefined) {
+      others.push(use);
+      return true;
+    }
+    this.#asked.set(key, [use]);
+    this.#transport.route(mri).then(
+      (route) => this.#answer(key, route),
+      () => this.#answer(key, undefined),
+    );
+    return true;
+  }
+
+  /** The next look-up asks the kernel again. */
+  forget(): void {
+    this.#known.clear();
+  }
+
+  #answer(key: string, route: Route | undefined): void {
+    if (this.#known.size >= MOST_REMEMBERED) this.#known.clear();
+    this.#known.set(key, { route, until: (this.#time.now() + REMEMBERED_FOR) as Milliseconds });
+    const waiting = this.#asked.get(key) ?? [];
+    this.#asked.delete(key);
+    this.#waiting -= waiting.length;
+    for (const use of waiting) use(route);
+  }
+}
