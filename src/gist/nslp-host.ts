@@ -2,7 +2,7 @@
 import type { Logger } from "../base/log.js";
 import type { Time } from "../base/time.js";
 import { ms } from "../base/units.js";
-import type { Counters } from "./counters.js";
+import type { Counters } from "../base/counters.js";
 import type {
   MessageError,
   NetworkNotification,

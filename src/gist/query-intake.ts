@@ -8,7 +8,7 @@ import { type GistContext, hex } from "./context.js";
 import { ENDPOINT_FOUND } from "./errors.js";
 import { NODE_MACHINE } from "./node-rules.js";
 import { ipDistance, objectionTo } from "./query-check.js";
-import { SourceBuckets, TokenBucket } from "./rate-limit.js";
+import { SourceBuckets, TokenBucket } from "../base/rate-limit.js";
 import { type QueryArrival, respond } from "./responding.js";
 import type { PeerDecision } from "./service.js";
 import type { Sessions } from "./sessions.js";

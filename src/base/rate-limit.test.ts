@@ -1,7 +1,7 @@
 import test from "ava";
 import fc from "fast-check";
-import { FakeTime } from "../base/time.js";
-import { ms } from "../base/units.js";
+import { FakeTime } from "./time.js";
+import { ms } from "./units.js";
 import { SourceBuckets, TokenBucket } from "./rate-limit.js";
 
 test("a bucket never gives more than burst and rate allow", (t) => {

@@ -1,5 +1,5 @@
 /** Token buckets. They need no timer: tokens are counted up when somebody asks. */
-import type { Time } from "../base/time.js";
+import type { Time } from "./time.js";
 
 export class TokenBucket {
   readonly #time: Time;

@@ -1,0 +1,78 @@
+/** What the sessions of all three roles share. */
+import type { Policy } from "../authorization/decision.js";
+import type { Signer } from "../authorization/signing.js";
+import type { Trust } from "../authorization/trust.js";
+import type { IpAddress } from "../base/address.js";
+import type { Flow } from "../base/flow.js";
+import type { Logger } from "../base/log.js";
+import type { Random } from "../base/random.js";
+import type { TokenBucket } from "../base/rate-limit.js";
+import type { Time } from "../base/time.js";
+import type { Milliseconds } from "../base/units.js";
+import type { GistService } from "../gist/service.js";
+import type { Direction, SessionId } from "../gist/wire/messages.js";
+import type { Datapath } from "../traffic/datapath.js";
+import type { BoundedMemory } from "./bounded.js";
+import type { Counters } from "../base/counters.js";
+import type { EventLog } from "./events.js";
+import type { Installer } from "./installer.js";
+import { mriOf } from "./mri.js";
+import type { PbsOptions } from "./options.js";
+import type { Session } from "./session.js";
+import { PBS_NSLP_ID } from "./wire/messages.js";
+
+/** Whom the node refuses for a while although policy would say yes: a grant given once was used up (tombstone). */
+export interface Buried {
+  readonly reason: string;
+  readonly code: number;
+}
+
+export interface PbsContext {
+  readonly gist: GistService;
+  readonly datapath: Datapath;
+  readonly installer: Installer;
+  readonly trust: Trust;
+  readonly signer: Signer;
+  /** Replaced as a whole when the configuration is read again. */
+  policy: Policy;
+  readonly time: Time;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly isLocal: (address: IpAddress) => boolean;
+  readonly options: PbsOptions;
+  readonly events: EventLog;
+  readonly counters: Counters;
+  readonly notifies: TokenBucket;
+  readonly buried: BoundedMemory<Buried>;
+  /** A session has its permission: it no longer counts as waiting. */
+  settled(session: Session): void;
+  /** A session is over: it leaves the tables. */
+  forget(session: Session): void;
+  /** Whether this host itself asked for this flow, and was not refused. */
+  asksFor(flow: Flow): boolean;
+}
+
+export interface Outgoing {
+  readonly id: SessionId;
+  readonly flow: Flow;
+  readonly direction: Direction;
+  readonly data: Uint8Array;
+  readonly hopCount?: number;
+}
+
+/** Hands a message to GIST: always over TLS. */
+export function send(context: PbsContext, message: Outgoing): void {
+  context.gist.sendMessage({
+    data: message.data,
+    nslpId: PBS_NSLP_ID,
+    sessionId: message.id,
+    mri: mriOf(message.flow, message.direction),
+    transfer: { reliable: true, secure: true },
+    ...(message.hopCount === undefined ? {} : { hopCount: message.hopCount }),
+  });
+}
+
+/** Keeps GIST's routing state towards the receiver as long as a permission lives, so that a revocation finds its way. */
+export function keepRoute(context: PbsContext, id: SessionId, flow: Flow, lifetime: Milliseconds): void {
+  context.gist.setStateLifetime(PBS_NSLP_ID, id, mriOf(flow, "downstream"), lifetime);
+}

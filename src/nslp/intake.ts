@@ -1,0 +1,204 @@
+/**
+ * Checks of what arrives, cheap ones first: transfer, length and form, flow against MRI, direction, sequence, rate,
+ * certificate, and last the signature. Only what passed them all reaches a session.
+ */
+import { BusyError, verifySignature } from "../authorization/signing.js";
+import type { TrustedCertificate } from "../authorization/trust.js";
+import { type Flow, sameFlow } from "../base/flow.js";
+import { SourceBuckets } from "../base/rate-limit.js";
+import { ms } from "../base/units.js";
+import type { ReceivedMessage } from "../gist/service.js";
+import type { SessionId } from "../gist/wire/messages.js";
+import { BoundedMemory } from "./bounded.js";
+import type { PbsContext } from "./context.js";
+import { flowOf } from "./mri.js";
+import { type NotifyReason, sendNotify } from "./notify.js";
+import { isNewer } from "./sequence.js";
+import { decodePbs, PbsWireError, signatureInput } from "./wire/codec.js";
+import {
+  INFO_CLASS,
+  INFO_CODE,
+  type InfoCode,
+  OBJECT_TYPE,
+  PBS_NSLP_ID,
+  type PbsNotify,
+  type PbsPermission,
+  type PbsQuery,
+} from "./wire/messages.js";
+
+/** A message that passed all checks, and what GIST said about it. */
+export interface Checked<M> {
+  readonly message: M;
+  readonly received: ReceivedMessage;
+  readonly certificate: TrustedCertificate;
+}
+
+export interface IntakeHandler {
+  query(checked: Checked<PbsQuery>): void;
+  permission(checked: Checked<PbsPermission>): void;
+  notify(message: PbsNotify, received: ReceivedMessage): void;
+  /** Whether there is a session that waits for, or has, a Permission. */
+  knows(id: SessionId, flow: Flow): boolean;
+}
+
+interface Rejection extends NotifyReason {
+  readonly counter: string;
+  readonly text: string;
+}
+
+export class Intake {
+  readonly #context: PbsContext;
+  readonly #handler: IntakeHandler;
+  /** Last accepted sequence of each signer, direction and session, during the session and after it (G17, G18). */
+  readonly #sequences: BoundedMemory<number>;
+  readonly #buckets: SourceBuckets;
+  #verifying = 0;
+
+  constructor(context: PbsContext, handler: IntakeHandler) {
+    const { time, options } = context;
+    this.#context = context;
+    this.#handler = handler;
+    this.#sequences = new BoundedMemory(time, options.maxSessions + options.maxRemembered, options.remember);
+    this.#buckets = new SourceBuckets(time, options.queryRate, options.queryBurst);
+  }
+
+  /** Takes a message. Never throws; what fails a check is counted, and reported to the asking host where it can be. */
+  take(received: ReceivedMessage): void {
+    const { counters } = this.#context;
+    if (!received.transfer.secure) return counters.count("rejected.not-over-tls");
+    const flow = flowOf(received.mri);
+    if (flow === undefined) return counters.count("rejected.flow-mismatch");
+    try {
+      this.#dispatch(received, flow);
+    } catch (error) {
+      if (!(error instanceof PbsWireError)) throw error;
+      this.#reject(received, flow, malformed(error));
+    }
+  }
+
+  #dispatch(received: ReceivedMessage, flow: Flow): void {
+    const { counters } = this.#context;
+    const { message, signedPart } = decodePbs(received.data);
+    if (!sameFlow(message.flow, flow)) return this.#reject(received, flow, FLOW_MISMATCH);
+    counters.count(`${message.type}.received`);
+    if ((message.type === "query") !== (received.mri.direction === "downstream"))
+      return counters.count("rejected.wrong-direction");
+    if (message.type === "notify") return this.#handler.notify(message, received);
+    if (message.type === "permission" && !this.#handler.knows(received.sessionId, flow))
+      return counters.count("rejected.permission-not-asked-for");
+    void this.#verify(received, message, signedPart);
+  }
+
+  async #verify(
+    received: ReceivedMessage,
+    message: PbsQuery | PbsPermission,
+    signedPart: Uint8Array,
+  ): Promise<void> {
+    const rejection = this.#checkCheaply(received, message);
+    if (rejection !== undefined) return this.#reject(received, message.flow, rejection);
+    const { trust, time, options } = this.#context;
+    const signer = message.type === "query" ? message.flow.source : message.flow.destination;
+    const certificate = trust.check(message.certificate, signer, time.wall());
+    if (certificate.type === "refused")
+      return this.#reject(received, message.flow, certificateRefused(certificate.reason, certificate.detail));
+    if (this.#verifying >= options.maxVerifying) return this.#reject(received, message.flow, BUSY);
+    this.#verifying++;
+    try {
+      const input = signatureInput(received.sessionId, PBS_NSLP_ID, signedPart);
+      if (!(await verifySignature(certificate, input, message.signature)))
+        return this.#reject(received, message.flow, BAD_SIGNATURE);
+    } catch (error) {
+      if (error instanceof BusyError) return this.#reject(received, message.flow, BUSY);
+      this.#context.logger.error({ error }, "verifying a signature failed");
+      return;
+    } finally {
+      this.#verifying--;
+    }
+    this.#accept(received, message, certificate);
+  }
+
+  #checkCheaply(received: ReceivedMessage, message: PbsQuery | PbsPermission): Rejection | undefined {
+    if (this.#isOld(received.sessionId, message)) return REPLAYED;
+    if (message.type === "query" && !this.#buckets.take(received.siiHandle)) return RATE_LIMITED;
+    return undefined;
+  }
+
+  #accept(
+    received: ReceivedMessage,
+    message: PbsQuery | PbsPermission,
+    certificate: TrustedCertificate,
+  ): void {
+    // A newer one may have been verified meanwhile.
+    if (this.#isOld(received.sessionId, message)) return this.#reject(received, message.flow, REPLAYED);
+    this.#sequences.set(sequenceKey(received.sessionId, message), message.sequence);
+    try {
+      if (message.type === "query") this.#handler.query({ message, received, certificate });
+      else this.#handler.permission({ message, received, certificate });
+    } catch (error) {
+      this.#context.logger.error({ error, id: received.sessionId }, "handling a PBS message failed");
+    }
+  }
+
+  #isOld(id: SessionId, message: PbsQuery | PbsPermission): boolean {
+    const last = this.#sequences.get(sequenceKey(id, message));
+    return last !== undefined && !isNewer(message.sequence, last);
+  }
+
+  #reject(received: ReceivedMessage, flow: Flow, rejection: Rejection): void {
+    this.#context.counters.count(`rejected.${rejection.counter}`);
+    const about = { id: received.sessionId, flow, role: undefined };
+    this.#context.events.report("rejected", about, `${rejection.text} (from ${received.siiHandle})`);
+    // Only what came from upstream has an asking host behind it, and a replay is no asking.
+    if (received.mri.direction === "downstream" && rejection !== REPLAYED)
+      sendNotify(this.#context, about, rejection, rejection.text);
+  }
+}
+
+/** The signature binds a message to its session, so the session and the signer's side name the sequence. */
+function sequenceKey(id: SessionId, message: PbsQuery | PbsPermission): string {
+  return message.type === "query" ? `q${id}` : `p${id}`;
+}
+
+function permanent(code: InfoCode, counter: string, text: string, objectType = 0): Rejection {
+  return { class: INFO_CLASS.protocolError, code, objectType, counter, text };
+}
+
+const FLOW_MISMATCH = permanent(
+  INFO_CODE.flowMismatch,
+  "flow-mismatch",
+  "the message is about another flow than its path",
+  OBJECT_TYPE.flow,
+);
+const REPLAYED = permanent(
+  INFO_CODE.replayed,
+  "replayed",
+  "sequence number not newer than the last",
+  OBJECT_TYPE.messageSequence,
+);
+const BAD_SIGNATURE = permanent(
+  INFO_CODE.badSignature,
+  "bad-signature",
+  "the signature is not the signer's",
+  OBJECT_TYPE.authentication,
+);
+const RATE_LIMITED: Rejection = {
+  class: INFO_CLASS.transientFailure,
+  code: INFO_CODE.rateLimited,
+  retryAfter: ms(5000),
+  counter: "rate-limited",
+  text: "too many Queries",
+};
+const BUSY: Rejection = { ...RATE_LIMITED, counter: "busy", text: "this node is busy" };
+
+function certificateRefused(reason: string, detail: string): Rejection {
+  return permanent(
+    INFO_CODE.certificateRefused,
+    `certificate.${reason}`,
+    `certificate refused: ${detail}`,
+    OBJECT_TYPE.certificate,
+  );
+}
+
+function malformed(error: PbsWireError): Rejection {
+  return permanent(error.infoCode, "malformed", error.message, error.objectType);
+}

@@ -1,0 +1,116 @@
+/** The router's machine: slide 15, with the arcs that the slide lacks. */
+import type { Table } from "../../base/machine.js";
+
+export type RouterState = "idle" | "wait-permission" | "permission";
+
+export type RouterEvent =
+  "query" | "granted" | "refused" | "notified" | "pending" | "wait-over" | "state-over" | "revoked-here";
+
+export type RouterGuard = never;
+
+export type RouterAction =
+  | "forward-query"
+  | "forward-permission"
+  | "forward-notify"
+  | "await-permission"
+  | "prolong-wait"
+  | "install"
+  | "remove-permission"
+  | "keep-alive"
+  | "report"
+  | "forget";
+
+export const ROUTER_MACHINE: Table<RouterState, RouterEvent, RouterGuard, RouterAction> = [
+  {
+    from: "idle",
+    on: "query",
+    do: ["forward-query", "await-permission"],
+    to: "wait-permission",
+    note: "slide 15: Recv Q, forward Q",
+  },
+  {
+    from: "wait-permission",
+    on: "query",
+    do: ["forward-query", "await-permission"],
+    to: "wait-permission",
+    note: "the sender's second try",
+  },
+  {
+    from: "wait-permission",
+    on: "granted",
+    do: ["install", "keep-alive", "forward-permission", "report"],
+    to: "permission",
+    note: "slide 15: P with AV > 0; installed before it goes on",
+  },
+  {
+    from: "wait-permission",
+    on: "refused",
+    do: ["forward-permission", "report", "forget"],
+    to: "idle",
+    note: "slide 15: P with AV = 0",
+  },
+  {
+    from: "wait-permission",
+    on: "notified",
+    do: ["forward-notify", "report", "forget"],
+    to: "idle",
+    note: "Notify: there will be no Permission",
+  },
+  {
+    from: "wait-permission",
+    on: "pending",
+    do: ["prolong-wait", "forward-notify"],
+    to: "wait-permission",
+    note: "Notify: a person decides",
+  },
+  {
+    from: "wait-permission",
+    on: "wait-over",
+    do: ["report", "forget"],
+    to: "idle",
+    note: "no answer in 10 s: a flood of Queries leaves nothing behind",
+  },
+  {
+    from: "permission",
+    on: "query",
+    do: ["forward-query"],
+    to: "permission",
+    note: "slide 15: Recv Q in state 3",
+  },
+  {
+    from: "permission",
+    on: "granted",
+    do: ["install", "keep-alive", "forward-permission"],
+    to: "permission",
+    note: "refresh or change",
+  },
+  {
+    from: "permission",
+    on: "refused",
+    do: ["remove-permission", "forward-permission", "report", "forget"],
+    to: "idle",
+    note: "slide 15: P with AV = 0",
+  },
+  {
+    from: "permission",
+    on: "notified",
+    do: ["forward-notify"],
+    to: "permission",
+    note: "a Notify ends no permission",
+  },
+  { from: "permission", on: "pending", do: ["forward-notify"], to: "permission" },
+  {
+    from: "permission",
+    on: "state-over",
+    do: ["remove-permission", "report", "forget"],
+    to: "idle",
+    note: "slide 15: TTL = 0 or no refresh",
+  },
+  {
+    from: ["wait-permission", "permission"],
+    on: "revoked-here",
+    do: ["remove-permission", "forward-notify", "report", "forget"],
+    to: "idle",
+    note: "an operator ends it at this router",
+  },
+];

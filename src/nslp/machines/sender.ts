@@ -1,0 +1,189 @@
+/** The sender's machine: slide 13, with the arcs that the slide lacks (protocol: docs/protocol.md). */
+import type { Table } from "../../base/machine.js";
+
+export type SenderState = "idle" | "wait-permission" | "permission";
+
+export type SenderEvent =
+  | "start"
+  | "granted"
+  | "refused"
+  | "pending"
+  | "notified"
+  | "no-answer"
+  | "refresh-due"
+  | "threshold"
+  | "exhausted"
+  | "association-lost"
+  | "ttl-over"
+  | "revoked-here";
+
+export type SenderGuard = "tries-left" | "in-use" | "answer-owed" | "nothing-gained";
+
+export type SenderAction =
+  | "send-query"
+  | "ask-for-more"
+  | "await-answer"
+  | "prolong-wait"
+  | "install"
+  | "schedule-refresh"
+  | "refresh-soon"
+  | "refuse-application"
+  | "remove-permission"
+  | "report"
+  | "forget";
+
+export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, SenderAction> = [
+  {
+    from: "idle",
+    on: "start",
+    do: ["send-query", "await-answer"],
+    to: "wait-permission",
+    note: "slide 13: Send Q",
+  },
+  {
+    from: "wait-permission",
+    on: "granted",
+    do: ["install", "schedule-refresh", "report"],
+    to: "permission",
+    note: "slide 13: P with AV > 0; held packets go",
+  },
+  {
+    from: "wait-permission",
+    on: "refused",
+    do: ["refuse-application", "report", "forget"],
+    to: "idle",
+    note: "slide 13: P with AV = 0",
+  },
+  {
+    from: "wait-permission",
+    on: "pending",
+    do: ["prolong-wait"],
+    to: "wait-permission",
+    note: "Notify: a person decides at the receiver",
+  },
+  {
+    from: "wait-permission",
+    on: "notified",
+    do: ["refuse-application", "report", "forget"],
+    to: "idle",
+    note: "Notify: a node on the path cannot or will not",
+  },
+  {
+    from: "wait-permission",
+    on: "no-answer",
+    when: "tries-left",
+    do: ["send-query", "await-answer"],
+    to: "wait-permission",
+    note: "slide 13: timeout; a second try on the same path (drafts)",
+  },
+  {
+    from: "wait-permission",
+    on: "no-answer",
+    do: ["refuse-application", "report", "forget"],
+    to: "idle",
+    note: "two tries without an answer; a change of path is to come here",
+  },
+  {
+    from: "permission",
+    on: "granted",
+    when: "nothing-gained",
+    do: ["remove-permission", "refuse-application", "report", "forget"],
+    to: "idle",
+    note: "slide 13: SV > AV; asked for more and got none",
+  },
+  {
+    from: "permission",
+    on: "granted",
+    do: ["install", "report"],
+    to: "permission",
+    note: "answer to a refresh, or P unasked",
+  },
+  {
+    from: "permission",
+    on: "refused",
+    do: ["remove-permission", "refuse-application", "report", "forget"],
+    to: "idle",
+    note: "slide 13: P with AV = 0",
+  },
+  {
+    from: "permission",
+    on: "refresh-due",
+    when: "in-use",
+    do: ["send-query", "await-answer", "schedule-refresh"],
+    to: "permission",
+    note: "slide 13: Send Q every T",
+  },
+  {
+    from: "permission",
+    on: "refresh-due",
+    do: ["schedule-refresh"],
+    to: "permission",
+    note: "an idle flow is left to expire everywhere",
+  },
+  {
+    from: "permission",
+    on: "threshold",
+    do: ["ask-for-more", "send-query", "await-answer"],
+    to: "permission",
+    note: "80 % of AV is used",
+  },
+  {
+    from: "permission",
+    on: "exhausted",
+    when: "answer-owed",
+    do: [],
+    to: "permission",
+    note: "more was asked for already",
+  },
+  {
+    from: "permission",
+    on: "exhausted",
+    do: ["ask-for-more", "send-query", "await-answer"],
+    to: "permission",
+    note: "a packet did not fit: SV + length > AV",
+  },
+  {
+    from: "permission",
+    on: "no-answer",
+    when: "tries-left",
+    do: ["send-query", "await-answer"],
+    to: "permission",
+    note: "a refresh went unanswered",
+  },
+  {
+    from: "permission",
+    on: "no-answer",
+    do: ["report"],
+    to: "permission",
+    note: "soft state lasts until its TTL",
+  },
+  { from: "permission", on: "pending", do: ["prolong-wait"], to: "permission" },
+  {
+    from: "permission",
+    on: "notified",
+    do: ["report"],
+    to: "permission",
+    note: "a Notify is unsigned: it ends no permission",
+  },
+  {
+    from: "permission",
+    on: "association-lost",
+    do: ["refresh-soon"],
+    to: "permission",
+    note: "the next node may have restarted without its state",
+  },
+  {
+    from: "permission",
+    on: "ttl-over",
+    do: ["remove-permission", "report", "forget"],
+    to: "idle",
+    note: "slide 13: TTL = 0",
+  },
+  {
+    from: ["wait-permission", "permission"],
+    on: "revoked-here",
+    do: ["remove-permission", "refuse-application", "report", "forget"],
+    to: "idle",
+    note: "an operator ends it at this host",
+  },
+];

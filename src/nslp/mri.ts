@@ -1,0 +1,35 @@
+/** A flow as GIST's message routing information, and back (docs/protocol.md). */
+import { type Flow, hasPorts } from "../base/flow.js";
+import type { Direction, Mri, PathCoupledMri } from "../gist/wire/messages.js";
+
+export function mriOf(flow: Flow, direction: Direction): PathCoupledMri {
+  const bits = flow.source.bytes.length * 8;
+  return {
+    method: "path-coupled",
+    direction,
+    source: flow.source,
+    destination: flow.destination,
+    sourcePrefix: bits,
+    destinationPrefix: bits,
+    protocol: flow.protocol,
+    ...(hasPorts(flow.protocol)
+      ? { sourcePort: flow.sourcePort, destinationPort: flow.destinationPort }
+      : {}),
+  };
+}
+
+/** The one flow that an MRI names; undefined when it names more than one, or less. */
+export function flowOf(mri: Mri): Flow | undefined {
+  if (mri.method !== "path-coupled" || mri.protocol === undefined) return undefined;
+  const bits = mri.source.bytes.length * 8;
+  if (mri.sourcePrefix !== bits || mri.destinationPrefix !== bits || mri.spi !== undefined) return undefined;
+  const ports = hasPorts(mri.protocol);
+  if (ports !== (mri.sourcePort !== undefined && mri.destinationPort !== undefined)) return undefined;
+  return {
+    protocol: mri.protocol,
+    source: mri.source,
+    destination: mri.destination,
+    sourcePort: mri.sourcePort ?? 0,
+    destinationPort: mri.destinationPort ?? 0,
+  };
+}

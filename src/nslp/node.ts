@@ -1,0 +1,309 @@
+/**
+ * The PBS node: one for all roles, which follow from the flow. It hosts the sessions, gives them what arrives from GIST
+ * and from the packet path, and answers to control.
+ */
+import type { Policy } from "../authorization/decision.js";
+import type { Signer } from "../authorization/signing.js";
+import type { Trust } from "../authorization/trust.js";
+import type { IpAddress } from "../base/address.js";
+import { Counters } from "../base/counters.js";
+import { type Flow, flowKey, parseFlow } from "../base/flow.js";
+import type { Logger } from "../base/log.js";
+import type { Random } from "../base/random.js";
+import { TokenBucket } from "../base/rate-limit.js";
+import type { Time } from "../base/time.js";
+import { type Bytes, type Milliseconds, ms } from "../base/units.js";
+import type {
+  GistService,
+  MessageStatus,
+  NetworkNotification,
+  Nslp,
+  PeerDecision,
+  ReceivedMessage,
+} from "../gist/service.js";
+import { newSessionId } from "../gist/wire/codec.js";
+import type { SessionId } from "../gist/wire/messages.js";
+import type { Datapath, DatapathEvent } from "../traffic/datapath.js";
+import { BoundedMemory } from "./bounded.js";
+import type { PbsContext } from "./context.js";
+import { EventLog } from "./events.js";
+import { Installer } from "./installer.js";
+import { type Checked, Intake, type IntakeHandler } from "./intake.js";
+import { flowOf } from "./mri.js";
+import { sendNotify } from "./notify.js";
+import { DEFAULT_PBS_OPTIONS, type PbsOptions } from "./options.js";
+import { type Inheritance, ReceiverSession } from "./receiver-session.js";
+import { RouterSession } from "./router-session.js";
+import { SenderSession } from "./sender-session.js";
+import { Sessions } from "./sessions.js";
+import {
+  type FlowView,
+  NoSuchFlow,
+  type PbsControl,
+  type PbsEvent,
+  type PendingView,
+  type RequestOutcome,
+} from "./view.js";
+import {
+  INFO_CLASS,
+  INFO_CODE,
+  PBS_NSLP_ID,
+  type PbsNotify,
+  type PbsPermission,
+  type PbsQuery,
+} from "./wire/messages.js";
+
+type AnySession = SenderSession | RouterSession | ReceiverSession;
+
+export interface PbsNodeParts {
+  readonly gist: GistService;
+  readonly datapath: Datapath;
+  readonly trust: Trust;
+  readonly signer: Signer;
+  readonly policy: Policy;
+  readonly time: Time;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly isLocal: (address: IpAddress) => boolean;
+  readonly options?: Partial<PbsOptions>;
+}
+
+export class PbsNode implements Nslp, PbsControl, IntakeHandler {
+  readonly #context: PbsContext;
+  readonly #sessions: Sessions<AnySession>;
+  readonly #intake: Intake;
+
+  constructor(parts: PbsNodeParts) {
+    const options = { ...DEFAULT_PBS_OPTIONS, ...parts.options };
+    const { time } = parts;
+    this.#sessions = new Sessions(options);
+    this.#context = {
+      ...parts,
+      options,
+      installer: new Installer(parts.datapath),
+      events: new EventLog(time, parts.logger),
+      counters: new Counters(),
+      notifies: new TokenBucket(time, options.notifyRate, options.notifyBurst),
+      buried: new BoundedMemory(time, options.maxBuried, options.quarantine),
+      settled: (session) => this.#sessions.settle(session as AnySession),
+      forget: (session) => this.#sessions.remove(session as AnySession),
+      asksFor: (flow) => this.#sessions.byFlow(flow)?.role === "sender",
+    };
+    this.#intake = new Intake(this.#context, this);
+  }
+
+  start(): void {
+    this.#context.gist.register(PBS_NSLP_ID, this);
+    this.#context.datapath.listen((events) => {
+      for (const event of events) this.#happened(event);
+    });
+  }
+
+  /** Timers stop; permissions stay in the packet path until their time is over. */
+  stop(): void {
+    for (const session of this.#sessions.all()) session.stop();
+  }
+
+  /** From now on; what was granted stays granted. */
+  setPolicy(policy: Policy): void {
+    this.#context.policy = policy;
+  }
+
+  // --- GIST
+
+  recvMessage(received: ReceivedMessage): PeerDecision {
+    if (!received.routingStateCheck) this.#intake.take(received);
+    return { peer: flowOf(received.mri) !== undefined };
+  }
+
+  messageStatus(status: MessageStatus): void {
+    if (status.error === "no-error") return;
+    this.#context.counters.count(`undelivered.${status.error}`);
+    const session = this.#sessions.byId(status.sessionId);
+    if (session === undefined || status.mri.direction !== "downstream") return;
+    const detail = `${status.error}: ${status.detail}`;
+    if (session.role === "sender") return session.undeliverable(detail);
+    if (session.role === "router" && session.pending) this.#noPathOn(session, detail);
+  }
+
+  networkNotification(notification: NetworkNotification): void {
+    this.#context.counters.count(`notified.${notification.type}`);
+    const session = this.#sessions.byId(notification.sessionId);
+    if (session?.role !== "sender") return;
+    if (notification.type === "communication-failure" || notification.type === "routing-status-change")
+      session.associationLost();
+  }
+
+  #noPathOn(session: RouterSession, detail: string): void {
+    session.notify(
+      {
+        class: INFO_CLASS.transientFailure,
+        code: INFO_CODE.noAnswer,
+        objectType: 0,
+        retryAfter: ms(0),
+        text: detail,
+      },
+      false,
+    );
+  }
+
+  // --- checked messages
+
+  knows(id: SessionId, flow: Flow): boolean {
+    const session = this.#sessions.byId(id);
+    return session !== undefined && session.role !== "receiver" && flowKey(session.flow) === flowKey(flow);
+  }
+
+  query({ message, received, certificate }: Checked<PbsQuery>): void {
+    const { isLocal, counters } = this.#context;
+    if (isLocal(message.flow.source)) return counters.count("dropped.own-query");
+    const known = this.#sessions.byId(received.sessionId);
+    if (known?.role === "sender") return counters.count("dropped.own-query");
+    const session = known ?? this.#open({ message, received, certificate });
+    if (session === undefined) return;
+    if (session.role === "receiver") session.query(message);
+    else if (session.role === "router")
+      session.query(message, { data: received.data, hopCount: received.hopCount });
+  }
+
+  permission({ message, received }: Checked<PbsPermission>): void {
+    const session = this.#sessions.byId(received.sessionId);
+    if (session === undefined || session.role === "receiver") return;
+    if (session.role === "sender") session.permission(message);
+    else session.permission(message, { data: received.data, hopCount: received.hopCount });
+  }
+
+  notify({ flow, info }: PbsNotify, received: ReceivedMessage): void {
+    if (!this.knows(received.sessionId, flow))
+      return this.#context.counters.count("dropped.notify-unknown-session");
+    const session = this.#sessions.byId(received.sessionId);
+    if (session?.role === "sender" || session?.role === "router")
+      session.notify(info, info.class === INFO_CLASS.informational && info.code === INFO_CODE.pending);
+  }
+
+  /** A new session. One of the same flow that is there already makes way: its sender has started anew. */
+  #open({ message, received, certificate }: Checked<PbsQuery>): AnySession | undefined {
+    const full = this.#sessions.fullFor(received.siiHandle);
+    if (full !== undefined) {
+      this.#context.counters.count("refused.full");
+      sendNotify(
+        this.#context,
+        { id: received.sessionId, flow: message.flow },
+        { class: INFO_CLASS.transientFailure, code: INFO_CODE.tableFull, retryAfter: ms(5000) },
+        full,
+      );
+      return undefined;
+    }
+    const earlier = this.#sessions.byFlow(message.flow);
+    const inherited = this.#dismiss(earlier);
+    const about = { id: received.sessionId, flow: message.flow, upstreamPeer: received.siiHandle };
+    const session = this.#context.isLocal(message.flow.destination)
+      ? new ReceiverSession(this.#context, { ...about, query: message, requester: certificate, inherited })
+      : new RouterSession(this.#context, {
+          ...about,
+          requester: certificate.subject,
+          replaces: earlier !== undefined,
+        });
+    this.#sessions.add(session);
+    return session;
+  }
+
+  #dismiss(earlier: AnySession | undefined): Inheritance | undefined {
+    if (earlier === undefined) return undefined;
+    earlier.stop();
+    this.#sessions.remove(earlier);
+    return earlier.role === "receiver" ? earlier.legacy() : undefined;
+  }
+
+  // --- packet path
+
+  #happened(event: DatapathEvent): void {
+    const session = this.#sessions.byFlow(event.flow);
+    switch (event.type) {
+      case "wanted":
+        if (session?.role !== "sender") this.#ask(event.flow, this.#context.options.requestVolume);
+        return;
+      case "threshold":
+        if (session?.role === "sender") session.threshold();
+        return;
+      case "exhausted":
+        if (session?.role === "sender" || session?.role === "receiver") session.exhausted();
+        return;
+    }
+  }
+
+  #ask(flow: Flow, volume: Bytes): SenderSession | string {
+    const { events, datapath, options, random, isLocal } = this.#context;
+    const full =
+      this.#sessions.fullFor(undefined) ??
+      (isLocal(flow.source) ? undefined : "the source is not an address of this host");
+    if (full !== undefined) {
+      datapath.refuse(flow, options.refuseFor);
+      return full;
+    }
+    const session = new SenderSession(this.#context, newSessionId(random), flow, volume);
+    events.report("wanted", session, "asking");
+    this.#sessions.add(session);
+    session.start();
+    return session;
+  }
+
+  // --- control
+
+  flows(): readonly FlowView[] {
+    return Array.from(this.#sessions.all(), (session) => session.view());
+  }
+
+  flow(id: string): FlowView {
+    return this.#sessions.find(id).view();
+  }
+
+  async request(text: string, volume: Bytes | undefined): Promise<RequestOutcome> {
+    const flow = parseFlow(text);
+    const there = this.#sessions.byFlow(flow);
+    const session =
+      there?.role === "sender" ? there : this.#ask(flow, volume ?? this.#context.options.requestVolume);
+    if (typeof session === "string")
+      return { granted: false, id: "", allowedVolume: 0 as Bytes, reason: session };
+    return session.outcome();
+  }
+
+  pending(): readonly PendingView[] {
+    const views: PendingView[] = [];
+    for (const session of this.#sessions.all())
+      if (session.role === "receiver" && session.asksAPerson) views.push(session.pendingView());
+    return views;
+  }
+
+  async grant(id: string, change: { volume?: Bytes; lifetime?: Milliseconds }): Promise<FlowView> {
+    const session = this.#receiving(id);
+    await session.grantByHand(change);
+    return session.view();
+  }
+
+  async deny(id: string, reason: string | undefined): Promise<void> {
+    const session = this.#receiving(id);
+    if (!session.asksAPerson)
+      throw new NoSuchFlow(`flow ${id} is not waiting for a decision; use revoke to end it`);
+    session.denyByHand(reason ?? "refused by the receiver");
+  }
+
+  async revoke(id: string, reason: string | undefined): Promise<void> {
+    await this.#sessions.find(id).revoke(reason ?? "revoked by the operator");
+  }
+
+  listen(listener: (event: PbsEvent) => void): () => void {
+    return this.#context.events.listen(listener);
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return this.#context.counters.snapshot();
+  }
+
+  #receiving(id: string): ReceiverSession {
+    const session = this.#sessions.find(id);
+    if (session.role !== "receiver")
+      throw new NoSuchFlow(`flow ${id} does not end at this host: its receiver decides`);
+    return session;
+  }
+}

@@ -1,0 +1,74 @@
+/** Timers and bounds of the PBS node. Every table has a bound, and an established flow never makes way for a new one. */
+import { type Bytes, bytes, type Milliseconds, ms, seconds } from "../base/units.js";
+
+export interface PbsOptions {
+  /** Wait for the first and the second answer to a Query (G21). */
+  readonly queryTimeouts: readonly Milliseconds[];
+  /** A router's wait for the answer to a Query that it forwarded (G23). */
+  readonly routerWait: Milliseconds;
+  /** What this host asks for. */
+  readonly requestVolume: Bytes;
+  /** A flow without packets for so long is no longer refreshed. */
+  readonly idleTimeout: Milliseconds;
+  /** How long a refusal answers the application without asking again. */
+  readonly refuseFor: Milliseconds;
+  /** How soon, at most, a refresh follows the loss of an association. */
+  readonly lossJitter: Milliseconds;
+  /** Sessions of all roles. */
+  readonly maxSessions: number;
+  /** Sessions without permission, of all roles. */
+  readonly maxPending: number;
+  /** Sessions without permission that one upstream peer brought. */
+  readonly maxPendingPerPeer: number;
+  /** Signatures being verified. */
+  readonly maxVerifying: number;
+  /** Queries a second from one upstream peer, and how many may come at once. */
+  readonly queryRate: number;
+  readonly queryBurst: number;
+  /** Notify messages a second that this node makes. */
+  readonly notifyRate: number;
+  readonly notifyBurst: number;
+  /** Ended sessions whose last sequence numbers are kept against replay (G18), and for how long. */
+  readonly maxRemembered: number;
+  readonly remember: Milliseconds;
+  /** Flows that used up a grant given once, and for how long they are refused. */
+  readonly maxBuried: number;
+  readonly quarantine: Milliseconds;
+  /** Return traffic (architecture: each direction is a flow of its own). */
+  readonly returns:
+    | { readonly policy: "rules" }
+    | {
+        readonly policy: "auto";
+        readonly volume: Bytes;
+        readonly lifetime: Milliseconds;
+        readonly refresh: Milliseconds;
+      };
+}
+
+export const DEFAULT_PBS_OPTIONS: PbsOptions = {
+  queryTimeouts: [seconds(2), seconds(4)],
+  routerWait: seconds(10),
+  requestVolume: bytes(10_000_000),
+  idleTimeout: seconds(120),
+  refuseFor: seconds(5),
+  lossJitter: ms(200),
+  maxSessions: 1_100_000,
+  maxPending: 20_000,
+  maxPendingPerPeer: 10_000,
+  maxVerifying: 1000,
+  queryRate: 20_000,
+  queryBurst: 20_000,
+  notifyRate: 1000,
+  notifyBurst: 1000,
+  maxRemembered: 100_000,
+  remember: seconds(3600),
+  maxBuried: 100_000,
+  quarantine: seconds(600),
+  returns: { policy: "auto", volume: bytes(10_000_000), lifetime: seconds(600), refresh: seconds(60) },
+};
+
+/** Share of AV at which the sender asks for more. */
+export const ASK_AGAIN_AT = 0.8;
+
+/** Soft state outlives (K + 0.5) * 1.5 refresh times with K = 3 (RFC 2205's rule, G6). */
+export const REFRESHES_KEPT = 5.25;

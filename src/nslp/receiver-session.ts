@@ -1,0 +1,439 @@
+/** A flow to this host: policy decides, the grant is enforced and refreshed here, and can be taken back. */
+import type { Grant } from "../authorization/decision.js";
+import { type Flow, flowKey, reverse } from "../base/flow.js";
+import { step } from "../base/machine.js";
+import type { Timer } from "../base/time.js";
+import { type Bytes, bytes, type Milliseconds, ms } from "../base/units.js";
+import type { SessionId } from "../gist/wire/messages.js";
+import type { FlowCount } from "../traffic/datapath.js";
+import { keepRoute, type PbsContext, send } from "./context.js";
+import {
+  RECEIVER_MACHINE,
+  type ReceiverAction,
+  type ReceiverEvent,
+  type ReceiverState,
+} from "./machines/receiver.js";
+import { sendNotify } from "./notify.js";
+import { REFRESHES_KEPT } from "./options.js";
+import { firstSequence, nextSequence } from "./sequence.js";
+import type { Session } from "./session.js";
+import type { FlowView, PendingView } from "./view.js";
+import { encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
+import {
+  AUTH_ALGORITHM,
+  INFO_CLASS,
+  INFO_CODE,
+  type Info,
+  PBS_NSLP_ID,
+  type PbsQuery,
+  SOLUTION,
+} from "./wire/messages.js";
+
+const STATE_NAMES: Record<ReceiverState, string> = {
+  idle: "1 idle",
+  decide: "2 permission decision",
+  permission: "3 permission",
+};
+
+/** What is left of a grant given once is not handed out when a full-sized packet would not fit. */
+const LEAST_USEFUL = 1500;
+
+const RETURN_RULE = "return traffic";
+
+export interface Requester {
+  readonly subject: string;
+  readonly fingerprint: string;
+}
+
+/** What an earlier session of the same flow leaves to a new one. */
+export interface Inheritance {
+  readonly used: Bytes;
+}
+
+export class ReceiverSession implements Session {
+  readonly role = "receiver";
+  readonly id: SessionId;
+  readonly flow: Flow;
+  readonly upstreamPeer: string;
+  readonly #context: PbsContext;
+  readonly #requester: Requester;
+  /** Bytes that earlier sessions of this flow used of a grant given once; its counts start anew here. */
+  readonly #inherited: Inheritance | undefined;
+  #state: ReceiverState = "idle";
+  #sequence: number;
+  #query: PbsQuery;
+  #grant: Grant | undefined;
+  #rule: string | null = null;
+  #allowed = bytes(0);
+  #installedOnce = false;
+  /** End of the grant's lifetime. */
+  #grantedUntil = 0;
+  #askedUntil = 0;
+  #refreshes = 0;
+  #reason: string | null = null;
+  #refusal: { class: number; code: number } = {
+    class: INFO_CLASS.permanentFailure,
+    code: INFO_CODE.refusedByPolicy,
+  };
+  #ttlTimer: Timer | undefined;
+  #refreshTimer: Timer | undefined;
+
+  constructor(
+    context: PbsContext,
+    about: {
+      id: SessionId;
+      upstreamPeer: string;
+      query: PbsQuery;
+      requester: Requester;
+      inherited: Inheritance | undefined;
+    },
+  ) {
+    this.#context = context;
+    this.id = about.id;
+    this.flow = about.query.flow;
+    this.upstreamPeer = about.upstreamPeer;
+    this.#requester = about.requester;
+    this.#inherited = about.inherited;
+    this.#query = about.query;
+    this.#sequence = firstSequence(context.random);
+  }
+
+  get pending(): boolean {
+    return this.#state !== "permission";
+  }
+
+  /** A Query whose signature and sequence were checked. */
+  query(query: PbsQuery): void {
+    this.#query = query;
+    this.#on("query");
+  }
+
+  exhausted(): void {
+    this.#on("exhausted");
+  }
+
+  /** A person says yes, or changes what was granted. */
+  async grantByHand(change: { volume?: Bytes; lifetime?: Milliseconds }): Promise<void> {
+    const grant = this.#grant;
+    if (grant === undefined) return;
+    this.#grant = {
+      ...grant,
+      volume: change.volume ?? grant.volume,
+      lifetime: change.lifetime ?? grant.lifetime,
+    };
+    if (this.#state === "decide") return this.#granted(this.#grant);
+    if (change.volume !== undefined) this.#allowed = change.volume;
+    this.#grantedUntil = this.#context.time.now() + this.#grant.lifetime;
+    await this.#enforce("changed-here");
+  }
+
+  /** A person says no. */
+  denyByHand(reason: string): void {
+    this.#reason = reason;
+    this.#on("decline");
+  }
+
+  get asksAPerson(): boolean {
+    return this.#state === "decide" && this.#askedUntil > 0;
+  }
+
+  async revoke(reason: string): Promise<void> {
+    await this.#context.installer.remove(this.flow);
+    this.#reason = reason;
+    this.#refusal = { class: INFO_CLASS.permanentFailure, code: INFO_CODE.revoked };
+    this.#on("revoked-here");
+  }
+
+  stop(): void {
+    this.#ttlTimer?.cancel();
+    this.#refreshTimer?.cancel();
+  }
+
+  /** What a new session of the same flow has to take over: nothing where volume is granted anew anyway. */
+  legacy(): Inheritance | undefined {
+    if (this.#grant === undefined || this.#grant.extend) return undefined;
+    return { used: bytes((this.#inherited?.used ?? 0) + (this.#count()?.bytes ?? 0)) };
+  }
+
+  pendingView(): PendingView {
+    return {
+      id: this.id,
+      flow: flowKey(this.flow),
+      requester: this.#requester.subject,
+      rule: this.#rule ?? "",
+      requestedVolume: this.#query.requestedVolume,
+      expiresIn: ms(Math.max(0, this.#askedUntil - this.#context.time.now())),
+    };
+  }
+
+  view(): FlowView {
+    const count = this.#count();
+    const permitted = this.#state === "permission";
+    return {
+      id: this.id,
+      flow: flowKey(this.flow),
+      role: this.role,
+      state: STATE_NAMES[this.#state],
+      allowedVolume: this.#allowed,
+      sentVolume: this.#query.sentVolume,
+      countedVolume: count?.bytes ?? bytes(0),
+      packets: count?.packets ?? 0,
+      overVolume: count?.overVolume ?? 0,
+      remaining: permitted ? this.#remaining() : null,
+      refresh: permitted ? (this.#grant?.refresh ?? null) : null,
+      refreshes: this.#refreshes,
+      requester: this.#requester.subject,
+      rule: this.#rule,
+      lastReason: this.#reason,
+    };
+  }
+
+  #on(event: ReceiverEvent): void {
+    const arc = step(RECEIVER_MACHINE, this.#state, event, () => this.#asksForMore());
+    if (arc === undefined) return;
+    this.#state = arc.to;
+    if (arc.to === "permission") this.#context.settled(this);
+    for (const action of arc.do) this.#act(action, event);
+  }
+
+  #act(action: ReceiverAction, event: ReceiverEvent): void {
+    switch (action) {
+      case "decide":
+        return this.#decide();
+      case "tell-pending":
+        return this.#tellPending();
+      case "extend":
+        return this.#extend();
+      case "prolong":
+        return this.#prolong();
+      case "install":
+        // A refresh is enforced after the fact: the flow is permitted already.
+        return event === "query" ? void this.#enforce(undefined) : undefined;
+      case "send-permission":
+        return event === "query" ? undefined : this.#sendPermission();
+      case "send-refusal":
+        return void this.#sendRefusal();
+      case "remove-permission":
+        return void this.#context.installer.remove(this.flow);
+      case "report":
+        return this.#report(event);
+      case "bury":
+        return this.#bury(event);
+      case "forget":
+        this.stop();
+        return this.#context.forget(this);
+    }
+  }
+
+  #decide(): void {
+    const buried = this.#context.buried.get(flowKey(this.flow));
+    if (buried !== undefined) {
+      this.#refusal = { class: INFO_CLASS.permanentFailure, code: buried.code };
+      return this.denyByHand(buried.reason);
+    }
+    const decision = this.#context.policy.decide(this.flow, this.#requester);
+    this.#rule = decision.rule;
+    const returned = decision.type === "deny" ? this.#returnGrant() : undefined;
+    if (returned !== undefined) {
+      this.#rule = RETURN_RULE;
+      return void this.#granted(returned);
+    }
+    switch (decision.type) {
+      case "deny":
+        return this.denyByHand(decision.reason);
+      case "ask":
+        this.#grant = decision.grant;
+        return this.#ask(decision.timeout);
+      case "grant":
+        return void this.#granted(decision.grant);
+    }
+  }
+
+  /** Who was asked by this host may answer. */
+  #returnGrant(): Grant | undefined {
+    const { returns } = this.#context.options;
+    if (returns.policy !== "auto" || !this.#context.asksFor(reverse(this.flow))) return undefined;
+    return { volume: returns.volume, lifetime: returns.lifetime, refresh: returns.refresh, extend: true };
+  }
+
+  #ask(timeout: Milliseconds): void {
+    this.#askedUntil = this.#context.time.now() + timeout;
+    this.#ttlTimer = this.#context.time.after(timeout, () => {
+      this.#reason = "nobody decided in time";
+      this.#on("too-late");
+    });
+    this.#on("ask");
+  }
+
+  async #granted(grant: Grant): Promise<void> {
+    this.#grant = grant;
+    const used = grant.extend ? 0 : (this.#inherited?.used ?? 0);
+    this.#allowed = bytes(grant.volume - used);
+    if (used > 0 && this.#allowed < LEAST_USEFUL) {
+      this.#refusal = { class: INFO_CLASS.permanentFailure, code: INFO_CODE.volumeExhausted };
+      return this.denyByHand("the volume that was granted once is used up");
+    }
+    this.#grantedUntil = this.#context.time.now() + grant.lifetime;
+    await this.#enforce("grant");
+  }
+
+  /** Puts the permission into the packet path, then lets the machine know (or, on a refresh, answers at once). */
+  async #enforce(then: "grant" | "changed-here" | undefined): Promise<void> {
+    const installation = {
+      flow: this.flow,
+      allowedVolume: this.#allowed,
+      lifetime: this.#lifetime(),
+      countedAtLeast:
+        this.#installedOnce || this.#inherited !== undefined ? bytes(0) : this.#query.sentVolume,
+    };
+    const { installer } = this.#context;
+    const fresh = this.#inherited !== undefined && !this.#installedOnce;
+    const installed = await (fresh ? installer.replace(installation) : installer.install(installation));
+    if (this.#state === "idle") return installed ? void installer.remove(this.flow) : undefined;
+    if (!installed) return this.#full();
+    this.#installedOnce = true;
+    this.#arm();
+    if (then === undefined) {
+      this.#refreshes++;
+      return this.#sendPermission();
+    }
+    this.#on(then);
+  }
+
+  #full(): void {
+    this.#refusal = { class: INFO_CLASS.transientFailure, code: INFO_CODE.tableFull };
+    this.#reason = "the receiver's flow table is full";
+    if (this.#state === "decide") this.#on("decline");
+  }
+
+  /** Soft state: the grant's own end, and the end without refresh. */
+  #arm(): void {
+    this.stop();
+    const { time } = this.#context;
+    this.#ttlTimer = time.after(this.#remaining(), () => {
+      this.#reason = "the permission's time is over";
+      this.#refusal = { class: INFO_CLASS.permanentFailure, code: INFO_CODE.lifetimeOver };
+      this.#on("ttl-over");
+    });
+    this.#refreshTimer = time.after(this.#softState(), () => {
+      this.#reason = "the sender no longer refreshes";
+      this.#refusal = { class: INFO_CLASS.informational, code: INFO_CODE.lifetimeOver };
+      this.#on("no-refresh");
+    });
+    keepRoute(this.#context, this.id, this.flow, this.#lifetime());
+  }
+
+  #asksForMore(): boolean {
+    return this.#query.requestedVolume > this.#allowed && this.#grant?.extend === true;
+  }
+
+  /** Never more than the rule's volume ahead of what has arrived. */
+  #extend(): void {
+    const ahead = bytes((this.#count()?.bytes ?? 0) + (this.#grant?.volume ?? 0));
+    this.#allowed = bytes(Math.max(this.#allowed, Math.min(ahead, this.#query.requestedVolume)));
+    this.#prolong();
+  }
+
+  #prolong(): void {
+    if (this.#grant?.extend === true) this.#grantedUntil = this.#context.time.now() + this.#grant.lifetime;
+  }
+
+  #remaining(): Milliseconds {
+    return ms(Math.max(0, this.#grantedUntil - this.#context.time.now()));
+  }
+
+  #softState(): Milliseconds {
+    return ms((this.#grant?.refresh ?? 0) * REFRESHES_KEPT);
+  }
+
+  #lifetime(): Milliseconds {
+    return ms(Math.min(this.#remaining(), this.#softState()));
+  }
+
+  #tellPending(): void {
+    const retryAfter = ms(Math.max(0, this.#askedUntil - this.#context.time.now()));
+    if (retryAfter === 0) return;
+    sendNotify(
+      this.#context,
+      this,
+      { class: INFO_CLASS.informational, code: INFO_CODE.pending, retryAfter },
+      "a person decides at the receiver",
+    );
+  }
+
+  #sendPermission(): void {
+    const grant = this.#grant;
+    if (grant === undefined) return;
+    const ttl = this.#remaining();
+    if (ttl < 1) return;
+    this.#sign({ allowedVolume: this.#allowed, ttl, refresh: grant.refresh });
+    this.#context.counters.count("permission.sent");
+  }
+
+  #sendRefusal(): void {
+    const info: Info = { ...this.#refusal, objectType: 0, retryAfter: ms(0), text: this.#reason ?? "" };
+    this.#sign({ allowedVolume: bytes(0), ttl: ms(0), refresh: ms(0), info });
+    this.#context.counters.count("refusal.sent");
+  }
+
+  #sign(content: { allowedVolume: Bytes; ttl: Milliseconds; refresh: Milliseconds; info?: Info }): void {
+    this.#sequence = nextSequence(this.#sequence);
+    const { signer } = this.#context;
+    const unsigned = encodeUnsigned({
+      type: "permission",
+      flow: this.flow,
+      sequence: this.#sequence,
+      certificate: signer.certificate,
+      defense: { solution: SOLUTION.noAction, algorithm: AUTH_ALGORITHM.none, key: new Uint8Array() },
+      ...content,
+    });
+    try {
+      const signature = signer.signSync(signatureInput(this.id, PBS_NSLP_ID, unsigned));
+      send(this.#context, {
+        id: this.id,
+        flow: this.flow,
+        direction: "upstream",
+        data: withSignature(unsigned, signature),
+      });
+    } catch (error) {
+      this.#context.logger.error({ error, id: this.id }, "a Permission could not be signed");
+    }
+  }
+
+  #report(event: ReceiverEvent): void {
+    const { events } = this.#context;
+    switch (event) {
+      case "ask":
+        return events.report("pending", this, `asked for by ${this.#requester.subject}`);
+      case "grant":
+        return events.report("granted", this, `${this.#allowed} bytes by rule "${this.#rule}"`);
+      case "query":
+      case "changed-here":
+        return events.report("extended", this, `${this.#allowed} bytes`);
+      case "decline":
+      case "too-late":
+        return events.report("refused", this, this.#reason ?? "");
+      case "revoked-here":
+        return events.report("revoked", this, this.#reason ?? "");
+      default:
+        return events.report("expired", this, this.#reason ?? "");
+    }
+  }
+
+  /** What ended for good is refused until the quarantine is over, or the next packet would bring it back. */
+  #bury(event: ReceiverEvent): void {
+    const key = flowKey(this.flow);
+    if (event === "revoked-here") {
+      this.#context.buried.set(key, { code: INFO_CODE.revoked, reason: `revoked: ${this.#reason}` });
+    } else if (this.#grant?.extend === false) {
+      this.#context.buried.set(key, {
+        code: INFO_CODE.lifetimeOver,
+        reason: "what was granted once is over",
+      });
+    }
+  }
+
+  #count(): FlowCount | undefined {
+    return this.#context.datapath.read([this.flow])[0];
+  }
+}

@@ -1,0 +1,234 @@
+/** A flow that crosses this router: Queries go on as they came, Permissions are installed before they go on. */
+import { type Flow, flowKey } from "../base/flow.js";
+import { step } from "../base/machine.js";
+import type { Timer } from "../base/time.js";
+import { bytes, type Milliseconds, ms } from "../base/units.js";
+import type { SessionId } from "../gist/wire/messages.js";
+import { keepRoute, type PbsContext, send } from "./context.js";
+import { ROUTER_MACHINE, type RouterAction, type RouterEvent, type RouterState } from "./machines/router.js";
+import { sendNotify } from "./notify.js";
+import { REFRESHES_KEPT } from "./options.js";
+import type { Session } from "./session.js";
+import type { FlowView } from "./view.js";
+import { encodeNotify } from "./wire/codec.js";
+import { INFO_CLASS, INFO_CODE, type Info, type PbsPermission, type PbsQuery } from "./wire/messages.js";
+
+const STATE_NAMES: Record<RouterState, string> = {
+  idle: "1 idle",
+  "wait-permission": "2 wait for P",
+  permission: "3 permission",
+};
+
+/** A message to pass on: the bytes as they were received, and the hops that it has left. */
+export interface Passing {
+  readonly data: Uint8Array;
+  readonly hopCount: number;
+}
+
+export class RouterSession implements Session {
+  readonly role = "router";
+  readonly id: SessionId;
+  readonly flow: Flow;
+  readonly upstreamPeer: string;
+  readonly #context: PbsContext;
+  readonly #requester: string;
+  #state: RouterState = "idle";
+  #query: PbsQuery | undefined;
+  #permission: PbsPermission | undefined;
+  #passing: Passing | undefined;
+  #info: Info | undefined;
+  #until = 0;
+  #refreshes = 0;
+  #reason: string | null = null;
+  #timer: Timer | undefined;
+  /** The flow's counts belong to an earlier session: they start anew with the first permission of this one. */
+  readonly #replaces: boolean;
+
+  constructor(
+    context: PbsContext,
+    about: { id: SessionId; flow: Flow; upstreamPeer: string; requester: string; replaces: boolean },
+  ) {
+    this.#context = context;
+    this.id = about.id;
+    this.flow = about.flow;
+    this.upstreamPeer = about.upstreamPeer;
+    this.#requester = about.requester;
+    this.#replaces = about.replaces;
+  }
+
+  get pending(): boolean {
+    return this.#state !== "permission";
+  }
+
+  /** A Query whose signature and sequence were checked. */
+  query(query: PbsQuery, passing: Passing): void {
+    this.#query = query;
+    this.#passing = passing;
+    this.#on("query");
+  }
+
+  /** A Permission whose signature and sequence were checked. */
+  permission(permission: PbsPermission, passing: Passing): void {
+    this.#passing = passing;
+    if (permission.allowedVolume > 0) {
+      void this.#granted(permission);
+      return;
+    }
+    this.#reason = permission.info?.text ?? "the receiver refused";
+    this.#on("refused");
+  }
+
+  notify(info: Info, pending: boolean): void {
+    this.#info = info;
+    this.#on(pending ? "pending" : "notified");
+  }
+
+  async revoke(reason: string): Promise<void> {
+    await this.#context.installer.remove(this.flow);
+    this.#reason = reason;
+    this.#info = {
+      class: INFO_CLASS.permanentFailure,
+      code: INFO_CODE.revoked,
+      objectType: 0,
+      retryAfter: ms(0),
+      text: reason,
+    };
+    this.#on("revoked-here");
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  view(): FlowView {
+    const count = this.#context.datapath.read([this.flow])[0];
+    return {
+      id: this.id,
+      flow: flowKey(this.flow),
+      role: this.role,
+      state: STATE_NAMES[this.#state],
+      allowedVolume: this.#permission?.allowedVolume ?? bytes(0),
+      sentVolume: this.#query?.sentVolume ?? bytes(0),
+      countedVolume: count?.bytes ?? bytes(0),
+      packets: count?.packets ?? 0,
+      overVolume: count?.overVolume ?? 0,
+      remaining:
+        this.#permission === undefined ? null : ms(Math.max(0, this.#until - this.#context.time.now())),
+      refresh: this.#permission?.refresh ?? null,
+      refreshes: this.#refreshes,
+      requester: this.#requester,
+      rule: null,
+      lastReason: this.#reason,
+    };
+  }
+
+  /** The table says nothing of a packet path that is full: then there is no permission to forward. */
+  async #granted(permission: PbsPermission): Promise<void> {
+    const passing = this.#passing;
+    const installation = {
+      flow: this.flow,
+      allowedVolume: permission.allowedVolume,
+      lifetime: lifetimeOf(permission),
+      countedAtLeast: this.#query?.sentVolume ?? bytes(0),
+    };
+    const { installer } = this.#context;
+    const fresh = this.#replaces && this.#permission === undefined;
+    const installed = await (fresh ? installer.replace(installation) : installer.install(installation));
+    if (this.#state === "idle") return this.#gone(installed);
+    if (!installed) return this.#full();
+    if (this.#permission !== undefined) this.#refreshes++;
+    this.#permission = permission;
+    this.#passing = passing;
+    this.#on("granted");
+  }
+
+  /** The session ended while the packet path worked. */
+  #gone(installed: boolean): void {
+    if (installed) void this.#context.installer.remove(this.flow);
+  }
+
+  #full(): void {
+    sendNotify(
+      this.#context,
+      this,
+      { class: INFO_CLASS.transientFailure, code: INFO_CODE.tableFull },
+      "this router's flow table is full",
+    );
+  }
+
+  #on(event: RouterEvent): void {
+    const arc = step(ROUTER_MACHINE, this.#state, event, () => false);
+    if (arc === undefined) return;
+    this.#state = arc.to;
+    if (arc.to === "permission") this.#context.settled(this);
+    for (const action of arc.do) this.#act(action, event);
+  }
+
+  #act(action: RouterAction, event: RouterEvent): void {
+    switch (action) {
+      case "forward-query":
+        return this.#forward("downstream");
+      case "forward-permission":
+        return this.#forward("upstream");
+      case "forward-notify":
+        return this.#forwardNotify();
+      case "await-permission":
+        return this.#wait(this.#context.options.routerWait, "wait-over");
+      case "prolong-wait":
+        return this.#wait(ms((this.#info?.retryAfter ?? 0) + this.#context.options.routerWait), "wait-over");
+      case "install":
+        return; // Done before the event: the arc is followed only when the packet path enforces it.
+      case "keep-alive":
+        return this.#keepAlive();
+      case "remove-permission":
+        return void this.#context.installer.remove(this.flow);
+      case "report":
+        return this.#report(event);
+      case "forget":
+        this.stop();
+        keepRoute(this.#context, this.id, this.flow, ms(0));
+        return this.#context.forget(this);
+    }
+  }
+
+  #forward(direction: "downstream" | "upstream"): void {
+    if (this.#passing === undefined) return;
+    if (this.#passing.hopCount === 0) return this.#context.counters.count("dropped.no-hops-left");
+    send(this.#context, { id: this.id, flow: this.flow, direction, ...this.#passing });
+    this.#context.counters.count(direction === "downstream" ? "query.forwarded" : "permission.forwarded");
+  }
+
+  #forwardNotify(): void {
+    if (this.#info === undefined) return;
+    const data = encodeNotify({ type: "notify", flow: this.flow, info: this.#info });
+    send(this.#context, { id: this.id, flow: this.flow, direction: "upstream", data });
+    this.#context.counters.count("notify.forwarded");
+  }
+
+  #keepAlive(): void {
+    if (this.#permission === undefined) return;
+    const lifetime = lifetimeOf(this.#permission);
+    this.#until = this.#context.time.now() + lifetime;
+    this.#wait(lifetime, "state-over");
+    keepRoute(this.#context, this.id, this.flow, lifetime);
+  }
+
+  #wait(duration: Milliseconds, event: "wait-over" | "state-over"): void {
+    this.#timer?.cancel();
+    this.#timer = this.#context.time.after(duration, () => this.#on(event));
+  }
+
+  #report(event: RouterEvent): void {
+    const { events } = this.#context;
+    if (event === "granted")
+      return events.report("granted", this, `${this.#permission?.allowedVolume ?? 0} bytes`);
+    if (event === "wait-over") return events.report("no-answer", this, "no Permission came in time");
+    if (event === "state-over") return events.report("expired", this, "TTL over or not refreshed");
+    const had = this.#permission !== undefined;
+    events.report(had ? "revoked" : "refused", this, this.#reason ?? this.#info?.text ?? "");
+  }
+}
+
+function lifetimeOf(permission: PbsPermission): Milliseconds {
+  return ms(Math.min(permission.ttl, permission.refresh * REFRESHES_KEPT));
+}

@@ -1,0 +1,343 @@
+/** A flow of this host: asks, installs what was granted, refreshes, asks for more. */
+import { type Flow, flowKey } from "../base/flow.js";
+import { step } from "../base/machine.js";
+import { between } from "../base/random.js";
+import type { Timer } from "../base/time.js";
+import { type Bytes, bytes, type Milliseconds, ms } from "../base/units.js";
+import type { SessionId } from "../gist/wire/messages.js";
+import type { FlowCount } from "../traffic/datapath.js";
+import { keepRoute, type PbsContext, send } from "./context.js";
+import {
+  SENDER_MACHINE,
+  type SenderAction,
+  type SenderEvent,
+  type SenderGuard,
+  type SenderState,
+} from "./machines/sender.js";
+import { ASK_AGAIN_AT, REFRESHES_KEPT } from "./options.js";
+import { firstSequence, nextSequence } from "./sequence.js";
+import type { Session } from "./session.js";
+import type { FlowView, RequestOutcome } from "./view.js";
+import { encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
+import { type Info, PBS_NSLP_ID, type PbsPermission } from "./wire/messages.js";
+
+const STATE_NAMES: Record<SenderState, string> = {
+  idle: "1 idle",
+  "wait-permission": "2 wait for P",
+  permission: "3 permission",
+};
+
+export class SenderSession implements Session {
+  readonly role = "sender";
+  readonly upstreamPeer = undefined;
+  readonly id: SessionId;
+  readonly flow: Flow;
+  readonly #context: PbsContext;
+  #state: SenderState = "idle";
+  #sequence: number;
+  #requested: Bytes;
+  #permission: PbsPermission | undefined;
+  #allowedBefore = bytes(0);
+  #permittedUntil = 0;
+  #refreshes = 0;
+  #tries = 0;
+  #answerOwed = false;
+  /** A packet did not fit since the last install. */
+  #exhausted = false;
+  #reason: string | null = null;
+  #retryAfter = ms(0);
+  #answerTimer: Timer | undefined;
+  #refreshTimer: Timer | undefined;
+  #ttlTimer: Timer | undefined;
+  #outcome: ((outcome: RequestOutcome) => void)[] = [];
+  #answer: PbsPermission | undefined;
+
+  constructor(context: PbsContext, id: SessionId, flow: Flow, volume: Bytes) {
+    this.#context = context;
+    this.id = id;
+    this.flow = flow;
+    this.#requested = volume;
+    this.#sequence = firstSequence(context.random);
+  }
+
+  get pending(): boolean {
+    return this.#state !== "permission";
+  }
+
+  start(): void {
+    this.#on("start");
+  }
+
+  /** What becomes of the asking: at once where a permission is there. */
+  outcome(): Promise<RequestOutcome> {
+    if (this.#state === "permission") return Promise.resolve(this.#result(true));
+    return new Promise((resolve) => this.#outcome.push(resolve));
+  }
+
+  /** A Permission whose signature and sequence were checked. */
+  permission(permission: PbsPermission): void {
+    this.#answer = permission;
+    this.#settled();
+    if (permission.allowedVolume > 0) {
+      if (this.#exhausted) this.#reason = "the granted volume is used up and was not extended";
+      return this.#on("granted");
+    }
+    this.#because(permission.info, "the receiver refused without a reason");
+    this.#on("refused");
+  }
+
+  notify(info: Info, pending: boolean): void {
+    this.#because(info, "a node on the path refused");
+    if (pending) return this.#on("pending");
+    this.#settled();
+    this.#on("notified");
+  }
+
+  threshold(): void {
+    this.#on("threshold");
+  }
+
+  exhausted(): void {
+    this.#exhausted = true;
+    this.#on("exhausted");
+  }
+
+  associationLost(): void {
+    this.#on("association-lost");
+  }
+
+  /** GIST could not deliver a Query. The answer timer decides when to give up. */
+  undeliverable(detail: string): void {
+    this.#reason = detail;
+  }
+
+  async revoke(reason: string): Promise<void> {
+    await this.#context.installer.remove(this.flow);
+    this.#reason = reason;
+    this.#on("revoked-here");
+  }
+
+  stop(): void {
+    for (const timer of [this.#answerTimer, this.#refreshTimer, this.#ttlTimer]) timer?.cancel();
+  }
+
+  view(): FlowView {
+    const count = this.#count();
+    const permission = this.#permission;
+    return {
+      id: this.id,
+      flow: flowKey(this.flow),
+      role: this.role,
+      state: STATE_NAMES[this.#state],
+      allowedVolume: permission?.allowedVolume ?? bytes(0),
+      sentVolume: count?.bytes ?? bytes(0),
+      countedVolume: count?.bytes ?? bytes(0),
+      packets: count?.packets ?? 0,
+      overVolume: count?.overVolume ?? 0,
+      remaining:
+        permission === undefined ? null : ms(Math.max(0, this.#permittedUntil - this.#context.time.now())),
+      refresh: permission?.refresh ?? null,
+      refreshes: this.#refreshes,
+      requester: null,
+      rule: null,
+      lastReason: this.#reason,
+    };
+  }
+
+  #on(event: SenderEvent): void {
+    const arc = step(SENDER_MACHINE, this.#state, event, (guard) => this.#holds(guard));
+    if (arc === undefined) return;
+    this.#state = arc.to;
+    if (arc.to === "permission") this.#context.settled(this);
+    for (const action of arc.do) this.#act(action, event);
+  }
+
+  #holds(guard: SenderGuard): boolean {
+    switch (guard) {
+      case "tries-left":
+        return this.#tries < this.#context.options.queryTimeouts.length;
+      case "in-use":
+        return this.#inUse();
+      case "answer-owed":
+        return this.#answerOwed;
+      case "nothing-gained":
+        return (
+          this.#exhausted && (this.#answer?.allowedVolume ?? 0) <= (this.#permission?.allowedVolume ?? 0)
+        );
+    }
+  }
+
+  #act(action: SenderAction, event: SenderEvent): void {
+    switch (action) {
+      case "send-query":
+        return this.#sendQuery();
+      case "ask-for-more":
+        this.#requested = bytes((this.#permission?.allowedVolume ?? 0) + this.#context.options.requestVolume);
+        return;
+      case "await-answer":
+        return this.#awaitAnswer();
+      case "prolong-wait":
+        return this.#prolong();
+      case "install":
+        return void this.#install();
+      case "schedule-refresh":
+        return this.#scheduleRefresh();
+      case "refresh-soon":
+        return this.#refreshWithin(between(this.#context.random, 0, this.#context.options.lossJitter));
+      case "refuse-application":
+        return this.#context.datapath.refuse(
+          this.flow,
+          ms(Math.max(this.#context.options.refuseFor, this.#retryAfter)),
+        );
+      case "remove-permission":
+        return void this.#context.installer.remove(this.flow);
+      case "report":
+        return this.#report(event);
+      case "forget":
+        return this.#forget();
+    }
+  }
+
+  #sendQuery(): void {
+    this.#tries++;
+    this.#sequence = nextSequence(this.#sequence);
+    const { signer } = this.#context;
+    const unsigned = encodeUnsigned({
+      type: "query",
+      flow: this.flow,
+      sequence: this.#sequence,
+      requestedVolume: this.#requested,
+      sentVolume: this.#count()?.bytes ?? bytes(0),
+      certificate: signer.certificate,
+    });
+    try {
+      const signature = signer.signSync(signatureInput(this.id, PBS_NSLP_ID, unsigned));
+      send(this.#context, {
+        id: this.id,
+        flow: this.flow,
+        direction: "downstream",
+        data: withSignature(unsigned, signature),
+      });
+      this.#context.counters.count("query.sent");
+    } catch (error) {
+      this.#context.logger.error({ error, id: this.id }, "a Query could not be signed");
+    }
+  }
+
+  #awaitAnswer(): void {
+    const { queryTimeouts } = this.#context.options;
+    this.#answerOwed = true;
+    this.#waitFor(queryTimeouts[this.#tries - 1] ?? queryTimeouts[0] ?? ms(2000));
+  }
+
+  /** The answer may take as long as the Notify says. One more try after that, in case it got lost. */
+  #prolong(): void {
+    this.#tries = 1;
+    this.#waitFor(ms(this.#retryAfter + (this.#context.options.queryTimeouts[0] ?? 0)));
+  }
+
+  #waitFor(wait: Milliseconds): void {
+    this.#answerTimer?.cancel();
+    this.#answerTimer = this.#context.time.after(wait, () => {
+      this.#answerOwed = false;
+      this.#reason ??= "no answer: a PBS node on the path or the receiver is missing";
+      this.#on("no-answer");
+    });
+  }
+
+  #settled(): void {
+    this.#answerTimer?.cancel();
+    this.#answerOwed = false;
+    this.#tries = 0;
+  }
+
+  async #install(): Promise<void> {
+    const permission = this.#answer;
+    if (permission === undefined) return;
+    if (this.#permission !== undefined) this.#refreshes++;
+    this.#allowedBefore = this.#permission?.allowedVolume ?? bytes(0);
+    this.#permission = permission;
+    this.#reason = null;
+    this.#exhausted = false;
+    const lifetime = ms(Math.min(permission.ttl, permission.refresh * REFRESHES_KEPT));
+    this.#permittedUntil = this.#context.time.now() + lifetime;
+    this.#ttlTimer?.cancel();
+    this.#ttlTimer = this.#context.time.after(lifetime, () => this.#on("ttl-over"));
+    keepRoute(this.#context, this.id, this.flow, lifetime);
+    const installed = await this.#context.installer.install({
+      flow: this.flow,
+      allowedVolume: permission.allowedVolume,
+      lifetime,
+      notifyAt: bytes(permission.allowedVolume * ASK_AGAIN_AT),
+    });
+    if (installed) return this.#tell(true);
+    this.#reason = "this host's flow table is full";
+    this.#on("revoked-here");
+  }
+
+  #scheduleRefresh(): void {
+    const period = this.#permission?.refresh ?? this.#answer?.refresh;
+    if (period !== undefined) this.#refreshWithin(between(this.#context.random, 0.5 * period, 1.5 * period));
+  }
+
+  #refreshWithin(delay: number): void {
+    this.#refreshTimer?.cancel();
+    this.#refreshTimer = this.#context.time.after(ms(delay), () => {
+      this.#tries = 0;
+      this.#on("refresh-due");
+    });
+  }
+
+  #inUse(): boolean {
+    const idle = this.#count()?.idle;
+    return idle === undefined ? this.#refreshes === 0 : idle < this.#context.options.idleTimeout;
+  }
+
+  #report(event: SenderEvent): void {
+    const { events } = this.#context;
+    if (event === "granted" && this.#exhausted) return events.report("exhausted", this, this.#reason ?? "");
+    if (event === "granted") return this.#reportGrant();
+    if (event === "ttl-over") return events.report("expired", this, "the permission's time is over");
+    if (event === "no-answer") return events.report("no-answer", this, this.#reason ?? "");
+    if (event === "revoked-here") return events.report("revoked", this, this.#reason ?? "");
+    events.report(this.#permission === undefined ? "refused" : "revoked", this, this.#reason ?? "");
+  }
+
+  #reportGrant(): void {
+    const before = this.#allowedBefore;
+    const now = this.#permission?.allowedVolume ?? 0;
+    if (before === now) return;
+    this.#context.events.report(before === 0 ? "granted" : "extended", this, `${now} bytes`);
+  }
+
+  #because(info: Info | undefined, otherwise: string): void {
+    this.#reason = info === undefined || info.text === "" ? otherwise : info.text;
+    this.#retryAfter = info?.retryAfter ?? ms(0);
+  }
+
+  #forget(): void {
+    this.stop();
+    this.#tell(false);
+    keepRoute(this.#context, this.id, this.flow, ms(0));
+    this.#context.forget(this);
+  }
+
+  #tell(granted: boolean): void {
+    const waiting = this.#outcome;
+    this.#outcome = [];
+    for (const resolve of waiting) resolve(this.#result(granted));
+  }
+
+  #result(granted: boolean): RequestOutcome {
+    return {
+      granted,
+      id: this.id,
+      allowedVolume: granted ? (this.#permission?.allowedVolume ?? bytes(0)) : bytes(0),
+      reason: granted ? null : this.#reason,
+    };
+  }
+
+  #count(): FlowCount | undefined {
+    return this.#context.datapath.read([this.flow])[0];
+  }
+}
