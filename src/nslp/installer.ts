@@ -26,12 +26,6 @@ export class Installer {
     });
   }
 
-  /** Starts a flow's counts anew: its session is another one now. */
-  async replace(installation: Installation): Promise<boolean> {
-    await this.remove(installation.flow);
-    return this.install(installation);
-  }
-
   async remove(flow: Flow): Promise<void> {
     await this.#datapath.remove([flow]).catch(() => undefined);
   }

@@ -194,15 +194,13 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       );
       return undefined;
     }
-    const earlier = this.#sessions.byFlow(message.flow);
-    const inherited = this.#dismiss(earlier);
+    const inherited = this.#dismiss(this.#sessions.byFlow(message.flow));
     const about = { id: received.sessionId, flow: message.flow, upstreamPeer: received.siiHandle };
     const session = this.#context.isLocal(message.flow.destination)
       ? new ReceiverSession(this.#context, { ...about, query: message, requester: certificate, inherited })
       : new RouterSession(this.#context, {
           ...about,
           requester: certificate.subject,
-          replaces: earlier !== undefined,
         });
     this.#sessions.add(session);
     return session;
@@ -210,9 +208,12 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
 
   #dismiss(earlier: AnySession | undefined): Inheritance | undefined {
     if (earlier === undefined) return undefined;
+    const inherited = earlier.role === "receiver" ? earlier.legacy() : undefined;
     earlier.stop();
     this.#sessions.remove(earlier);
-    return earlier.role === "receiver" ? earlier.legacy() : undefined;
+    // Volume is counted from the start of a session.
+    if (!earlier.pending) void this.#context.installer.remove(earlier.flow);
+    return inherited;
   }
 
   // --- packet path

@@ -65,7 +65,6 @@ export class ReceiverSession implements Session {
   #grant: Grant | undefined;
   #rule: string | null = null;
   #allowed = bytes(0);
-  #installedOnce = false;
   /** End of the grant's lifetime. */
   #grantedUntil = 0;
   #askedUntil = 0;
@@ -279,19 +278,16 @@ export class ReceiverSession implements Session {
 
   /** Puts the permission into the packet path, then lets the machine know (or, on a refresh, answers at once). */
   async #enforce(then: "grant" | "changed-here" | undefined): Promise<void> {
-    const installation = {
+    const { installer } = this.#context;
+    const installed = await installer.install({
       flow: this.flow,
       allowedVolume: this.#allowed,
       lifetime: this.#lifetime(),
-      countedAtLeast:
-        this.#installedOnce || this.#inherited !== undefined ? bytes(0) : this.#query.sentVolume,
-    };
-    const { installer } = this.#context;
-    const fresh = this.#inherited !== undefined && !this.#installedOnce;
-    const installed = await (fresh ? installer.replace(installation) : installer.install(installation));
+      // After a restart of this node the sender's own count is what is left of it.
+      countedAtLeast: this.#state === "decide" ? this.#query.sentVolume : bytes(0),
+    });
     if (this.#state === "idle") return installed ? void installer.remove(this.flow) : undefined;
     if (!installed) return this.#full();
-    this.#installedOnce = true;
     this.#arm();
     if (then === undefined) {
       this.#refreshes++;

@@ -41,19 +41,16 @@ export class RouterSession implements Session {
   #refreshes = 0;
   #reason: string | null = null;
   #timer: Timer | undefined;
-  /** The flow's counts belong to an earlier session: they start anew with the first permission of this one. */
-  readonly #replaces: boolean;
 
   constructor(
     context: PbsContext,
-    about: { id: SessionId; flow: Flow; upstreamPeer: string; requester: string; replaces: boolean },
+    about: { id: SessionId; flow: Flow; upstreamPeer: string; requester: string },
   ) {
     this.#context = context;
     this.id = about.id;
     this.flow = about.flow;
     this.upstreamPeer = about.upstreamPeer;
     this.#requester = about.requester;
-    this.#replaces = about.replaces;
   }
 
   get pending(): boolean {
@@ -125,15 +122,13 @@ export class RouterSession implements Session {
   /** The table says nothing of a packet path that is full: then there is no permission to forward. */
   async #granted(permission: PbsPermission): Promise<void> {
     const passing = this.#passing;
-    const installation = {
+    const installed = await this.#context.installer.install({
       flow: this.flow,
       allowedVolume: permission.allowedVolume,
       lifetime: lifetimeOf(permission),
-      countedAtLeast: this.#query?.sentVolume ?? bytes(0),
-    };
-    const { installer } = this.#context;
-    const fresh = this.#replaces && this.#permission === undefined;
-    const installed = await (fresh ? installer.replace(installation) : installer.install(installation));
+      // After a restart of this node the sender's own count is what is left of it.
+      countedAtLeast: this.#permission === undefined ? (this.#query?.sentVolume ?? bytes(0)) : bytes(0),
+    });
     if (this.#state === "idle") return this.#gone(installed);
     if (!installed) return this.#full();
     if (this.#permission !== undefined) this.#refreshes++;

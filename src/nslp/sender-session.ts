@@ -68,9 +68,9 @@ export class SenderSession implements Session {
     this.#on("start");
   }
 
-  /** What becomes of the asking: at once where a permission is there. */
+  /** What becomes of the asking; at once where that is known. */
   outcome(): Promise<RequestOutcome> {
-    if (this.#state === "permission") return Promise.resolve(this.#result(true));
+    if (this.#state !== "wait-permission") return Promise.resolve(this.#result(this.#state === "permission"));
     return new Promise((resolve) => this.#outcome.push(resolve));
   }
 
@@ -199,7 +199,6 @@ export class SenderSession implements Session {
   }
 
   #sendQuery(): void {
-    this.#tries++;
     this.#sequence = nextSequence(this.#sequence);
     const { signer } = this.#context;
     const unsigned = encodeUnsigned({
@@ -226,6 +225,7 @@ export class SenderSession implements Session {
 
   #awaitAnswer(): void {
     const { queryTimeouts } = this.#context.options;
+    this.#tries++;
     this.#answerOwed = true;
     this.#waitFor(queryTimeouts[this.#tries - 1] ?? queryTimeouts[0] ?? ms(2000));
   }

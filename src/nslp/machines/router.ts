@@ -24,14 +24,14 @@ export const ROUTER_MACHINE: Table<RouterState, RouterEvent, RouterGuard, Router
   {
     from: "idle",
     on: "query",
-    do: ["forward-query", "await-permission"],
+    do: ["await-permission", "forward-query"],
     to: "wait-permission",
     note: "slide 15: Recv Q, forward Q",
   },
   {
     from: "wait-permission",
     on: "query",
-    do: ["forward-query", "await-permission"],
+    do: ["await-permission", "forward-query"],
     to: "wait-permission",
     note: "the sender's second try",
   },

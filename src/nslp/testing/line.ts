@@ -1,0 +1,322 @@
+/**
+ * A line of PBS nodes in memory, under a fake clock: sender, router, receiver, joined by a GistService that hands each
+ * message to the next node at once and can lose, change or repeat it. Signatures and certificates are real.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Decision, Policy } from "../../authorization/decision.js";
+import { issueCertificate, loadIdentity, makeAuthority, makeHostKey } from "../../authorization/keys.js";
+import { Signer } from "../../authorization/signing.js";
+import { Trust } from "../../authorization/trust.js";
+import { IpAddress } from "../../base/address.js";
+import { type Flow, flowKey, parseFlow } from "../../base/flow.js";
+import { silentLogger } from "../../base/log.js";
+import { seededRandom } from "../../base/random.js";
+import { FakeTime } from "../../base/time.js";
+import { bytes, type Milliseconds, ms, seconds } from "../../base/units.js";
+import type { GistService, Nslp, ReceivedMessage, SendMessage } from "../../gist/service.js";
+import type {
+  Datapath,
+  DatapathEvent,
+  DatapathStatus,
+  FlowCount,
+  Installation,
+} from "../../traffic/datapath.js";
+import { PbsNode } from "../node.js";
+import type { PbsOptions } from "../options.js";
+import type { PbsEvent } from "../view.js";
+
+export const ADDRESSES = {
+  sender: "192.168.20.1",
+  router: "192.168.20.3",
+  receiver: "192.168.21.4",
+} as const;
+export type Place = keyof typeof ADDRESSES;
+const ORDER: readonly Place[] = ["sender", "router", "receiver"];
+
+export const FLOW = parseFlow(`tcp ${ADDRESSES.sender}:4000 > ${ADDRESSES.receiver}:80`);
+
+/** Keys are slow to make, so all tests of a process share them. */
+export interface Credentials {
+  readonly trust: () => Trust;
+  readonly signers: Readonly<Record<Place | "stranger", Signer>>;
+}
+
+export function makeCredentials(): Credentials {
+  const directory = mkdtempSync(join(tmpdir(), "pbs-line-"));
+  try {
+    const now = Date.UTC(2025, 11, 1);
+    const authority = join(directory, "ca");
+    makeAuthority({ directory: authority, name: "Test", now });
+    const outside = join(directory, "other");
+    makeAuthority({ directory: outside, name: "Other", now });
+    const signer = (name: string, address: string, by: string): Signer => {
+      const prefix = join(directory, name);
+      const { requestFile, keyFile } = makeHostKey({
+        prefix,
+        commonName: name,
+        addresses: [IpAddress.parse(address)],
+      });
+      const certificateFile = `${prefix}.crt`;
+      issueCertificate({
+        authorityDirectory: by,
+        csrFile: requestFile,
+        outFile: certificateFile,
+        days: 365,
+        now,
+      });
+      const identity = loadIdentity({ certificateFile, keyFile, authorityFiles: [join(by, "ca.pem")] });
+      return new Signer(identity.privateKey, identity.certificateDer);
+    };
+    const signers = {
+      sender: signer("sender", ADDRESSES.sender, authority),
+      router: signer("router", ADDRESSES.router, authority),
+      receiver: signer("receiver", ADDRESSES.receiver, authority),
+      stranger: signer("stranger", ADDRESSES.sender, outside),
+    };
+    const { authoritiesPem } = loadIdentity({
+      certificateFile: join(directory, "sender.crt"),
+      keyFile: join(directory, "sender.key"),
+      authorityFiles: [join(authority, "ca.pem")],
+    });
+    return { trust: () => new Trust(authoritiesPem), signers };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+interface Entry {
+  installation: Installation;
+  count: number;
+  until: number;
+}
+
+/** The packet path as far as PBS sees it; tests pass traffic by hand. */
+export class FakeDatapath implements Datapath {
+  readonly engine = "fake";
+  readonly entries = new Map<string, Entry>();
+  readonly refused: { flow: string; duration: Milliseconds }[] = [];
+  capacity = 1000;
+  #listener: ((events: readonly DatapathEvent[]) => void) | undefined;
+
+  readonly #time: FakeTime;
+
+  constructor(time: FakeTime) {
+    this.#time = time;
+  }
+
+  async install(permissions: readonly Installation[]): Promise<void> {
+    const added = permissions.filter(({ flow }) => !this.entries.has(flowKey(flow))).length;
+    if (this.entries.size + added > this.capacity) throw new Error("the table is full");
+    for (const installation of permissions) {
+      const key = flowKey(installation.flow);
+      const count = Math.max(this.entries.get(key)?.count ?? 0, installation.countedAtLeast ?? 0);
+      this.entries.set(key, { installation, count, until: this.#time.now() + installation.lifetime });
+    }
+  }
+
+  async remove(flows: readonly Flow[]): Promise<void> {
+    for (const flow of flows) this.entries.delete(flowKey(flow));
+  }
+
+  refuse(flow: Flow, duration: Milliseconds): void {
+    this.refused.push({ flow: flowKey(flow), duration });
+  }
+
+  read(flows: readonly Flow[]): (FlowCount | undefined)[] {
+    return flows.map((flow) => {
+      const entry = this.entries.get(flowKey(flow));
+      if (entry === undefined) return undefined;
+      return {
+        bytes: bytes(entry.count),
+        packets: 0,
+        overVolume: 0,
+        expired: 0,
+        idle: entry.count > 0 ? ms(0) : undefined,
+      };
+    });
+  }
+
+  listen(listener: (events: readonly DatapathEvent[]) => void): void {
+    this.#listener = listener;
+  }
+
+  status(): DatapathStatus {
+    return {
+      engine: "fake",
+      flows: this.entries.size,
+      capacity: this.capacity,
+      held: 0,
+      counters: {},
+      queues: [],
+    };
+  }
+
+  async stop(): Promise<void> {}
+
+  want(flow: Flow): void {
+    this.#listener?.([{ type: "wanted", flow }]);
+  }
+
+  /** Lets bytes of a flow through as far as its permission goes; says how many passed. */
+  pass(flow: Flow, volume: number): number {
+    const entry = this.entries.get(flowKey(flow));
+    if (entry === undefined || entry.until <= this.#time.now()) return 0;
+    const { allowedVolume, notifyAt } = entry.installation;
+    const before = entry.count;
+    const passed = Math.min(volume, allowedVolume - before);
+    entry.count += passed;
+    if (notifyAt !== undefined && before < notifyAt && entry.count >= notifyAt)
+      this.#listener?.([{ type: "threshold", flow, bytes: bytes(entry.count) }]);
+    if (passed < volume) this.#listener?.([{ type: "exhausted", flow, bytes: bytes(entry.count) }]);
+    return passed;
+  }
+}
+
+/** What happens to a message between two nodes: what is delivered, in order. Empty: lost. */
+export type Tamper = (message: SendMessage, from: Place) => readonly SendMessage[];
+
+interface Host {
+  readonly node: PbsNode;
+  readonly datapath: FakeDatapath;
+  readonly events: PbsEvent[];
+  nslp: Nslp | undefined;
+}
+
+export class Line {
+  readonly time = new FakeTime();
+  readonly #hosts = new Map<Place, Host>();
+  #boots = 0;
+  readonly #credentials: Credentials;
+  readonly #options: Partial<PbsOptions>;
+  tamper: Tamper = (message) => [message];
+  decision: Decision = {
+    type: "grant",
+    rule: "test",
+    grant: { volume: bytes(10_000), lifetime: seconds(600), refresh: seconds(60), extend: true },
+  };
+
+  constructor(credentials: Credentials, options: Partial<PbsOptions> = {}) {
+    this.#credentials = credentials;
+    this.#options = options;
+    for (const place of ORDER) this.boot(place);
+  }
+
+  /** Starts a node; one that ran there before is gone with all its state. */
+  boot(place: Place, signer = this.#credentials.signers[place]): void {
+    this.#hosts.get(place)?.node.stop();
+    const datapath = new FakeDatapath(this.time);
+    const policy: Policy = {
+      decide: () =>
+        place === "receiver" ? this.decision : { type: "deny", reason: "not a receiver", rule: "test" },
+    };
+    const node = new PbsNode({
+      gist: this.#gist(place),
+      datapath,
+      trust: this.#credentials.trust(),
+      signer,
+      policy,
+      time: this.time,
+      random: seededRandom(++this.#boots),
+      logger: silentLogger,
+      isLocal: (address) => address.toString() === ADDRESSES[place],
+      options: this.#options,
+    });
+    const host: Host = { node, datapath, events: [], nslp: undefined };
+    this.#hosts.set(place, host);
+    node.listen((event) => host.events.push(event));
+    node.start();
+  }
+
+  node(place: Place): PbsNode {
+    return this.#host(place).node;
+  }
+
+  datapath(place: Place): FakeDatapath {
+    return this.#host(place).datapath;
+  }
+
+  events(place: Place): readonly PbsEvent[] {
+    return this.#host(place).events;
+  }
+
+  /** The GIST layer below a node reports that an association is gone. */
+  loseAssociation(place: Place): void {
+    for (const { id } of this.node(place).flows()) {
+      this.node(place).networkNotification({
+        nslpId: 32704,
+        sessionId: id as ReceivedMessage["sessionId"],
+        mri: {
+          method: "loose-end",
+          direction: "downstream",
+          source: FLOW.source,
+          destination: FLOW.destination,
+        },
+        type: "communication-failure",
+        detail: "test",
+      });
+    }
+  }
+
+  /** Lets the signatures that are being verified finish. Bounded: fails instead of hanging. */
+  async until(holds: () => boolean, what: string): Promise<void> {
+    for (let turn = 0; turn < 100_000; turn++) {
+      if (holds()) return;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    throw new Error(`this did not come true: ${what}`);
+  }
+
+  /** Lets everything under way settle, where nothing in particular is waited for. */
+  async settle(): Promise<void> {
+    for (let turn = 0; turn < 2000; turn++) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** Time passes in steps, with signatures verified in between. */
+  async pass(duration: Milliseconds, step = seconds(5)): Promise<void> {
+    for (let left: number = duration; left > 0; left -= step) {
+      this.time.advance(ms(Math.min(step, left)));
+      for (let turn = 0; turn < 300; turn++) await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  deliver(message: SendMessage, from: Place): void {
+    const forth = message.mri.source.toString() === ADDRESSES.sender;
+    const at = ORDER.indexOf(from) + (forth === (message.mri.direction === "downstream") ? 1 : -1);
+    const to = ORDER[at];
+    if (to === undefined) return;
+    this.#host(to).nslp?.recvMessage({
+      data: message.data,
+      nslpId: message.nslpId,
+      sessionId: message.sessionId,
+      mri: message.mri,
+      routingStateCheck: false,
+      siiHandle: from,
+      transfer: { ...message.transfer, explicitlyRouted: false },
+      ipTtl: 64,
+      ipDistance: 1,
+      hopCount: (message.hopCount ?? 16) - 1,
+      inboundInterface: "eth0",
+    });
+  }
+
+  #gist(place: Place): GistService {
+    return {
+      register: (_id, nslp) => {
+        this.#host(place).nslp = nslp;
+      },
+      sendMessage: (message) => {
+        for (const one of this.tamper(message, place)) this.deliver(one, place);
+      },
+      setStateLifetime: () => undefined,
+      invalidateRoutingState: () => undefined,
+    };
+  }
+
+  #host(place: Place): Host {
+    const host = this.#hosts.get(place);
+    if (host === undefined) throw new Error(`no host at ${place}`);
+    return host;
+  }
+}
