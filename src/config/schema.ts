@@ -59,7 +59,7 @@ const packets = {
   capacity: whole(16, 16_000_000).default(1_000_000),
   hold_packets_per_flow: whole(1, 1024).default(32),
   hold_packets: whole(1, 65536).default(4096),
-  hold_time: duration(ms(100)).default(seconds(10)),
+  hold_time: duration(ms(100)).default(seconds(120)),
   refuse_for: duration(ms(100)).default(seconds(5)),
   refuse_mark: whole(1, 2 ** 32 - 1).default(0x5042_0000),
   enforce: flag().default(true),

@@ -49,7 +49,7 @@ test("status", async (t) => {
   time.advance(ms(500));
   const { status, json } = await ask(socket, "/v1/status");
   t.is(status, 200);
-  t.like(json as object, {
+  t.like(json, {
     name: "test",
     version: "1.2.3",
     uptime: 500,
@@ -128,11 +128,11 @@ test("one flow by the beginning of its id", async (t) => {
 test("pending and peers", async (t) => {
   const { socket } = await startFixture((end) => t.teardown(end));
   t.deepEqual((await ask(socket, "/v1/pending")).json, { pending: [] });
-  t.like((await ask(socket, "/v1/peers")).json as object, {
+  t.like((await ask(socket, "/v1/peers")).json, {
     identity: "00ff",
     routingStates: { querying: 1 },
   });
-  t.like((await ask(socket, "/v1/doctor")).json as object, { ok: true });
+  t.like((await ask(socket, "/v1/doctor")).json, { ok: true });
 });
 
 test("request", async (t) => {
@@ -141,7 +141,7 @@ test("request", async (t) => {
     flow: "tcp 192.168.20.1:4000 to 192.168.21.4:80",
     volume: "1MB",
   });
-  t.like(json as object, { granted: true, allowedVolume: 10_000_000 });
+  t.like(json, { granted: true, allowedVolume: 10_000_000 });
   t.deepEqual(pbs.calls, [`request ${FLOW} 1000000`]);
 });
 
@@ -239,7 +239,7 @@ test("explain: a permission, with counters and the rule that gave it", async (t)
   const { socket, pbs, counts } = await startFixture((end) => t.teardown(end));
   pbs.views = [viewOf(1, { flow: FLOW })];
   counts.set(FLOW, countOf(5000));
-  t.like((await ask(socket, "/v1/explain", { flow: FLOW })).json as object, {
+  t.like((await ask(socket, "/v1/explain", { flow: FLOW })).json, {
     flow: FLOW,
     role: "receiver",
     verdict: "passes",
@@ -255,13 +255,13 @@ test("explain: volume used up, lifetime over", async (t) => {
   const { socket, pbs, counts } = await startFixture((end) => t.teardown(end));
   counts.set(FLOW, countOf(10_000_000));
   pbs.views = [viewOf(1, { flow: FLOW })];
-  t.like((await ask(socket, "/v1/explain", { flow: FLOW })).json as object, {
+  t.like((await ask(socket, "/v1/explain", { flow: FLOW })).json, {
     verdict: "dropped",
     because: ['the granted volume is used up: 10 MB of 10 MB used, granted by rule "web"'],
     change: ["at the receiver: pbsctl grant 00000001 --volume 20MB"],
   });
   pbs.views = [viewOf(1, { flow: FLOW, remaining: ms(0), allowedVolume: bytes(1e9) })];
-  t.like((await ask(socket, "/v1/explain", { flow: FLOW })).json as object, {
+  t.like((await ask(socket, "/v1/explain", { flow: FLOW })).json, {
     verdict: "dropped",
     because: ['the permission\'s lifetime is over, granted by rule "web"'],
   });
@@ -291,7 +291,7 @@ test("explain: no permission, by role", async (t) => {
 test("explain: an exempt class, in both directions", async (t) => {
   const { socket } = await startFixture((end) => t.teardown(end));
   for (const flow of ["tcp 192.0.2.1:4000 > 192.0.2.2:22", "tcp 192.0.2.2:22 > 192.0.2.1:4000"])
-    t.like((await ask(socket, "/v1/explain", { flow })).json as object, {
+    t.like((await ask(socket, "/v1/explain", { flow })).json, {
       verdict: "passes",
       because: ['it belongs to the exempt class "ssh", up to 100 packets a second'],
     });

@@ -38,7 +38,7 @@ export async function listenOnSocket(
   group: string | null,
 ): Promise<() => void> {
   const gid = group === null ? undefined : groupId(group);
-  await checkPlace(path);
+  await assertUnused(path);
   const directory = dirname(path);
   const staging = withRemedy(path, () => {
     mkdirSync(directory, { recursive: true, mode: 0o750 });
@@ -88,7 +88,8 @@ function listen(server: Server, path: string): Promise<void> {
   });
 }
 
-async function checkPlace(path: string): Promise<void> {
+/** Rejects with {@link SocketError} when somebody answers on this socket, or something else is in its place. */
+export async function assertUnused(path: string): Promise<void> {
   const stat = withRemedy(path, () => lstatSync(path, { throwIfNoEntry: false }));
   if (stat === undefined) return;
   if (!stat.isSocket())

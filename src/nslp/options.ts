@@ -67,7 +67,7 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   returns: { policy: "auto", volume: bytes(10_000_000), lifetime: seconds(600), refresh: seconds(60) },
 };
 
-/** Share of AV at which the sender asks for more. */
+/** Share of what a Permission added to the volume at which the sender asks for more. */
 export const ASK_AGAIN_AT = 0.8;
 
 /** Soft state outlives (K + 0.5) * 1.5 refresh times with K = 3 (RFC 2205's rule, G6). */

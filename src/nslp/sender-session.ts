@@ -264,11 +264,13 @@ export class SenderSession implements Session {
     this.#ttlTimer?.cancel();
     this.#ttlTimer = this.#context.time.after(lifetime, () => this.#on("ttl-over"));
     keepRoute(this.#context, this.id, this.flow, lifetime);
+    const sent = this.#count()?.bytes ?? 0;
     const installed = await this.#context.installer.install({
       flow: this.flow,
       allowedVolume: permission.allowedVolume,
       lifetime,
-      notifyAt: bytes(permission.allowedVolume * ASK_AGAIN_AT),
+      // Of what is new: of a long transfer's whole volume 80 % would be over before it is installed.
+      notifyAt: bytes(sent + (permission.allowedVolume - sent) * ASK_AGAIN_AT),
     });
     if (installed) return this.#tell(true);
     this.#reason = "this host's flow table is full";

@@ -39,10 +39,11 @@ export async function examine(machine: Machine, options: DoctorOptions): Promise
 
 function checkConfig({ config, configError }: DoctorOptions): Check {
   if (config !== undefined) return ok("configuration", config.file);
-  const detail = configError ?? "none was named";
+  if (configError !== undefined)
+    return fail("configuration", configError, "see all that is wrong with: pbsd --check");
   return warn(
     "configuration",
-    detail,
+    "none was named",
     "name it with --config; what depends on it was looked at with its defaults",
   );
 }
@@ -53,12 +54,17 @@ const CAPABILITIES = new Map([
   [10, "CAP_NET_BIND_SERVICE"],
 ]);
 
-function checkPrivileges(machine: Machine): Check {
+/** Capabilities that pbsd needs and this process has not. */
+export function missingCapabilities(machine: Machine): readonly string[] {
   const match = /^CapEff:\s*([0-9a-f]+)$/m.exec(machine.read("/proc/self/status") ?? "");
   const effective = BigInt(`0x${match?.[1] ?? "0"}`);
-  const missing = [...CAPABILITIES]
+  return [...CAPABILITIES]
     .filter(([bit]) => ((effective >> BigInt(bit)) & 1n) === 0n)
     .map(([, name]) => name);
+}
+
+function checkPrivileges(machine: Machine): Check {
+  const missing = missingCapabilities(machine);
   if (missing.length === 0) return ok("privileges", [...CAPABILITIES.values()].join(", "));
   return fail(
     "privileges",

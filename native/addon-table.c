@@ -1,0 +1,237 @@
+#include <errno.h>
+#include <linux/netfilter/ipset/ip_set.h>
+
+#include "addon-engine.h"
+#include "addon-values.h"
+#include "clock.h"
+
+/* Doubles a flow in the arrays that JavaScript passes; src/traffic/native.ts says which is which. */
+enum { PERMIT_VALUES = 4, READ_VALUES = 6 };
+
+struct keys {
+  const struct flow_key *key;
+  size_t count;
+};
+
+static int get_keys(napi_env env, napi_value value, struct keys *out) {
+  void *bytes = NULL;
+  size_t length = 0;
+  if (get_typed_array(env, value, napi_uint8_array, &bytes, &length) < 0) return -1;
+  if (length % FLOW_KEY_BYTES != 0 || (uintptr_t)bytes % _Alignof(struct flow_key) != 0)
+    return throw_error(env, "EINVAL", "keys have %d bytes each", FLOW_KEY_BYTES);
+  *out = (struct keys){.key = bytes, .count = length / FLOW_KEY_BYTES};
+  return 0;
+}
+
+static int get_doubles(napi_env env, napi_value value, size_t count, double **out) {
+  void *data = NULL;
+  size_t length = 0;
+  if (get_typed_array(env, value, napi_float64_array, &data, &length) < 0) return -1;
+  if (length < count) return throw_error(env, "EINVAL", "%zu numbers are needed, not %zu", count, length);
+  *out = data;
+  return 0;
+}
+
+/* Only when the table is nearly full it is looked how many flows are new. A flow that is named twice counts twice. */
+static int fits(struct engine *e, const struct keys *keys) {
+  if (keys->count <= UINT32_MAX && table_has_room(e->table, (uint32_t)keys->count)) return 1;
+  uint64_t additional = 0;
+  for (size_t i = 0; i < keys->count; i++) {
+    const struct entry *entry = table_find(e->table, &keys->key[i], table_hash(e->table, &keys->key[i]));
+    if (!entry || (atomic_load(&entry->term) & TERM_REFUSED)) additional++;
+  }
+  return additional <= UINT32_MAX && table_has_room(e->table, (uint32_t)additional);
+}
+
+static struct permission read_permission(const double *values, uint64_t now) {
+  return (struct permission){
+      .allowed = to_u64(values[0]),
+      .expires = now + to_u64(values[1] * (double)NANOSECONDS_PER_MILLISECOND),
+      .notify_at = values[2] < 0 ? NO_THRESHOLD : to_u64(values[2]),
+      .counted_at_least = to_u64(values[3]),
+  };
+}
+
+static int permit_all(struct engine *e, const struct keys *keys, const double *values, uint8_t *is_new) {
+  uint64_t now = clock_now();
+  int result = 0;
+  for (size_t i = 0; i < keys->count; i++) {
+    struct permission permission = read_permission(&values[i * PERMIT_VALUES], now);
+    enum permit_result permitted;
+    if (engine_permit(e, &keys->key[i], &permission, &permitted) < 0) result = -1;
+    is_new[i] = permitted == PERMIT_NEW;
+  }
+  return result;
+}
+
+napi_value addon_permit(napi_env env, napi_callback_info info) {
+  napi_value a[4];
+  struct keys keys = {0};
+  double *values = NULL;
+  void *is_new = NULL;
+  size_t flags = 0;
+  if (get_arguments(env, info, 4, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_keys(env, a[1], &keys) < 0 || get_doubles(env, a[2], keys.count * PERMIT_VALUES, &values) < 0 ||
+      get_typed_array(env, a[3], napi_uint8_array, &is_new, &flags) < 0)
+    return NULL;
+  if (flags < keys.count) throw_error(env, "EINVAL", "a flag for each flow is needed");
+  else if (!fits(e, &keys)) throw_error(env, "EFULL", "the flow table is full (%u flows)", table_capacity(e->table));
+  else if (permit_all(e, &keys, values, is_new) < 0) throw_errno(env, errno, "held packets could not be released");
+  return NULL;
+}
+
+static int throw_set_error(napi_env env, const struct engine *e, int error) {
+  const char *name = e->sets.failed ? e->sets.failed : "";
+  if (error == ENOENT) return throw_error(env, "ENOENT", "kernel set %s does not exist", name);
+  if (error == IPSET_ERR_TYPE_SPECIFIC) return throw_error(env, "ENOSPC", "kernel set %s is full", name);
+  if (error >= IPSET_ERR_PRIVATE)
+    return throw_error(env, "EPROTO", "kernel set %s does not take elements (error %d)", name, error);
+  return throw_errno(env, error, "a kernel set cannot be changed");
+}
+
+static int add_range(struct engine *e, const struct keys *keys, uint32_t start, uint32_t end, uint32_t seconds) {
+  for (uint32_t i = start; i < end; i++) {
+    struct entry *entry = table_find(e->table, &keys->key[i], table_hash(e->table, &keys->key[i]));
+    if (entry && engine_add_to_set(e, entry, seconds) < 0) return -1;
+  }
+  return engine_flush_sets(e);
+}
+
+static void forget_range(struct engine *e, const struct keys *keys, uint32_t start, uint32_t end) {
+  for (uint32_t i = start; i < end; i++) {
+    struct entry *entry = table_find(e->table, &keys->key[i], table_hash(e->table, &keys->key[i]));
+    if (entry) entry->set_added = 0;
+  }
+}
+
+static uint32_t seconds_now(void) { return (uint32_t)(clock_now() / NANOSECONDS_PER_SECOND); }
+
+napi_value addon_add_to_sets(napi_env env, napi_callback_info info) {
+  napi_value a[4];
+  struct keys keys = {0};
+  uint32_t start = 0, end = 0;
+  if (get_arguments(env, info, 4, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_keys(env, a[1], &keys) < 0 || get_u32(env, a[2], (uint32_t)keys.count, &start) < 0 ||
+      get_u32(env, a[3], (uint32_t)keys.count, &end) < 0)
+    return NULL;
+  if (add_range(e, &keys, start, end, seconds_now()) == 0) return NULL;
+  int error = errno;
+  forget_range(e, &keys, start, end);
+  throw_set_error(env, e, error);
+  return NULL;
+}
+
+static int keep_range(struct engine *e, uint32_t start, uint32_t end, uint64_t now, int all) {
+  struct entry *entry;
+  while ((entry = table_next_permitted(e->table, &start, end)) != NULL) {
+    if (atomic_load_explicit(&entry->term, memory_order_relaxed) <= now) continue;
+    if (all) entry->set_added = 0;
+    if (engine_add_to_set(e, entry, (uint32_t)(now / NANOSECONDS_PER_SECOND)) < 0) return -1;
+  }
+  return engine_flush_sets(e);
+}
+
+static void forget_entries(struct engine *e, uint32_t start, uint32_t end) {
+  struct entry *entry;
+  while ((entry = table_next_permitted(e->table, &start, end)) != NULL) entry->set_added = 0;
+}
+
+/* Adds what is due, or all, of a range of entries. Returns how many entries there are to go through. */
+napi_value addon_keep_in_sets(napi_env env, napi_callback_info info) {
+  napi_value a[4];
+  uint32_t start = 0, end = 0, all = 0;
+  if (get_arguments(env, info, 4, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_u32(env, a[1], UINT32_MAX, &start) < 0 || get_u32(env, a[2], UINT32_MAX, &end) < 0 ||
+      get_u32(env, a[3], 1, &all) < 0)
+    return NULL;
+  if (keep_range(e, start, end, clock_now(), (int)all) == 0) return make_number(env, table_used(e->table));
+  int error = errno;
+  forget_entries(e, start, end);
+  throw_set_error(env, e, error);
+  return NULL;
+}
+
+napi_value addon_remove(napi_env env, napi_callback_info info) {
+  napi_value a[2];
+  struct keys keys = {0};
+  if (get_arguments(env, info, 2, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_keys(env, a[1], &keys) < 0) return NULL;
+  for (size_t i = 0; i < keys.count; i++) table_remove(e->table, &keys.key[i], table_hash(e->table, &keys.key[i]));
+  return make_number(env, (double)table_ticket(e->table));
+}
+
+napi_value addon_settled(napi_env env, napi_callback_info info) {
+  napi_value a[2], result = NULL;
+  double ticket = 0;
+  if (get_arguments(env, info, 2, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_number(env, a[1], 0, 9007199254740991.0, &ticket) < 0) return NULL;
+  napi_get_boolean(env, table_settled(e->table, (uint64_t)ticket), &result);
+  return result;
+}
+
+napi_value addon_refuse(napi_env env, napi_callback_info info) {
+  napi_value a[3];
+  struct keys keys = {0};
+  double milliseconds = 0;
+  if (get_arguments(env, info, 3, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_keys(env, a[1], &keys) < 0 || get_number(env, a[2], 0, 1e12, &milliseconds) < 0) return NULL;
+  uint64_t until = clock_now() + to_u64(milliseconds * (double)NANOSECONDS_PER_MILLISECOND);
+  for (size_t i = 0; i < keys.count; i++) {
+    if (engine_refuse(e, &keys.key[i], until) == 0) continue;
+    throw_errno(env, errno, "held packets could not be refused");
+    return NULL;
+  }
+  return NULL;
+}
+
+static double load(const _Atomic uint64_t *field) { return (double)atomic_load_explicit(field, memory_order_relaxed); }
+
+static void read_entry(const struct entry *entry, uint64_t now, double *out) {
+  uint64_t last = atomic_load_explicit(&entry->last, memory_order_relaxed);
+  out[0] = 1;
+  out[1] = load(&entry->bytes);
+  out[2] = load(&entry->packets);
+  out[3] = load(&entry->over_volume);
+  out[4] = load(&entry->expired);
+  out[5] = last == 0 ? -1 : (double)(now > last ? now - last : 0) / (double)NANOSECONDS_PER_MILLISECOND;
+}
+
+napi_value addon_read(napi_env env, napi_callback_info info) {
+  napi_value a[3];
+  struct keys keys = {0};
+  double *out = NULL;
+  if (get_arguments(env, info, 3, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_keys(env, a[1], &keys) < 0 || get_doubles(env, a[2], keys.count * READ_VALUES, &out) < 0) return NULL;
+  uint64_t now = clock_now();
+  for (size_t i = 0; i < keys.count; i++) {
+    const struct entry *entry = table_find(e->table, &keys.key[i], table_hash(e->table, &keys.key[i]));
+    if (entry && !(atomic_load(&entry->term) & TERM_REFUSED)) read_entry(entry, now, &out[i * READ_VALUES]);
+    else out[i * READ_VALUES] = 0;
+  }
+  return NULL;
+}
+
+/* Judges a packet as a queue would: the decision, or minus the problem with the packet. */
+napi_value addon_probe(napi_env env, napi_callback_info info) {
+  napi_value a[4];
+  void *bytes = NULL;
+  size_t captured = 0;
+  uint32_t full = 0, offloaded = 0;
+  struct packet packet;
+  if (get_arguments(env, info, 4, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_typed_array(env, a[1], napi_uint8_array, &bytes, &captured) < 0 ||
+      get_u32(env, a[2], UINT32_MAX, &full) < 0 || get_u32(env, a[3], 1, &offloaded) < 0)
+    return NULL;
+  enum packet_problem problem = packet_parse(&packet, bytes, captured, full, (int)offloaded);
+  if (problem != PACKET_FINE) return make_number(env, -(double)problem);
+  uint64_t hash = table_hash(e->table, &packet.key);
+  return make_number(env, judge_packet(&e->judge, &packet, hash, clock_now(), &e->counters));
+}

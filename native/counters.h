@@ -1,0 +1,56 @@
+/* Packets by verdict and reason. Each thread counts in a block of its own; the sum is taken when somebody asks. */
+#ifndef PBS_COUNTERS_H
+#define PBS_COUNTERS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* The names are what people and JavaScript see. */
+#define COUNTERS(X)                              \
+  X(ACCEPT, "accept")                            \
+  X(ACCEPT_OVER_VOLUME, "accept.over-volume")    \
+  X(REFUSE, "refuse")                            \
+  X(HOLD, "hold")                                \
+  X(REQUEUE, "requeue")                          \
+  X(DROP_NO_PERMISSION, "drop.no-permission")    \
+  X(DROP_EXPIRED, "drop.expired")                \
+  X(DROP_OVER_VOLUME, "drop.over-volume")        \
+  X(DROP_MALFORMED, "drop.malformed")            \
+  X(DROP_HEADERS_TOO_LONG, "drop.headers-too-long") \
+  X(DROP_FRAGMENT, "drop.fragment")              \
+  X(DROP_NOT_A_FLOW, "drop.not-a-flow")          \
+  X(DROP_HOLD_FLOW_FULL, "drop.hold-flow-full")  \
+  X(DROP_HOLD_FULL, "drop.hold-full")            \
+  X(DROP_HOLD_TIMEOUT, "drop.hold-timeout")      \
+  X(EVENTS_LATE, "events.late")                  \
+  X(QUEUE_GAPS, "queue.gaps")                    \
+  X(QUEUE_ERRORS, "queue.errors")
+
+enum counter {
+#define COUNTER_ENUM(name, text) COUNTER_##name,
+  COUNTERS(COUNTER_ENUM)
+#undef COUNTER_ENUM
+  COUNTER_COUNT
+};
+
+struct counters {
+  _Alignas(64) _Atomic uint64_t packets; /* that came out of the queue */
+  _Atomic uint64_t of[COUNTER_COUNT];
+};
+
+/* Only the thread that owns the block adds to it, so load and store are enough. */
+static inline void counters_add(struct counters *counters, enum counter which, uint64_t count) {
+  uint64_t value = atomic_load_explicit(&counters->of[which], memory_order_relaxed);
+  atomic_store_explicit(&counters->of[which], value + count, memory_order_relaxed);
+}
+
+static inline void counters_add_packets(struct counters *counters, uint64_t count) {
+  uint64_t value = atomic_load_explicit(&counters->packets, memory_order_relaxed);
+  atomic_store_explicit(&counters->packets, value + count, memory_order_relaxed);
+}
+
+static inline uint64_t counters_get(const struct counters *counters, enum counter which) {
+  return atomic_load_explicit(&counters->of[which], memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,94 @@
+/*
+ * The engine: one flow table, the queues with a thread each, the packets held, and the kernel sets. All functions here
+ * are for the thread that changes the table.
+ */
+#ifndef PBS_ENGINE_H
+#define PBS_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "counters.h"
+#include "events.h"
+#include "hold.h"
+#include "ipset.h"
+#include "judge.h"
+#include "queue.h"
+#include "table.h"
+
+enum { ENGINE_QUEUES = 8, ENGINE_EVENTS = 8192 };
+
+enum purpose { PURPOSE_PERMITTED, PURPOSE_HOLD };
+
+struct engine;
+
+struct worker {
+  struct engine *engine;
+  struct queue queue;
+  struct verdicts verdicts;
+  struct counters counters;
+  pthread_t thread;
+  int started;
+  int reader;
+  enum purpose purpose;
+};
+
+struct engine_options {
+  uint32_t capacity;
+  uint32_t refusals;
+  int enforce;
+  uint32_t refuse_mark;
+  uint32_t hold_packets;
+  uint32_t hold_per_flow;
+  uint64_t hold_time; /* nanoseconds */
+  uint32_t queues;
+  struct {
+    uint16_t number;
+    enum purpose purpose;
+  } queue[ENGINE_QUEUES];
+  char set4[SET_NAME_BYTES]; /* empty: no kernel sets */
+  char set6[SET_NAME_BYTES];
+};
+
+struct engine {
+  struct table *table;
+  struct events events;
+  struct judge judge;
+  struct hold hold;
+  pthread_mutex_t hold_lock; /* of hold, and of what is sent on the hold queue */
+  struct worker *worker[ENGINE_QUEUES];
+  struct worker *holder; /* the worker of the hold queue, or NULL */
+  uint32_t workers;
+  uint32_t refuse_mark;
+  _Atomic int stopping;
+  int stop_fd;
+  struct kernel_sets sets;
+  struct verdicts release;   /* verdicts of this thread on the hold queue */
+  struct counters counters;  /* of this thread */
+};
+
+/* NULL with errno; `*failed_queue` is then the queue that could not be bound, or -1. */
+struct engine *engine_open(const struct engine_options *options, void (*wake)(void *), void *context,
+                           int *failed_queue);
+
+/* Ends the threads, waits for them, and frees everything. What waits in the queues is dropped by the kernel. */
+void engine_close(struct engine *engine);
+
+/* As table_permit; held packets of the flow are judged again and go, in their order. 0 or -1 with errno. */
+int engine_permit(struct engine *engine, const struct flow_key *key, const struct permission *permission,
+                  enum permit_result *result);
+
+/* As table_refuse; held packets of the flow go on with the mark that has them rejected. 0 or -1 with errno. */
+int engine_refuse(struct engine *engine, const struct flow_key *key, uint64_t until);
+
+/* Adds the flow to its kernel set's batch unless that was done a short while ago. 0 or -1 with errno. */
+int engine_add_to_set(struct engine *engine, struct entry *entry, uint32_t now_seconds);
+
+/* Sends what is in the batches. When it returns 0 all are in the sets. */
+int engine_flush_sets(struct engine *engine);
+
+/* Sum over all threads. */
+uint64_t engine_counter(const struct engine *engine, enum counter which);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * The kernel sets of permitted flows: type hash:ip,port,ip with source address, protocol and destination port, and
+ * destination address. They decide nothing; they keep what is not permitted out of the queues. Made by somebody else.
+ */
+#ifndef PBS_IPSET_H
+#define PBS_IPSET_H
+
+#include <libmnl/libmnl.h>
+#include <stdint.h>
+
+#include "flow.h"
+
+enum { SET_NAME_BYTES = 32, SET_BUFFER_BYTES = 32768 };
+
+/* One message to the kernel that grows until it is sent. */
+struct set_batch {
+  char name[SET_NAME_BYTES];
+  uint8_t family;
+  struct nlmsghdr *message; /* NULL: nothing in it */
+  struct nlattr *list;
+  char buffer[SET_BUFFER_BYTES];
+};
+
+struct kernel_sets {
+  struct mnl_socket *socket; /* NULL: no sets */
+  uint32_t sequence;
+  struct set_batch batch4, batch6;
+  const char *failed; /* name of the set of the last error */
+};
+
+/* 0, or -1 with errno. Whether the sets exist shows only when something is added. */
+int kernel_sets_open(struct kernel_sets *sets, const char *set4, const char *set6);
+void kernel_sets_close(struct kernel_sets *sets);
+
+/*
+ * Puts the flow into the batch, and sends the batch when it is full. An echo flow takes two elements, request and
+ * reply. 0, or -1 with errno: ENOENT if the set does not exist, or one of the kernel's set errors above 4095.
+ */
+int kernel_sets_add(struct kernel_sets *sets, const struct flow_key *key);
+
+/* Sends what is left. When it returns 0 every flow added so far is in its set. After an error nothing is left either. */
+int kernel_sets_flush(struct kernel_sets *sets);
+
+#endif

@@ -1,0 +1,213 @@
+#include "worker.h"
+
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "clock.h"
+
+/*
+ * Packets come to a core in softirq, which outruns a thread of the same priority and then throws away what it has just
+ * queued. A thread that comes first keeps the rate level under overload.
+ */
+enum { PERMITTED_NICENESS = -10 };
+
+struct parsed {
+  struct packet packet;
+  uint64_t hash;
+  enum packet_problem problem;
+};
+
+struct batch {
+  struct queued queued[QUEUE_BATCH];
+  struct parsed parsed[QUEUE_BATCH];
+  int count;
+};
+
+void worker_apply(struct verdicts *verdicts, uint32_t id, uint32_t mark, uint32_t refuse_mark,
+                  enum decision decision) {
+  if (decision == DECIDE_ACCEPT) verdicts_add(verdicts, id, NF_ACCEPT, 0);
+  else if (decision == DECIDE_REFUSE) verdicts_add(verdicts, id, NF_ACCEPT, mark | refuse_mark);
+  else verdicts_add(verdicts, id, NF_DROP, 0);
+}
+
+static void drop(struct worker *w, const struct queued *queued, enum counter why) {
+  counters_add(&w->counters, why, 1);
+  verdicts_add(&w->verdicts, queued->id, NF_DROP, 0);
+}
+
+/* If nobody can be told of the flow, the packet cannot wait for an answer either. */
+static int ask_for(struct worker *w, const struct parsed *parsed) {
+  struct held_packet untold;
+  if (events_push(&w->engine->events, EVENT_WANTED, &parsed->packet.key, 0)) return 1;
+  hold_take(&w->engine->hold, &parsed->packet.key, parsed->hash, &untold);
+  counters_add(&w->counters, COUNTER_EVENTS_LATE, 1);
+  return 0;
+}
+
+static void hold_packet(struct worker *w, const struct queued *queued, const struct parsed *parsed, uint64_t now) {
+  struct hold *hold = &w->engine->hold;
+  switch (hold_add(hold, &parsed->packet, parsed->hash, queued->id, queued->mark, now)) {
+    case HOLD_FIRST:
+      if (ask_for(w, parsed)) break;
+      drop(w, queued, COUNTER_DROP_HOLD_FULL);
+      return;
+    case HOLD_MORE:
+      break;
+    case HOLD_FLOW_FULL:
+      drop(w, queued, COUNTER_DROP_HOLD_FLOW_FULL);
+      return;
+    case HOLD_FULL:
+      drop(w, queued, COUNTER_DROP_HOLD_FULL);
+      return;
+  }
+  counters_add(&w->counters, COUNTER_HOLD, 1);
+}
+
+/*
+ * Only at the sending host may a packet wait. The kernel set knows no source port, so a new flow beside a permitted one
+ * comes to the permitted queue, and is passed on to the queue for holding.
+ */
+static void unknown(struct worker *w, const struct queued *queued, const struct parsed *parsed, uint64_t now) {
+  if (queued->hook != NF_INET_LOCAL_OUT || !w->engine->holder) {
+    drop(w, queued, COUNTER_DROP_NO_PERMISSION);
+    return;
+  }
+  if (w->purpose == PURPOSE_HOLD) {
+    hold_packet(w, queued, parsed, now);
+    return;
+  }
+  counters_add(&w->counters, COUNTER_REQUEUE, 1);
+  verdicts_add(&w->verdicts, queued->id, NF_QUEUE_NR(w->engine->holder->queue.number), 0);
+}
+
+static void dispose(struct worker *w, const struct queued *queued, const struct parsed *parsed, uint64_t now) {
+  if (parsed->problem != PACKET_FINE) {
+    drop(w, queued, judge_problem(parsed->problem));
+    return;
+  }
+  enum decision decision = judge_packet(&w->engine->judge, &parsed->packet, parsed->hash, now, &w->counters);
+  if (decision == DECIDE_UNKNOWN) {
+    unknown(w, queued, parsed, now);
+    return;
+  }
+  if (decision == DECIDE_REFUSE && queued->hook != NF_INET_LOCAL_OUT) {
+    drop(w, queued, COUNTER_DROP_NO_PERMISSION);
+    return;
+  }
+  if (decision == DECIDE_REFUSE) counters_add(&w->counters, COUNTER_REFUSE, 1);
+  worker_apply(&w->verdicts, queued->id, queued->mark, w->engine->refuse_mark, decision);
+}
+
+/* Three passes, so that the cache misses of a whole batch overlap. */
+static void judge_batch(struct worker *w, struct batch *batch) {
+  struct table *table = w->engine->table;
+  for (int i = 0; i < batch->count; i++) {
+    const struct queued *q = &batch->queued[i];
+    struct parsed *p = &batch->parsed[i];
+    p->problem = packet_parse(&p->packet, q->bytes, q->captured, q->full, q->offloaded);
+    if (p->problem != PACKET_FINE) continue;
+    p->hash = table_hash(table, &p->packet.key);
+    table_prefetch_index(table, p->hash);
+  }
+  for (int i = 0; i < batch->count; i++)
+    if (batch->parsed[i].problem == PACKET_FINE) table_prefetch_entry(table, batch->parsed[i].hash);
+  uint64_t now = clock_now();
+  for (int i = 0; i < batch->count; i++) dispose(w, &batch->queued[i], &batch->parsed[i], now);
+}
+
+/* The table is left only when the verdicts are out: who waits for the ticket knows that no packet follows. */
+static int permitted_batch(struct worker *w, struct batch *batch) {
+  table_enter(w->engine->table, w->reader);
+  judge_batch(w, batch);
+  int result = verdicts_flush(&w->verdicts);
+  table_leave(w->engine->table, w->reader);
+  return result;
+}
+
+static void drop_overdue(struct worker *w) {
+  struct held_packet held;
+  uint64_t now = clock_now();
+  while (hold_take_overdue(&w->engine->hold, now, &held)) {
+    counters_add(&w->counters, COUNTER_DROP_HOLD_TIMEOUT, 1);
+    verdicts_add(&w->verdicts, held.id, NF_DROP, 0);
+  }
+}
+
+/* The lock is kept until the verdicts are out, so that no later packet of a flow overtakes those released. */
+static int hold_batch(struct worker *w, struct batch *batch, uint64_t *deadline) {
+  pthread_mutex_lock(&w->engine->hold_lock);
+  drop_overdue(w);
+  int result = permitted_batch(w, batch);
+  *deadline = hold_deadline(&w->engine->hold);
+  pthread_mutex_unlock(&w->engine->hold_lock);
+  return result;
+}
+
+/* Waits for packets, the end, or the deadline of the oldest held packet. */
+static void wait_for_work(struct worker *w, uint64_t deadline) {
+  struct pollfd fds[2] = {{.fd = queue_fd(&w->queue), .events = POLLIN}, {.fd = w->engine->stop_fd, .events = POLLIN}};
+  uint64_t now = clock_now();
+  struct timespec timeout = {0};
+  if (deadline != UINT64_MAX && deadline > now) {
+    timeout.tv_sec = (time_t)((deadline - now) / NANOSECONDS_PER_SECOND);
+    timeout.tv_nsec = (long)((deadline - now) % NANOSECONDS_PER_SECOND);
+  }
+  ppoll(fds, 2, deadline == UINT64_MAX ? NULL : &timeout, NULL);
+}
+
+static int work(struct worker *w, struct batch *batch) {
+  uint64_t deadline = UINT64_MAX;
+  while (!atomic_load_explicit(&w->engine->stopping, memory_order_relaxed)) {
+    batch->count = queue_receive(&w->queue, batch->queued, &w->counters);
+    if (batch->count < 0) return errno;
+    if (w->purpose == PURPOSE_HOLD) {
+      if (hold_batch(w, batch, &deadline) < 0) return errno;
+    } else if (batch->count > 0 && permitted_batch(w, batch) < 0) {
+      return errno;
+    }
+    if (batch->count == 0) wait_for_work(w, deadline);
+  }
+  return 0;
+}
+
+/* When a queue breaks its thread ends and, the queue having no listener any more, the kernel drops. */
+static void fail(struct worker *w, int error) {
+  static const struct flow_key no_flow;
+  pthread_mutex_lock(&w->engine->hold_lock);
+  queue_close(&w->queue);
+  pthread_mutex_unlock(&w->engine->hold_lock);
+  events_push(&w->engine->events, EVENT_QUEUE_FAILED, &no_flow, (uint64_t)error);
+}
+
+static void *run(void *argument) {
+  struct worker *w = argument;
+  if (w->purpose == PURPOSE_PERMITTED) setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), PERMITTED_NICENESS);
+  struct batch *batch = calloc(1, sizeof *batch);
+  int error = batch ? work(w, batch) : ENOMEM;
+  free(batch);
+  if (error) fail(w, error);
+  return NULL;
+}
+
+int worker_start(struct worker *w) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  int error = pthread_create(&w->thread, NULL, run, w);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (error) return error;
+  w->started = 1;
+  pthread_setname_np(w->thread, w->purpose == PURPOSE_HOLD ? "pbs-hold" : "pbs-permitted");
+  return 0;
+}
+
+void worker_join(struct worker *w) {
+  if (w->started) pthread_join(w->thread, NULL);
+  w->started = 0;
+}

@@ -1,0 +1,335 @@
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import { bytes, seconds } from "../base/units.js";
+import { countOf, FLOW, startFixture, viewOf } from "../control/test-parts.js";
+import { pbsctl } from "./ctl.js";
+
+interface Ran {
+  readonly status: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function run(...args: readonly string[]): Promise<Ran> {
+  let out = "";
+  let err = "";
+  const status = await pbsctl(args, {
+    write: async (text) => void (out += text),
+    error: (text) => void (err += text),
+  });
+  return { status, out, err };
+}
+
+async function fixture(t: ExecutionContext) {
+  const parts = await startFixture((end) => t.teardown(end));
+  const ctl = (...args: readonly string[]) => run("--socket", parts.socket, ...args);
+  /** One JSON document and nothing else. */
+  const json = async (...args: readonly string[]): Promise<unknown> => {
+    const { out, err } = await ctl("--json", ...args);
+    t.is(err, "");
+    t.is(out.trimEnd().split("\n").length, 1);
+    return JSON.parse(out);
+  };
+  return { ...parts, ctl, json };
+}
+
+const USAGE: readonly (readonly [args: readonly string[], message: string])[] = [
+  [[], 'no command; "pbsctl --help" lists them'],
+  [["statsu"], 'unknown command "statsu"; did you mean "status"?'],
+  [["frobnicate"], 'unknown command "frobnicate"; "pbsctl --help" lists the commands'],
+  [["status", "--colour"], "Unknown option '--colour'"],
+  [["status", "now"], "usage: pbsctl status"],
+  [["--socket"], "Option '--socket <value>' argument missing"],
+  [["flow"], "usage: pbsctl flow ID"],
+  [["flow", "xyz"], '"xyz" is not an id; it has up to 32 hexadecimal digits, see pbsctl flows'],
+  [["flows", "--limit", "many"], '--limit "many" is not a whole number up to 100000000'],
+  [["flows", "--role", "king"], "--role is one of: sender, router, receiver"],
+  [["request"], "usage: pbsctl request FLOW [--volume V]"],
+  [["request", "tcp 1.2.3.4 > 5.6.7.8:80"], '"1.2.3.4" needs a port'],
+  [
+    ["request", FLOW, "--volume", "lots"],
+    '--volume: "lots" is not a size; write bytes as a number or a size such as "500kB", "10MB" or "10MiB"',
+  ],
+  [
+    ["grant", "ab", "--lifetime", "10"],
+    '--lifetime: "10" is not a duration; write a number and a unit, such as "500ms", "30s", "10m", "2h" or "1d"',
+  ],
+  [["revoke", "ab", "--reason", ""], "--reason is not a text of 1 to 255 bytes"],
+  [["keys"], "keys needs one of: ca, host, issue, show, import"],
+  [["keys", "ca", "--name", "x"], "--out is missing"],
+  [["keys", "host", "--out", "/nonexistent/x", "--name", "x"], "--address is missing"],
+  [
+    ["keys", "host", "--out", "/nonexistent/x", "--name", "x", "--address", "router1"],
+    '--address: "router1" is not an IP address',
+  ],
+  [
+    ["keys", "ca", "--out", "/nonexistent/x", "--name", "x", "--type", "dsa"],
+    '--type "dsa" is not one of: p256, rsa2048, ed25519',
+  ],
+  [["keys", "issue", "--days", "0", "--ca", "a", "--csr", "b", "--out", "c"], "--days is at least 1"],
+];
+
+for (const [args, message] of USAGE)
+  test(`usage: ${args.join(" ")}`, async (t) => {
+    t.deepEqual(await run(...args), { status: 2, out: "", err: `pbsctl: ${message}\n` });
+  });
+
+test("help of pbsctl and of every command", async (t) => {
+  const { status, out } = await run("--help");
+  t.is(status, 0);
+  const names = [...out.matchAll(/^ {2}((?:keys )?[a-z]+)(?: |$)/gm)].map((match) => match[1] ?? "");
+  t.true(names.length >= 17);
+  for (const name of names) {
+    const help = await run(...name.split(" "), "--help");
+    t.is(help.status, 0, name);
+    t.true(help.out.startsWith(`pbsctl ${name}`), name);
+  }
+});
+
+test("no daemon: one line with the remedy, or one document", async (t) => {
+  const socket = "/nonexistent/control.sock";
+  t.deepEqual(await run("status", "--socket", socket), {
+    status: 1,
+    out: "",
+    err: `pbsctl: pbsd does not answer on ${socket} (start pbsd, or name its socket with --socket)\n`,
+  });
+  const { status, out, err } = await run("--json", "flows", "--socket", socket);
+  t.is(status, 1);
+  t.is(err, "");
+  t.like(JSON.parse(out), { error: { code: "no-daemon" } });
+});
+
+test("status", async (t) => {
+  const { ctl, json } = await fixture(t);
+  const { status, out } = await ctl("status");
+  t.is(status, 0);
+  t.regex(out, /^node +test, closed network\npbsd +1\.2\.3, process \d+, up 0ms\n/);
+  t.regex(out, /^engine +fake, 1 of 10 flows, 0 packets held$/m);
+  t.regex(out, /^pbs query\.received +2$/m);
+  t.like(await json("status"), { version: "1.2.3" });
+});
+
+test("flows as a table and as JSON", async (t) => {
+  const { ctl, json, pbs } = await fixture(t);
+  t.is((await ctl("flows")).out, "no flows\n");
+  pbs.views = [
+    viewOf(1, { flow: FLOW }),
+    viewOf(2, { countedVolume: bytes(123_456_789), remaining: null, rule: null, state: "wait-p" }),
+  ];
+  t.is(
+    (await ctl("flows")).out,
+    `ID        ROLE      STATE       FLOW                                       USED  ALLOWED   LEFT  RULE
+00000001  receiver  permission  tcp 192.168.20.1:4000 > 192.168.21.4:80    2 kB    10 MB  1m40s  web
+00000002  receiver  wait-p      tcp 192.168.20.1:1026 > 192.168.21.4:80  123 MB    10 MB      -  -
+`,
+  );
+  t.regex((await ctl("flows", "--limit", "1")).out, /\n1 more; use --match, --limit or --offset\n$/);
+  t.deepEqual(await json("flows", "--match", ":4000"), { flows: [pbs.views[0]], offset: 0, total: 1 });
+});
+
+test("flow", async (t) => {
+  const { ctl, json, pbs } = await fixture(t);
+  pbs.views = [viewOf(0xabc, { flow: FLOW })];
+  const { out } = await ctl("flow", "00000A");
+  t.regex(out, /^counted here +2 kB in 3 packets$/m);
+  t.regex(out, /^rule +web$/m);
+  t.deepEqual(await json("flow", "0"), pbs.views[0]);
+  t.deepEqual(await ctl("flow", "f"), {
+    status: 1,
+    out: "",
+    err: 'pbsctl: no flow "f" (see the ids in: pbsctl flows; pbsctl pending)\n',
+  });
+});
+
+test("request: granted and refused", async (t) => {
+  const { ctl, json, pbs } = await fixture(t);
+  t.deepEqual(await ctl("request", "tcp", "192.168.20.1:4000", "to", "192.168.21.4:80", "--volume", "1MiB"), {
+    status: 0,
+    out: "granted 10 MB, id abababab\n",
+    err: "",
+  });
+  pbs.outcome = { granted: false, id: "cd".repeat(16), allowedVolume: bytes(0), reason: "no rule\u001b[2J" };
+  t.deepEqual(await ctl("request", FLOW), { status: 1, out: "refused: no rule?[2J\n", err: "" });
+  t.like(await json("request", FLOW), { granted: false });
+  t.deepEqual(pbs.calls, [
+    `request ${FLOW} 1048576`,
+    `request ${FLOW} undefined`,
+    `request ${FLOW} undefined`,
+  ]);
+});
+
+test("pending, grant, deny, revoke", async (t) => {
+  const { ctl, json, pbs } = await fixture(t);
+  t.is((await ctl("pending")).out, "none\n");
+  pbs.views = [viewOf(0xab)];
+  const id = viewOf(0xab).id;
+  pbs.waiting = [
+    {
+      id,
+      flow: FLOW,
+      requester: "sender1",
+      rule: "by hand",
+      requestedVolume: bytes(1e6),
+      expiresIn: seconds(59),
+    },
+  ];
+  t.is(
+    (await ctl("pending")).out,
+    `ID        FLOW                                     REQUESTER  ASKED  RULE     EXPIRES IN
+000000ab  tcp 192.168.20.1:4000 > 192.168.21.4:80  sender1     1 MB  by hand         59s
+`,
+  );
+  t.like(await json("pending"), { pending: [{ id }] });
+  t.regex(
+    (await ctl("grant", "000000ab", "--volume", "5MB", "--lifetime", "90s")).out,
+    /^granted\nid +000000ab/,
+  );
+  t.is((await ctl("deny", "000000ab", "--reason", "not today")).out, "denied\n");
+  t.is((await ctl("revoke", "000000ab")).out, "revoked\n");
+  t.deepEqual(pbs.calls, [
+    'grant 000000ab {"volume":5000000,"lifetime":90000}',
+    "deny 000000ab not today",
+    "revoke 000000ab undefined",
+  ]);
+});
+
+test("events, as text and as one document a line", async (t) => {
+  const { ctl, pbs } = await fixture(t);
+  pbs.emit("10 MB");
+  pbs.emit("evil\u001b[2J\nline");
+  const { out } = await ctl("events");
+  t.is(out.split("\n")[0], `2023-11-14T22:13:20.000Z  granted     sender    abababab  ${FLOW}  10 MB`);
+  t.is(out.trimEnd().split("\n").length, 2);
+  t.true(out.includes("evil?[2J?line"));
+  const lines = (await ctl("events", "--json")).out.trimEnd().split("\n");
+  t.deepEqual(
+    lines.map((line) => (JSON.parse(line) as { detail: string }).detail),
+    ["10 MB", "evil\u001b[2J\nline"],
+  );
+});
+
+test("peers: nothing in them steers the terminal", async (t) => {
+  const { ctl, json } = await fixture(t);
+  const { out } = await ctl("peers");
+  t.true(out.includes("router?[31m"));
+  t.false(out.includes("\u001b"));
+  t.like(await json("peers"), { identity: "00ff" });
+});
+
+test("explain", async (t) => {
+  const { ctl, json, pbs, counts } = await fixture(t);
+  pbs.views = [viewOf(1, { flow: FLOW })];
+  counts.set(FLOW, countOf(5000));
+  t.is(
+    (await ctl("explain", FLOW)).out,
+    `flow             ${FLOW}
+this node        receiver
+verdict          passes (engine fake)
+because          it has a permission: 5 kB of 10 MB used, 1m40s left, granted by rule "web"
+permission       00000001, permission
+counters         5 kB in 3 packets; dropped: 0 over volume, 0 expired
+rule matches     "web": all its conditions hold
+policy says      grant ("web")
+would change it  pbsctl revoke 00000001
+`,
+  );
+  t.like(await json("explain", FLOW, "--subject", "x"), { verdict: "passes" });
+});
+
+test("doctor asks the daemon", async (t) => {
+  const { ctl, json } = await fixture(t);
+  t.is((await ctl("doctor")).out, "    CHECK   FOUND\nok  kernel  6.1\n");
+  t.deepEqual(await json("doctor"), {
+    ok: true,
+    checks: [{ name: "kernel", result: "ok", detail: "6.1", remedy: null }],
+  });
+});
+
+function temporary(t: ExecutionContext): string {
+  const directory = mkdtempSync(join(tmpdir(), "pbs-keys-"));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+test("keys: authority, host, issue, show, import", async (t) => {
+  const directory = temporary(t);
+  const at = (name: string): string => join(directory, name);
+  t.is((await run("keys", "ca", "--out", at("ca"), "--name", "Example")).status, 0);
+  t.is(statSync(at("ca/ca.key")).mode & 0o077, 0);
+  const addresses = ["--address", "192.168.20.1", "--address", "2001:db8::1"];
+  const made = await run("keys", "host", "--out", at("host"), "--name", "host1", ...addresses, "--json");
+  t.deepEqual(JSON.parse(made.out), { keyFile: at("host.key"), requestFile: at("host.csr") });
+  t.regex((await run("keys", "show", at("host.csr"))).out, /^request of +host1\naddress +192\.168\.20\.1\n/);
+
+  const issued = await run(
+    "keys",
+    "issue",
+    "--ca",
+    at("ca"),
+    "--csr",
+    at("host.csr"),
+    "--out",
+    at("host.crt"),
+    "--days",
+    "30",
+  );
+  t.is(issued.status, 0, issued.err);
+  const shown = await run("keys", "show", at("host.crt"), "--json");
+  t.like(JSON.parse(shown.out), {
+    certificate: {
+      subject: "host1",
+      issuer: "Example",
+      addresses: ["192.168.20.1", "2001:db8::1"],
+      keyType: "P-256",
+    },
+  });
+  const import_ = ["keys", "import", "--certificate", at("host.crt"), "--key", at("host.key")];
+  t.is((await run(...import_, "--authority", at("ca/ca.pem"), "--out", at("own"))).status, 0);
+  t.true(existsSync(at("own.pem")) && existsSync(at("own.key")));
+});
+
+test("keys: files that are there stay, unless told otherwise", async (t) => {
+  const directory = temporary(t);
+  const args = ["keys", "ca", "--out", directory, "--name", "Example"];
+  t.is((await run(...args)).status, 0);
+  const before = readFileSync(join(directory, "ca.key"));
+  const again = await run(...args);
+  t.is(again.status, 1);
+  t.regex(again.err, /^pbsctl: .+\n$/);
+  t.deepEqual(readFileSync(join(directory, "ca.key")), before);
+  t.is((await run(...args, "--force")).status, 0);
+  t.notDeepEqual(readFileSync(join(directory, "ca.key")), before);
+});
+
+test("keys: what cannot be read", async (t) => {
+  const directory = temporary(t);
+  const { status, err } = await run("keys", "show", join(directory, "none.crt"));
+  t.is(status, 1);
+  t.regex(err, /^pbsctl: .+\n$/);
+  t.deepEqual(readdirSync(directory), []);
+});
+
+/** pbsctl as a process of its own. */
+function spawn(...args: readonly string[]): Promise<Ran> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, ["--import", "tsx", "src/cli/pbsctl.ts", ...args], (error, out, err) =>
+      resolve({ status: typeof error?.code === "number" ? error.code : 0, out, err }),
+    );
+  });
+}
+
+test("as a process: output and exit status", async (t) => {
+  const { socket, pbs } = await startFixture((end) => t.teardown(end));
+  pbs.views = Array.from({ length: 3000 }, (_, i) => viewOf(i));
+  const flows = await spawn("--socket", socket, "--json", "flows", "--limit", "3000");
+  t.is(flows.status, 0, flows.err);
+  t.is((JSON.parse(flows.out) as { flows: unknown[] }).flows.length, 3000);
+  t.deepEqual(await spawn("--socket", socket, "flow", "zz"), {
+    status: 2,
+    out: "",
+    err: 'pbsctl: "zz" is not an id; it has up to 32 hexadecimal digits, see pbsctl flows\n',
+  });
+});

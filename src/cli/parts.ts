@@ -1,0 +1,91 @@
+/** From the configuration to the options of each part. */
+import type { Identity } from "../authorization/keys.js";
+import type { Logger } from "../base/log.js";
+import type { Time } from "../base/time.js";
+import type { Config } from "../config/config.js";
+import type { GistOptions } from "../gist/options.js";
+import type { SystemTransportOptions } from "../gist/transport/system.js";
+import type { PbsOptions } from "../nslp/options.js";
+import type { FirewallOptions } from "../traffic/firewall.js";
+import type { NfqueueOptions } from "../traffic/nfqueue.js";
+
+/** The set holds flows for a while after their permission has ended, so it is larger than the table. */
+const SET_FACTOR = 2;
+
+export function firewallOptions({ signalling, packets, exempt }: Config): FirewallOptions {
+  return {
+    queueBase: packets.queueBase,
+    tlsPort: signalling.tlsPort,
+    refuseMark: packets.refuseMark,
+    backend: packets.firewall,
+    exempt,
+    interceptRate: signalling.interceptRate,
+    setSize: packets.capacity * SET_FACTOR,
+  };
+}
+
+/** For taking the rules out, which no setting changes. */
+export const CLEANUP_OPTIONS: FirewallOptions = {
+  queueBase: 2700,
+  tlsPort: 5270,
+  refuseMark: 1,
+  backend: "auto",
+  exempt: [],
+  interceptRate: 1,
+  setSize: 1,
+};
+
+export function gistOptions({ signalling }: Config): Partial<GistOptions> {
+  return {
+    validity: signalling.routingStateValidity,
+    holdTime: signalling.associationHold,
+    interceptRate: signalling.interceptRate,
+    interceptBurst: signalling.interceptRate,
+  };
+}
+
+export function transportOptions(
+  { signalling, packets }: Config,
+  identity: Identity,
+  logger: Logger,
+  time: Time,
+): SystemTransportOptions {
+  return {
+    tlsPort: signalling.tlsPort,
+    queueNumber: packets.queueBase,
+    routerAlert: signalling.routerAlert,
+    certificate: identity.certificatePem,
+    key: identity.keyPem,
+    authorities: identity.authoritiesPem,
+    logger,
+    time,
+  };
+}
+
+export function datapathOptions({ packets }: Config, logger: Logger, time: Time): NfqueueOptions {
+  const { queueBase, capacity, holdPacketsPerFlow, holdPackets, holdTime, refuseMark, enforce } = packets;
+  return {
+    queueBase,
+    capacity,
+    holdPacketsPerFlow,
+    holdPackets,
+    holdTime,
+    refuseMark,
+    enforce,
+    logger,
+    time,
+  };
+}
+
+/** Sessions without permission come on top of those that fill the table. */
+const SESSION_SHARE = 1.1;
+
+export function pbsOptions({ packets, request, return: returns }: Config): Partial<PbsOptions> {
+  return {
+    requestVolume: request.volume,
+    idleTimeout: request.idleTimeout,
+    refuseFor: packets.refuseFor,
+    maxSessions: Math.ceil(packets.capacity * SESSION_SHARE),
+    returns: returns.policy === "auto" ? { ...returns, policy: "auto" } : { policy: "rules" },
+  };
+}

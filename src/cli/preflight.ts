@@ -1,0 +1,43 @@
+/** What would make a start fail, found before anything is changed. */
+import type { Config } from "../config/config.js";
+import { missingCapabilities } from "../control/doctor/doctor.js";
+import { thisMachine } from "../control/doctor/machine.js";
+import { assertUnused } from "../control/socket.js";
+import { GIST_PORT } from "../gist/wire/messages.js";
+import { StartError } from "./failure.js";
+
+const QUEUES = 3;
+
+/** Rejects with StartError or SocketError. */
+export async function preflight({ control, signalling, packets }: Config): Promise<void> {
+  checkPrivileges();
+  await assertUnused(control.socket);
+  await checkPort("udp", GIST_PORT, "GIST has this port alone: stop the program that has it");
+  await checkPort("tcp", signalling.tlsPort, "stop the program that has it, or change [signalling] tls_port");
+  checkQueues(packets.queueBase);
+}
+
+function checkPrivileges(): void {
+  const missing = missingCapabilities(thisMachine);
+  if (missing.length === 0) return;
+  throw new StartError(
+    `this process lacks ${missing.join(", ")} (run as root, or as a service that has them)`,
+  );
+}
+
+async function checkPort(protocol: "udp" | "tcp", port: number, remedy: string): Promise<void> {
+  const error = await thisMachine.tryPort(protocol, port);
+  if (error === undefined) return;
+  const what = error === "EADDRINUSE" ? "is in use" : `cannot be had: ${error}`;
+  throw new StartError(`${protocol} port ${port} ${what} (${remedy})`);
+}
+
+function checkQueues(base: number): void {
+  const listing = thisMachine.read("/proc/net/netfilter/nfnetlink_queue") ?? "";
+  const taken = new Set(listing.split("\n").map((line) => Number(line.trim().split(/\s+/)[0] || Number.NaN)));
+  for (let number = base; number < base + QUEUES; number++)
+    if (taken.has(number))
+      throw new StartError(
+        `queue ${number} is taken (stop the program that has it, or change [packets] queue_base)`,
+      );
+}

@@ -1,0 +1,387 @@
+/**
+ * The text that iptables-restore is given: a pure function of the options and of what the kernel holds now. What the
+ * rules mean is told in docs/architecture.md, "A packet's way".
+ */
+import type { IpFamily, IpPrefix } from "../base/address.js";
+import { PROTOCOL } from "../base/flow.js";
+import { isOurs, type SavedRules, type SavedTable } from "./firewall-saved.js";
+
+export interface FirewallOptions {
+  /** First of three queue numbers: intercepted signalling, permitted, held. */
+  readonly queueBase: number;
+  /** Port of this node's TLS associations, and of its peers'. */
+  readonly tlsPort: number;
+  /** Mark (its set bits) of packets that the engine refuses on behalf of an application. */
+  readonly refuseMark: number;
+  readonly backend: "auto" | "nft" | "legacy";
+  readonly exempt: readonly ExemptClass[];
+  /** Query-mode packets a second that are taken to GIST; one source gets half of it. */
+  readonly interceptRate: number;
+  /** Entries that each kernel set of permitted flows may hold. */
+  readonly setSize: number;
+}
+
+/** Traffic that passes without permission, in either direction, within a rate. What is absent matches everything. */
+export interface ExemptClass {
+  /** Letters, digits and hyphens, at most 16. */
+  readonly name: string;
+  readonly protocol?: number;
+  /** Of the destination; in replies of the source. */
+  readonly ports?: readonly { readonly from: number; readonly to: number }[];
+  readonly from?: IpPrefix;
+  readonly to?: IpPrefix;
+  /** Packets a second. */
+  readonly rate: number;
+}
+
+/** Kernel sets of permitted flows: type hash:ip,port,ip with source, protocol:destination port, destination. */
+export const PERMITTED_SET: Readonly<Record<IpFamily, string>> = { 4: "PBS-permitted4", 6: "PBS-permitted6" };
+
+/** Seconds that an entry of a set stays unless it is added again. */
+export const SET_TIMEOUT = 600;
+
+/** Empty chain that says: this table was not there before us. Only nft tables can be taken away again. */
+export const MADE_TABLE = "PBS-MADE-TABLE";
+
+export const CLASS_NAME = /^[A-Za-z0-9][A-Za-z0-9-]{0,15}$/;
+
+type Hook = "INPUT" | "FORWARD" | "OUTPUT";
+const HOOKS: readonly Hook[] = ["INPUT", "FORWARD", "OUTPUT"];
+
+/** One class as rules: which packets, by hook, and how many a second. */
+interface ClassRules {
+  readonly name: string;
+  readonly rate: number;
+  /** Packets a second from one source, where sources are not our own. */
+  readonly sourceRate?: number;
+  readonly matches: Readonly<Partial<Record<Hook, readonly string[]>>>;
+}
+
+interface Chain {
+  readonly name: string;
+  readonly rules: readonly string[];
+}
+
+interface Table {
+  readonly name: string;
+  readonly chains: readonly Chain[];
+  /** Our chain by the built-in chain that jumps to it. */
+  readonly jumps: readonly { readonly from: string; readonly to: string }[];
+}
+
+const GIST = "-p udp -m udp";
+const GIST_PORT = 270;
+/** The queue's reader takes 65,535 bytes with all that the kernel adds; no Query comes near this. */
+const MAX_INTERCEPTED_LENGTH = 9216;
+/** What the kernel's hashlimit match can count. */
+const MAX_RATE = 1_000_000;
+const TLS_RATE = 50_000;
+const NEIGHBOUR_RATE = 500;
+const LISTENER_RATE = 100;
+const ICMP_ERROR_RATE = 200;
+
+/**
+ * Rules for one family, to be fed to iptables-restore --noflush. Chains of an earlier run are emptied and filled within the
+ * same transaction, so that there is no moment without rules.
+ * @param addTableMarker leave a note in tables that do not exist yet
+ */
+export function renderRules(
+  options: FirewallOptions,
+  family: IpFamily,
+  saved: SavedRules,
+  addTableMarker: boolean,
+): string {
+  return [filterTable(family, options), mangleTable(family, options)]
+    .map((table) => renderTable(table, saved.get(table.name), addTableMarker))
+    .join("");
+}
+
+/** What takes all of it out again, for one family; empty when there is nothing of ours. */
+export function renderRemoval(saved: SavedRules): string {
+  // mangle first: while packets are still queued and marked, what rejects the marked must stand.
+  return ["mangle", "filter"]
+    .map((name) => ({ name, table: saved.get(name) }))
+    .map(({ name, table }) => (table === undefined ? "" : renderTableRemoval(name, table)))
+    .join("");
+}
+
+function renderTable(table: Table, saved: SavedTable | undefined, addTableMarker: boolean): string {
+  const marker: Chain[] = addTableMarker && saved === undefined ? [{ name: MADE_TABLE, rules: [] }] : [];
+  const chains = [...marker, ...table.chains];
+  const names = new Set(chains.map((chain) => chain.name)).add(MADE_TABLE);
+  const stale = (saved?.chains ?? []).filter((name) => isOurs(name) && !names.has(name));
+  const referenced = new Set(saved?.references.map((reference) => reference.to));
+  const lines = [
+    `*${table.name}`,
+    ...[...chains.map((chain) => chain.name), ...stale].map((name) => `:${name} - [0:0]`),
+    ...table.jumps.flatMap((jump) => existing(saved, jump).map(() => `-D ${jump.from} -j ${jump.to}`)),
+    ...chains.flatMap((chain) => chain.rules.map((rule) => `-A ${chain.name} ${rule}`)),
+    ...table.jumps.map((jump) => `-I ${jump.from} 1 -j ${jump.to}`),
+    ...stale.filter((name) => !referenced.has(name)).map((name) => `-X ${name}`),
+    "COMMIT",
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function existing(saved: SavedTable | undefined, jump: { from: string; to: string }): readonly unknown[] {
+  return (saved?.references ?? []).filter((reference) => reference.rule === `${jump.from} -j ${jump.to}`);
+}
+
+function renderTableRemoval(name: string, table: SavedTable): string {
+  const ours = table.chains.filter(isOurs);
+  if (ours.length === 0) return "";
+  const lines = [
+    `*${name}`,
+    ...table.references.map((reference) => `-D ${reference.rule}`),
+    ...ours.map((chain) => `-F ${chain}`),
+    ...ours.map((chain) => `-X ${chain}`),
+    "COMMIT",
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function filterTable(family: IpFamily, { refuseMark }: FirewallOptions): Table {
+  const mark = `0x${refuseMark.toString(16)}`;
+  const marked = `-m mark --mark ${mark}/${mark}`;
+  const unreachable = family === 4 ? "icmp-admin-prohibited" : "icmp6-adm-prohibited";
+  return {
+    name: "filter",
+    chains: [
+      {
+        name: "PBS-REFUSE",
+        rules: [
+          `-p tcp ${marked} ${comment("output.refused.tcp")} -j REJECT --reject-with tcp-reset`,
+          `${marked} ${comment("output.refused.other")} -j REJECT --reject-with ${unreachable}`,
+        ],
+      },
+    ],
+    jumps: [{ from: "OUTPUT", to: "PBS-REFUSE" }],
+  };
+}
+
+function mangleTable(family: IpFamily, options: FirewallOptions): Table {
+  const classes = [
+    ...builtInClasses(family, options),
+    ...options.exempt.flatMap((c) => configuredClass(family, c)),
+  ];
+  return {
+    name: "mangle",
+    chains: [
+      ...interception(family, options),
+      ...HOOKS.flatMap((hook) => hookChains(hook, family, options, classes)),
+    ],
+    jumps: ["PREROUTING", ...HOOKS].map((hook) => ({ from: hook, to: `PBS-${hook}` })),
+  };
+}
+
+/** Query-mode messages of GIST: to the signalling queue, within a rate for all and half of it for one source. */
+function interception(family: IpFamily, options: FirewallOptions): Chain[] {
+  const { queueBase, interceptRate } = options;
+  return [
+    {
+      name: "PBS-PREROUTING",
+      rules: [
+        "-i lo -j RETURN",
+        ...gistPayload(family, true).map(
+          (payload) => `${GIST} --dport ${GIST_PORT} ${payload} -g PBS-INTERCEPT`,
+        ),
+      ],
+    },
+    {
+      name: "PBS-INTERCEPT",
+      rules: [
+        `-m length --length ${MAX_INTERCEPTED_LENGTH + 1}:65535 ${comment("intercept.drop.too-long")} -j DROP`,
+        `${bySource("PBS-INTERCEPT", half(interceptRate), family)} ${comment("intercept.drop.source-rate")} -j DROP`,
+        `${within("PBS-INTERCEPT", interceptRate)} ${comment("intercept.queued")} -j NFQUEUE --queue-num ${queueBase}`,
+        `${comment("intercept.drop.rate")} -j DROP`,
+      ],
+    },
+  ];
+}
+
+function hookChains(
+  hook: Hook,
+  family: IpFamily,
+  options: FirewallOptions,
+  classes: readonly ClassRules[],
+): Chain[] {
+  const here = classes.filter((c) => c.matches[hook] !== undefined);
+  const main: Chain = {
+    name: `PBS-${hook}`,
+    rules: [
+      ...loopback(hook),
+      ...fragments(hook, family),
+      ...here.flatMap((c) => (c.matches[hook] ?? []).map((match) => `${match} -g ${className(hook, c)}`)),
+      `-m set --match-set ${PERMITTED_SET[family]} src,dst,dst ${counted(hook, "queued.permitted")} ` +
+        `-j NFQUEUE --queue-num ${options.queueBase + 1}`,
+      ...otherwise(hook, family, options),
+    ],
+  };
+  return [main, ...here.map((c) => classChain(hook, c, family))];
+}
+
+function loopback(hook: Hook): string[] {
+  if (hook === "INPUT") return ["-i lo -j RETURN"];
+  return hook === "OUTPUT" ? ["-o lo -j RETURN"] : [];
+}
+
+/** A fragment has no ports to look up, and its first piece would be counted for the whole. IPv6: the set has no match. */
+function fragments(hook: Hook, family: IpFamily): string[] {
+  if (hook === "OUTPUT" || family === 6) return [];
+  return [`-m u32 --u32 "4&0x3FFF=1:0x3FFF" ${counted(hook, "drop.fragment")} -j DROP`];
+}
+
+function otherwise(hook: Hook, family: IpFamily, { queueBase }: FirewallOptions): string[] {
+  if (hook !== "OUTPUT") return [`${counted(hook, "drop.no-permission")} -j DROP`];
+  const toMany = family === 4 ? ["-m addrtype --dst-type BROADCAST", "-d 224.0.0.0/4"] : ["-d ff00::/8"];
+  return [
+    ...toMany.map((match) => `${match} ${counted(hook, "drop.multicast")} -j DROP`),
+    `${counted(hook, "queued.unknown")} -j NFQUEUE --queue-num ${queueBase + 2}`,
+  ];
+}
+
+/** Left by RETURN after a goto: the packet goes on behind our jump, to the machine's own rules. */
+function classChain(hook: Hook, c: ClassRules, family: IpFamily): Chain {
+  const name = className(hook, c);
+  const limitSources = c.sourceRate !== undefined && hook !== "OUTPUT";
+  return {
+    name,
+    rules: [
+      ...(limitSources
+        ? [`${bySource(name, c.sourceRate, family)} ${counted(hook, `exempt.${c.name}.source-rate`)} -j DROP`]
+        : []),
+      `${within(name, c.rate)} ${counted(hook, `exempt.${c.name}.passed`)} -j RETURN`,
+      `${counted(hook, `exempt.${c.name}.over-rate`)} -j DROP`,
+    ],
+  };
+}
+
+function className(hook: Hook, c: ClassRules): string {
+  return `PBS-${hook[0]}-${c.name}`;
+}
+
+/** Their names have a dot, which configured ones may not have. */
+function builtInClasses(family: IpFamily, options: FirewallOptions): ClassRules[] {
+  return [gistClass(family, options), tlsClass(options.tlsPort), ...icmpClasses(family)];
+}
+
+/** Datagrams that begin with GIST's magic number. Its own port is 270 always, so nothing else of this host is reached. */
+function gistClass(family: IpFamily, { interceptRate }: FirewallOptions): ClassRules {
+  const payloads = gistPayload(family, false);
+  const to = payloads.map((payload) => `${GIST} --dport ${GIST_PORT} ${payload}`);
+  const from = payloads.map((payload) => `${GIST} --sport ${GIST_PORT} ${payload}`);
+  return {
+    name: "pbs.gist",
+    rate: interceptRate * 2,
+    sourceRate: half(interceptRate * 2),
+    matches: { INPUT: to, FORWARD: [...to, ...from], OUTPUT: [...to, ...from] },
+  };
+}
+
+/** No SYN from the TLS port: else any program could reach any port from there. */
+function tlsClass(port: number): ClassRules {
+  const matches = [`-p tcp -m tcp --dport ${port}`, `-p tcp -m tcp --sport ${port} ! --syn`];
+  return { name: "pbs.tls", rate: TLS_RATE, matches: { INPUT: matches, OUTPUT: matches } };
+}
+
+function icmpClasses(family: IpFamily): ClassRules[] {
+  if (family === 4) return [icmpErrors([3, 11, 12].map((type) => `-p icmp -m icmp --icmp-type ${type}`))];
+  const types = (list: readonly number[], extra = "") =>
+    list.map((type) => `-p icmpv6 -m icmp6 --icmpv6-type ${type}${extra}`);
+  const neighbour = types([133, 134, 135, 136, 137], " -m hl --hl-eq 255");
+  const listener = types([130, 131, 132, 143], " -m hl --hl-eq 1");
+  return [
+    { name: "ip.nd", rate: NEIGHBOUR_RATE, matches: { INPUT: neighbour, OUTPUT: neighbour } },
+    { name: "ip.mld", rate: LISTENER_RATE, matches: { INPUT: listener, OUTPUT: listener } },
+    icmpErrors(types([1, 2, 3, 4])),
+  ];
+}
+
+function icmpErrors(matches: readonly string[]): ClassRules {
+  return {
+    name: "ip.icmp-errors",
+    rate: ICMP_ERROR_RATE,
+    matches: { INPUT: matches, FORWARD: matches, OUTPUT: matches },
+  };
+}
+
+function configuredClass(family: IpFamily, c: ExemptClass): ClassRules[] {
+  if ([c.from, c.to].some((prefix) => prefix !== undefined && prefix.address.family !== family)) return [];
+  if (c.protocol === PROTOCOL.icmp && family === 6) return [];
+  if (c.protocol === PROTOCOL.icmpv6 && family === 4) return [];
+  const matches = [...oneWay(c, "dport", c.from, c.to), ...oneWay(c, "sport", c.to, c.from)];
+  const unique = [...new Set(matches)];
+  return [{ name: c.name, rate: c.rate, matches: { INPUT: unique, FORWARD: unique, OUTPUT: unique } }];
+}
+
+function oneWay(
+  c: ExemptClass,
+  portOption: "dport" | "sport",
+  source: IpPrefix | undefined,
+  destination: IpPrefix | undefined,
+): string[] {
+  const addresses = [
+    ...(source === undefined ? [] : [`-s ${source}`]),
+    ...(destination === undefined ? [] : [`-d ${destination}`]),
+  ];
+  if (c.ports === undefined) {
+    const protocol = c.protocol === undefined ? [] : [`-p ${c.protocol}`];
+    return [[...protocol, ...addresses].join(" ")];
+  }
+  const protocols = c.protocol === undefined ? [PROTOCOL.tcp, PROTOCOL.udp] : [c.protocol];
+  return protocols.flatMap((protocol) =>
+    (c.ports ?? []).map(({ from, to }) => {
+      const match = protocol === PROTOCOL.tcp ? "tcp" : "udp";
+      return [`-p ${protocol} -m ${match}`, ...addresses, `--${portOption} ${from}:${to}`].join(" ");
+    }),
+  );
+}
+
+/**
+ * u32 matches for the magic number at the start of a UDP payload and, for Query mode, flag C. IPv6: without extension
+ * headers, or with one hop-by-hop header of 8 bytes, as Router Alert makes it.
+ */
+function gistPayload(family: IpFamily, queryMode: boolean): string[] {
+  const magic = "0x4e04bda5";
+  const withFlag = (test: string, word: string) => (queryMode ? `${test}&&${word}&0x8000=0x8000` : test);
+  const tests =
+    family === 4
+      ? [withFlag(`0>>22&0x3C@8=${magic}`, "0>>22&0x3C@16")]
+      : [
+          withFlag(`3&0xFF=17&&48=${magic}`, "56"),
+          withFlag(`3&0xFF=0&&37&0xFF=17&&38&0xFF=0&&56=${magic}`, "64"),
+        ];
+  return tests.map((test) => `-m u32 --u32 "${test}"`);
+}
+
+/** The kernel keeps a bucket as long as a rule names it, so its rate is part of the name. */
+function within(name: string, rate: number): string {
+  const limit = clampRate(rate);
+  return `-m hashlimit --hashlimit-upto ${limit}/sec --hashlimit-burst ${limit} --hashlimit-name ${name}@${limit}`;
+}
+
+/** One bucket a source address; IPv6: a /64. When the table is full the kernel drops. */
+function bySource(name: string, rate: number, family: IpFamily): string {
+  const limit = clampRate(rate);
+  return (
+    `-m hashlimit --hashlimit-above ${limit}/sec --hashlimit-burst ${limit} --hashlimit-mode srcip ` +
+    `${family === 6 ? "--hashlimit-srcmask 64 " : ""}--hashlimit-htable-size 4096 --hashlimit-htable-max 65536 ` +
+    `--hashlimit-htable-expire 5000 --hashlimit-name ${name}.source@${limit}`
+  );
+}
+
+function clampRate(rate: number): number {
+  return Math.min(Math.max(Math.floor(rate), 1), MAX_RATE);
+}
+
+function half(rate: number): number {
+  return Math.max(1, Math.floor(rate / 2));
+}
+
+function counted(hook: Hook, name: string): string {
+  return comment(`${hook.toLowerCase()}.${name}`);
+}
+
+function comment(name: string): string {
+  return `-m comment --comment pbs:${name}`;
+}

@@ -1,0 +1,232 @@
+/**
+ * Packet rules of the kernel: chains PBS-* of iptables and two sets. They stay when the daemon ends, so that nothing
+ * unpermitted passes; {@link Firewall.remove} takes them out again and leaves the machine's own rules as they were.
+ */
+import { execFile } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import type { IpFamily } from "../base/address.js";
+import {
+  CLASS_NAME,
+  type FirewallOptions,
+  MADE_TABLE,
+  PERMITTED_SET,
+  renderRemoval,
+  renderRules,
+  SET_TIMEOUT,
+} from "./firewall-rules.js";
+import { isOurs, parseCounters, parseSaved, type SavedRules } from "./firewall-saved.js";
+
+export { type ExemptClass, type FirewallOptions, PERMITTED_SET, SET_TIMEOUT } from "./firewall-rules.js";
+
+/** What went wrong and what to do about it. */
+export class FirewallError extends Error {
+  override readonly name = "FirewallError";
+  readonly remedy: string;
+
+  constructor(message: string, remedy: string) {
+    super(`${message}; ${remedy}`);
+    this.remedy = remedy;
+  }
+}
+
+type Backend = "nft" | "legacy";
+
+const BACKENDS: readonly Backend[] = ["nft", "legacy"];
+/** The rule lock of legacy iptables is one for the machine; seconds to wait for it. */
+const LOCK_SECONDS = 20;
+const COMMAND_TIMEOUT_MS = 60_000;
+const MAX_OUTPUT_BYTES = 256 * 1024 * 1024;
+/** Buckets of a set at first; it grows by doubling. */
+const SET_HASH_SIZE = 16384;
+
+export class Firewall {
+  readonly backend: Backend;
+  readonly #options: FirewallOptions;
+  readonly #families: readonly IpFamily[];
+
+  private constructor(options: FirewallOptions, backend: Backend, families: readonly IpFamily[]) {
+    this.#options = options;
+    this.backend = backend;
+    this.#families = families;
+  }
+
+  /** Finds the tools and the backend; changes nothing. Throws {@link FirewallError}. */
+  static async probe(options: FirewallOptions): Promise<Firewall> {
+    for (const { name } of options.exempt)
+      if (!CLASS_NAME.test(name))
+        throw new FirewallError(
+          `"${name}" cannot name an exempt class`,
+          "write up to 16 letters, digits and hyphens",
+        );
+    const families: IpFamily[] = existsSync("/proc/net/if_inet6") ? [4, 6] : [4];
+    const backend = await chooseBackend(options.backend);
+    await run("ipset", ["list", "-n"]);
+    for (const family of families) await save(backend, family);
+    return new Firewall(options, backend, families);
+  }
+
+  /**
+   * Puts sets and rules in place, in place of those that an earlier daemon left. Sets are empty afterwards.
+   * Throws {@link FirewallError}; a first installation that fails leaves nothing behind.
+   */
+  async install(): Promise<void> {
+    const first = !(await this.#installed());
+    try {
+      await this.#installSets();
+      for (const family of this.#families) await this.#installRules(family);
+      for (const backend of BACKENDS)
+        if (backend !== this.backend) await removeRules(backend, this.#families);
+    } catch (error) {
+      // What stands already keeps packets out; only a machine that had no rules of ours is put back.
+      if (first) await this.remove().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Takes out all that {@link install} or an earlier daemon put in, whichever backend it used. */
+  async remove(): Promise<void> {
+    for (const backend of BACKENDS) await removeRules(backend, this.#families);
+    const present = await setNames();
+    const ours = this.#families.flatMap((family) => [PERMITTED_SET[family], nextSet(family)]);
+    const script = ours.filter((name) => present.has(name)).map((name) => `destroy ${name}\n`);
+    if (script.length > 0) await run("ipset", ["restore"], script.join(""));
+  }
+
+  /** Packets by chain and reason, such as "forward.drop.no-permission" or "input.exempt.pbs.tls.passed". */
+  async counters(): Promise<Record<string, number>> {
+    const counters: Record<string, number> = {};
+    for (const family of this.#families)
+      for (const table of ["mangle", "filter"])
+        parseCounters(await run(tool(this.backend, family, "-save"), ["-c", "-t", table]), counters);
+    return counters;
+  }
+
+  async #installed(): Promise<boolean> {
+    for (const family of this.#families)
+      for (const table of (await save(this.backend, family)).values())
+        if (table.chains.some(isOurs)) return true;
+    return false;
+  }
+
+  /** By swapping, because a set in use can be neither destroyed nor given another size. */
+  async #installSets(): Promise<void> {
+    const present = await setNames();
+    const lines = this.#families.flatMap((family) => {
+      const name = PERMITTED_SET[family];
+      const next = nextSet(family);
+      const create = (set: string) =>
+        `create ${set} hash:ip,port,ip family ${family === 4 ? "inet" : "inet6"} hashsize ${SET_HASH_SIZE} ` +
+        `maxelem ${this.#options.setSize} timeout ${SET_TIMEOUT}`;
+      const leftover = present.has(next) ? [`destroy ${next}`] : [];
+      if (!present.has(name)) return [...leftover, create(name)];
+      return [...leftover, create(next), `swap ${next} ${name}`, `destroy ${next}`];
+    });
+    await run("ipset", ["restore"], `${lines.join("\n")}\n`);
+  }
+
+  async #installRules(family: IpFamily): Promise<void> {
+    const saved = await save(this.backend, family);
+    await restore(this.backend, family, renderRules(this.#options, family, saved, this.backend === "nft"));
+  }
+}
+
+async function chooseBackend(wanted: FirewallOptions["backend"]): Promise<Backend> {
+  if (wanted !== "auto") {
+    await run(tool(wanted, 4, ""), ["--version"]);
+    return wanted;
+  }
+  const version = await run("iptables", ["--version"]);
+  return version.includes("nf_tables") ? "nft" : "legacy";
+}
+
+function tool(backend: Backend, family: IpFamily, suffix: "" | "-save" | "-restore"): string {
+  return `${family === 4 ? "iptables" : "ip6tables"}-${backend}${suffix}`;
+}
+
+async function save(backend: Backend, family: IpFamily): Promise<SavedRules> {
+  return parseSaved(await run(tool(backend, family, "-save"), []));
+}
+
+async function restore(backend: Backend, family: IpFamily, text: string): Promise<void> {
+  await run(tool(backend, family, "-restore"), ["--noflush", "-w", String(LOCK_SECONDS)], text);
+}
+
+async function removeRules(backend: Backend, families: readonly IpFamily[]): Promise<void> {
+  for (const family of families) {
+    if (!mayHaveRules(backend, family)) continue;
+    const saved = await save(backend, family);
+    const text = renderRemoval(saved);
+    if (text === "") continue;
+    await restore(backend, family, text);
+    if (backend === "nft") await removeMadeTables(family, saved);
+  }
+}
+
+/** Asking legacy iptables about a table makes the kernel create it; so ask only about those that are there. */
+function mayHaveRules(backend: Backend, family: IpFamily): boolean {
+  if (backend === "nft") return existsOnPath(tool(backend, family, "-save"));
+  try {
+    return (
+      readFileSync(family === 4 ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names", "utf8") !== ""
+    );
+  } catch {
+    return false;
+  }
+}
+
+function existsOnPath(program: string): boolean {
+  return (process.env["PATH"] ?? "").split(":").some((directory) => existsSync(`${directory}/${program}`));
+}
+
+/** Tables that were not there before us go too, unless somebody else has put something in since. */
+async function removeMadeTables(family: IpFamily, before: SavedRules): Promise<void> {
+  const after = await save("nft", family);
+  for (const [name, table] of before) {
+    if (!table.chains.includes(MADE_TABLE) || after.get(name)?.foreign !== false) continue;
+    await run(tool("nft", family, ""), ["-w", String(LOCK_SECONDS), "-t", name, "-X"]);
+    if (existsOnPath("nft")) await removeEmptyTable(family === 4 ? "ip" : "ip6", name);
+  }
+}
+
+/** Chains that only nft knows do not show in iptables-save; a table that still has one stays. */
+async function removeEmptyTable(family: "ip" | "ip6", name: string): Promise<void> {
+  const listing = await run("nft", ["list", "table", family, name]);
+  if (!listing.includes("chain") && !listing.includes("set "))
+    await run("nft", ["delete", "table", family, name]);
+}
+
+async function setNames(): Promise<Set<string>> {
+  return new Set((await run("ipset", ["list", "-n"])).split("\n"));
+}
+
+function nextSet(family: IpFamily): string {
+  return `PBS-next${family}`;
+}
+
+/** Runs a program to its end and returns what it printed. Rejects with {@link FirewallError}. */
+function run(program: string, args: readonly string[], input = ""): Promise<string> {
+  const options = { timeout: COMMAND_TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES };
+  return new Promise((resolve, reject) => {
+    const child = execFile(program, args, options, (error, stdout, stderr) => {
+      if (error === null) resolve(stdout);
+      else reject(explain(program, error, stderr));
+    });
+    // A program that fails early closes its input; the exit status tells more than EPIPE does.
+    child.stdin?.on("error", () => undefined);
+    child.stdin?.end(input);
+  });
+}
+
+function explain(program: string, error: Error, stderr: string): FirewallError {
+  if ("code" in error && error.code === "ENOENT")
+    return new FirewallError(
+      `${program} is not installed`,
+      `install the package ${program === "ipset" ? "ipset" : "iptables"}`,
+    );
+  const said = stderr.trim().split("\n").slice(-4).join(" / ") || error.message;
+  const denied = /permission denied|not permitted|must be root/i.test(said);
+  return new FirewallError(
+    `${program} failed: ${said}`,
+    denied ? "run as root, or give the capability NET_ADMIN" : 'look at it with "pbsctl doctor"',
+  );
+}

@@ -1,0 +1,162 @@
+/**
+ * The N-API addon, declared by hand: its functions take typed arrays, so that one call does a whole batch. A flow is
+ * {@link KEY_BYTES} bytes in them. Every function throws an Error with a `code` on wrong arguments.
+ */
+import { createRequire } from "node:module";
+import { AddressError, IpAddress } from "../base/address.js";
+import { type Flow, hasPorts } from "../base/flow.js";
+
+/** Source and destination, 16 bytes each (IPv4: 4 and zeros), ports, protocol, family, two zeros. */
+export const KEY_BYTES = 40;
+const DESTINATION = 16;
+const SOURCE_PORT = 32;
+const DESTINATION_PORT = 34;
+const PROTOCOL_OFFSET = 36;
+const FAMILY = 37;
+
+/** Numbers a flow in {@link Native.permit}: allowed volume, lifetime in ms, notify at (-1: never), counted at least. */
+export const PERMIT_VALUES = 4;
+
+/** Numbers a flow in {@link Native.read}: 1 if permitted, bytes, packets, over volume, expired, idle in ms or -1. */
+export const READ_VALUES = 6;
+
+/** Numbers an event in {@link Native.takeEvents}: its type, and counted bytes (or the errno of a queue). */
+export const EVENT_VALUES = 2;
+
+export const EVENT = { wanted: 0, threshold: 1, exhausted: 2, queueFailed: 3 } as const;
+
+/** Of {@link Native.probe}. */
+export const DECISION = { accept: 0, drop: 1, refuse: 2, unknown: 3 } as const;
+
+/** What {@link Native.probe} says, negated, of packets that have no flow. */
+export const PROBLEM = { malformed: 1, headersTooLong: 2, fragment: 3, notAFlow: 4 } as const;
+
+/** Numbers of {@link Native.status} before the counters: flows, packets held, bytes of the table. */
+export const STATUS_VALUES = 3;
+
+declare const opaque: unique symbol;
+
+/** An engine inside the addon. */
+export interface Handle {
+  readonly [opaque]: "engine";
+}
+
+export interface NativeOptions {
+  readonly capacity: number;
+  /** Refusals that are remembered, apart from `capacity`; the oldest gives way. */
+  readonly refusals: number;
+  /** 0: what exceeds a volume is counted and let through. */
+  readonly enforce: 0 | 1;
+  readonly refuseMark: number;
+  readonly holdPackets: number;
+  readonly holdPacketsPerFlow: number;
+  /** Milliseconds. */
+  readonly holdTime: number;
+  /** None: the table alone, which needs no privileges. */
+  readonly queues: readonly { readonly number: number; readonly hold: 0 | 1 }[];
+  /** Names of the kernel sets; empty for none. */
+  readonly set4: string;
+  readonly set6: string;
+}
+
+export interface Native {
+  readonly counterNames: readonly string[];
+  /** Starts the threads. `wake` is called when there are events after there were none. */
+  open(options: NativeOptions, wake: () => void): Handle;
+  /** Ends the threads and frees everything; afterwards every other function throws. Twice does nothing. */
+  close(engine: Handle): void;
+  /** Installs or changes permissions, and releases what is held. Writes 1 into `isNew` for each flow that was not there. Code EFULL: nothing was done. */
+  permit(engine: Handle, keys: Uint8Array, values: Float64Array, isNew: Uint8Array): void;
+  /** Adds flows number `start` to `end` of `keys` to the kernel sets, unless that was done lately. Code ENOENT: there is no such set. */
+  addToSets(engine: Handle, keys: Uint8Array, start: number, end: number): void;
+  /** The same for entries of the table by number, or with `all` for those added lately too. Returns how many there are. */
+  keepInSets(engine: Handle, start: number, end: number, all: 0 | 1): number;
+  /** Takes flows out. Returns a ticket. */
+  remove(engine: Handle, keys: Uint8Array): number;
+  /** Whether no verdict is still on its way that was made before the ticket. */
+  settled(engine: Handle, ticket: number): boolean;
+  /** Refuses flows for some milliseconds. */
+  refuse(engine: Handle, keys: Uint8Array, duration: number): void;
+  read(engine: Handle, keys: Uint8Array, out: Float64Array): void;
+  /** Judges a packet of `full` bytes, of which the first are given, as the permitted queue would, and counts it. */
+  probe(engine: Handle, packet: Uint8Array, full: number, offloaded: 0 | 1): number;
+  /** Moves events out, oldest first, and returns how many. */
+  takeEvents(engine: Handle, keys: Uint8Array, values: Float64Array): number;
+  /** {@link STATUS_VALUES}, then the counters in the order of their names, then packets of each queue. */
+  status(engine: Handle, out: Float64Array): void;
+}
+
+/** From src/traffic as well as from dist/src/traffic. */
+const PLACES = [
+  "../../native/build/Release/pbs_native.node",
+  "../../../native/build/Release/pbs_native.node",
+];
+
+let loaded: Native | undefined;
+
+/** The addon, loaded at the first call. Throws when it was not built. */
+export function native(): Native {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Native {
+  const require = createRequire(import.meta.url);
+  for (const place of PLACES) {
+    const path = resolved(require, place);
+    if (path !== undefined) return require(path) as Native;
+  }
+  throw new Error("the native addon is missing; build it with: npm run build:native");
+}
+
+function resolved(require: NodeJS.Require, place: string): string | undefined {
+  try {
+    return require.resolve(place);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Keys of `flows`, one after the other. Throws {@link AddressError} for a flow between the two families. */
+export function encodeFlows(flows: readonly Flow[]): Uint8Array {
+  const keys = new Uint8Array(flows.length * KEY_BYTES);
+  flows.forEach((flow, index) => encodeFlow(flow, keys, index));
+  return keys;
+}
+
+/** Writes the key of a flow to place number `index` of `keys`, which must be zeros there. */
+export function encodeFlow(flow: Flow, keys: Uint8Array, index: number): void {
+  const { source, destination, protocol } = flow;
+  if (source.family !== destination.family)
+    throw new AddressError(`${source} and ${destination} are not of one family`);
+  const at = index * KEY_BYTES;
+  keys.set(source.bytes, at);
+  keys.set(destination.bytes, at + DESTINATION);
+  keys[at + PROTOCOL_OFFSET] = protocol;
+  keys[at + FAMILY] = source.family;
+  if (!hasPorts(protocol)) return;
+  putU16(keys, at + SOURCE_PORT, flow.sourcePort);
+  putU16(keys, at + DESTINATION_PORT, flow.destinationPort);
+}
+
+/** The inverse of {@link encodeFlow}. */
+export function decodeFlow(keys: Uint8Array, index: number): Flow {
+  const key = keys.subarray(index * KEY_BYTES, (index + 1) * KEY_BYTES);
+  const length = key[FAMILY] === 4 ? 4 : 16;
+  return {
+    protocol: key[PROTOCOL_OFFSET] ?? 0,
+    source: IpAddress.fromBytes(key.subarray(0, length)),
+    destination: IpAddress.fromBytes(key.subarray(DESTINATION, DESTINATION + length)),
+    sourcePort: getU16(key, SOURCE_PORT),
+    destinationPort: getU16(key, DESTINATION_PORT),
+  };
+}
+
+function putU16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >> 8;
+  bytes[at + 1] = value & 0xff;
+}
+
+function getU16(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+}

@@ -1,0 +1,111 @@
+/** What several scenarios need. */
+import type { FlowView, PbsEvent } from "../../src/nslp/view.js";
+import type { Capture } from "../lib/capture.js";
+import type { Daemon } from "../lib/daemon.js";
+import type { SeenPacket } from "../lib/pcap.js";
+import { findTopology } from "../lib/registry.js";
+import { helper } from "../lib/repository.js";
+import { until } from "../lib/wait.js";
+import type { Topology } from "../topologies.js";
+
+export const THREE_NODE = topology("three-node");
+
+function topology(name: string): Topology {
+  const found = findTopology(name);
+  if (found === undefined) throw new Error(`there is no topology ${name}`);
+  return found;
+}
+
+export const WEB_PORT = 80;
+export const IPERF_PORT = 5201;
+
+/** A rule that lets everything through for as long as a scenario lasts. */
+export const GRANT_ALL = {
+  name: "everything",
+  action: "grant",
+  volume: "200MB",
+  lifetime: "10m",
+  refresh: "60s",
+} as const;
+
+export const webServer = (): string[] => helper("programs/http-server", String(WEB_PORT));
+
+export const iperfServer = (): string[] => ["iperf3", "-s", "-p", String(IPERF_PORT)];
+
+export const udpListener = (port: number): string[] => helper("programs/udp", "listen", String(port));
+
+export interface UdpStream {
+  readonly from: number;
+  readonly to: string;
+  readonly port: number;
+  /** 0: until it is stopped. */
+  readonly count: number;
+  /** Payload bytes of one datagram. */
+  readonly size: number;
+  /** Datagrams a second. */
+  readonly rate: number;
+}
+
+export function udpSender({ from, to, port, count, size, rate }: UdpStream): string[] {
+  return helper("programs/udp", "send", String(from), to, ...[port, count, size, rate].map(String));
+}
+
+/** curl that prints status code, bytes down, bytes up and seconds. */
+export function curl(address: string, path: string, ...options: string[]): string[] {
+  const host = address.includes(":") ? `[${address}]` : address;
+  const format = "%{http_code} %{size_download} %{size_upload} %{time_total}";
+  const output = ["-sS", "-g", "-o", "/dev/null", "-w", format];
+  return ["curl", ...output, "--max-time", "30", ...options, `http://${host}:${WEB_PORT}${path}`];
+}
+
+export interface FlowMatch {
+  readonly protocol?: number;
+  readonly source?: string;
+  readonly destination?: string;
+  readonly sourcePort?: number;
+  readonly destinationPort?: number;
+}
+
+export function matches(wanted: FlowMatch): (packet: SeenPacket) => boolean {
+  const entries = Object.entries(wanted) as [keyof FlowMatch, unknown][];
+  return (packet) => entries.every(([field, value]) => packet[field] === value);
+}
+
+/** The first packet that matches. */
+export function firstSeen(
+  capture: Capture,
+  wanted: (packet: SeenPacket) => boolean,
+  limit = 20_000,
+): Promise<SeenPacket> {
+  return until("a packet on the wire", limit, () => capture.packets().find(wanted));
+}
+
+export async function flowsOf(daemon: Daemon): Promise<readonly FlowView[]> {
+  const answer = await daemon.client.get<{ flows: readonly FlowView[] }>("/v1/flows");
+  return answer.flows;
+}
+
+/** The flow whose text matches, once the daemon has it. */
+export function flowMatching(daemon: Daemon, pattern: RegExp, limit = 10_000): Promise<FlowView> {
+  return until(`a flow ${pattern} at ${daemon.name}`, limit, async () =>
+    (await flowsOf(daemon)).find(({ flow }) => pattern.test(flow)),
+  );
+}
+
+export async function eventsOf(daemon: Daemon): Promise<readonly PbsEvent[]> {
+  const { stdout } = await daemon.ctl("--json", "events");
+  return stdout
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as PbsEvent);
+}
+
+/** Milliseconds since 1970 with fractions, on the clock that tcpdump stamps packets with. */
+export function wallClock(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+/** What of the rules a person would save, without what changes by itself. */
+export function comparableRules(saved: string): string {
+  return saved.replaceAll(/^#.*\n/gm, "").replaceAll(/\[\d+:\d+\]/g, "[]");
+}

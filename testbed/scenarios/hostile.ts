@@ -1,0 +1,277 @@
+/** Scenario 8: bad input of every kind is counted, answered or dropped, and the flow beside it is not disturbed. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { issueCertificate } from "../../src/authorization/keys.js";
+import type { StatusView } from "../../src/control/status.js";
+import type { RoguePlan } from "../attackers/rogue.js";
+import { type Daemon, makeNodeKeys, makeTestAuthority } from "../lib/daemon.js";
+import type { Program } from "../lib/programs.js";
+import type { Report, Step } from "../lib/report.js";
+import { helper } from "../lib/repository.js";
+import { type Testbed, withTestbed } from "../lib/testbed.js";
+import { until } from "../lib/wait.js";
+import { flowMatching, flowsOf, GRANT_ALL, THREE_NODE, udpListener, udpSender } from "./common.js";
+import type { Scenario } from "./scenario.js";
+
+const PORT = 9000;
+const FLOOD = 100_000;
+const MEMORY_ALLOWED = 150 * 1024 * 1024;
+const LOSS_ALLOWED = 0.01;
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+const DATAGRAM_ATTACKS = [
+  { kind: "random", count: 5000, what: "random datagrams" },
+  { kind: "magic", count: 5000, what: "the magic number and random bytes" },
+  { kind: "truncated", count: 0, what: "GIST messages of every type, cut after each byte" },
+  { kind: "mutated", count: 0, what: "GIST messages of every type, each byte changed in turn" },
+] as const;
+
+/** By name of the rogue's attack; whether a flow of it may be permitted. */
+const PBS_ATTACKS = [
+  { name: "honest", port: 7001, permitted: true, what: "a Query as it should be is granted" },
+  { name: "altered-signature", port: 7002, permitted: false, what: "an altered signature" },
+  { name: "altered-volume", port: 7003, permitted: false, what: "a volume changed after signing" },
+  { name: "flow-unlike-mri", port: 7004, permitted: false, what: "a signed flow unlike the MRI" },
+  { name: "replayed-query", port: 7005, permitted: true, what: "a Query played again in its session" },
+  { name: "replayed-in-new-session", port: 7006, permitted: true, what: "a Query played into a new session" },
+  {
+    name: "replayed-permission",
+    port: 7007,
+    permitted: true,
+    what: "a Permission played back along the path",
+  },
+  { name: "other-address", port: 7008, permitted: false, what: "a certificate without the flow's address" },
+  { name: "other-authority", port: 7009, permitted: false, what: "a certificate of another authority" },
+  { name: "expired", port: 7010, permitted: false, what: "an expired certificate" },
+  { name: "not-yet-valid", port: 7011, permitted: false, what: "a certificate that is not valid yet" },
+  { name: "each-byte-changed", port: 7012, permitted: false, what: "each byte of a Query changed in turn" },
+  { name: "truncated", port: 7013, permitted: false, what: "a Query cut after each word" },
+  { name: "random-payload", port: 7014, permitted: false, what: "random PBS messages" },
+] as const;
+
+export const hostile: Scenario = {
+  name: "hostile",
+  summary:
+    "malformed, forged and replayed messages and floods are refused; the permitted flow beside them goes on",
+  run: (report) => withTestbed(THREE_NODE, (testbed) => show(report, testbed)),
+};
+
+async function show(report: Report, testbed: Testbed): Promise<void> {
+  const plan = makePlan(testbed);
+  // sender2 has no pbsd: its own kernel stops nothing that it sends.
+  await testbed.start({ receiver1: { rule: [{ ...GRANT_ALL, refresh: "1s" }] } }, [
+    "sender1",
+    "router",
+    "receiver1",
+  ]);
+  const bystander = await Bystander.start(testbed);
+  const victims = ["router", "receiver1"].map((name) => testbed.daemon(name));
+  const memory = new Map(victims.map((daemon) => [daemon.name, daemon.residentBytes()]));
+
+  for (const { kind, count, what } of DATAGRAM_ATTACKS)
+    for (const victim of victims)
+      await report.step(`${what}, at ${victim.name}`, (step) =>
+        attackWithDatagrams(step, testbed, kind, count, victim, bystander),
+      );
+  for (const attack of PBS_ATTACKS)
+    await report.step(attack.what, (step) => attackWithPbs(step, testbed, plan, attack, bystander));
+  await report.step(`${FLOOD} Queries from one source`, async (step) => {
+    const router = testbed.daemon("router");
+    const refreshes = await bystander.refreshes();
+    await attackWithDatagrams(step, testbed, "flood", FLOOD, testbed.daemon("receiver1"), bystander);
+    await until(
+      "a refresh of the flow beside it",
+      5000,
+      async () => (await bystander.refreshes()) > refreshes,
+    );
+    const { routingStates } = await statusOf(router);
+    step.expect("no state for a Query alone", step.measure("routing states", routingStates.responding) < 100);
+  });
+  await report.step("memory is bounded", async (step) => {
+    for (const daemon of victims) {
+      const grown = daemon.residentBytes() - (memory.get(daemon.name) ?? 0);
+      step.expect(daemon.name, step.measure(`bytes grown at ${daemon.name}`, grown) < MEMORY_ALLOWED);
+    }
+  });
+  await bystander.stop();
+}
+
+async function attackWithDatagrams(
+  step: Step,
+  testbed: Testbed,
+  kind: string,
+  count: number,
+  victim: Daemon,
+  bystander: Bystander,
+): Promise<void> {
+  const target = testbed.address(victim.name, 4);
+  const from = testbed.address("sender2", 4);
+  // What is meant for the receiver has to come past the router, so both see it.
+  const router = testbed.daemon("router");
+  const before = await statusOf(router);
+  const command = helper(
+    "attackers/datagrams",
+    kind,
+    target,
+    from,
+    testbed.address("receiver1", 4),
+    String(count),
+  );
+  const { status, stdout, stderr } = await testbed.run("sender2", command);
+  step.expect(`attacker ran: ${stderr}`, status === 0);
+  step.measure("sent", (JSON.parse(stdout) as { sent: number }).sent);
+  const after = await statusOf(router);
+  step.measure("router's counters that moved", moved(before, after).join(", "));
+  for (const daemon of [router, testbed.daemon("receiver1")])
+    step.expect(`${daemon.name} runs`, daemon.running && (await statusOf(daemon)).pid === daemon.pid);
+  await bystander.check(step);
+}
+
+async function attackWithPbs(
+  step: Step,
+  testbed: Testbed,
+  planFile: string,
+  attack: (typeof PBS_ATTACKS)[number],
+  bystander: Bystander,
+): Promise<void> {
+  const router = testbed.daemon("router");
+  const receiver = testbed.daemon("receiver1");
+  const before = await statusOf(router);
+  const { status, stdout, stderr } = await testbed.run(
+    "sender2",
+    helper("attackers/rogue", planFile, attack.name),
+  );
+  step.expect(`the rogue ran: ${stderr}`, status === 0);
+  const { sent, answers } = JSON.parse(stdout) as { sent: number; answers: string[] };
+  step.measure("sent", sent);
+  step.measure("answers", answers.join(" / "));
+  const refusals = rejections(await statusOf(router)) - rejections(before);
+  step.measure("counted as refused by the router", refusals);
+  const isOnlyGood = attack.name === "honest";
+  step.expect("counted", isOnlyGood ? refusals === 0 : refusals > 0);
+  for (const daemon of [router, receiver]) {
+    const view = (await flowsOf(daemon)).find(({ flow }) => flow.includes(`:${attack.port} >`));
+    step.expect(
+      `${daemon.name} permits only what is right`,
+      (view?.allowedVolume ?? 0) > 0 === attack.permitted,
+    );
+    step.expect(`${daemon.name} runs`, daemon.running);
+  }
+  await bystander.check(step);
+}
+
+/** Refusals, drops and what GIST did not take, whatever their reason. */
+function rejections({ counters }: StatusView): number {
+  return Object.entries({ ...counters.pbs, ...counters.gist })
+    .filter(([name]) => /reject|drop|invalid|refus|malformed|replay|limited/.test(name))
+    .reduce((sum, [, count]) => sum + count, 0);
+}
+
+function moved(before: StatusView, after: StatusView): string[] {
+  const old = flat(before);
+  return Object.entries(flat(after))
+    .filter(([name, count]) => count > (old[name] ?? 0) && /gist|reject|drop|intercept|rate/.test(name))
+    .map(([name, count]) => `${name} +${count - (old[name] ?? 0)}`);
+}
+
+function flat({ counters }: StatusView): Record<string, number> {
+  const named = Object.entries(counters).flatMap(([part, values]) =>
+    Object.entries(values).map(([name, count]) => [`${part}.${name}`, count] as const),
+  );
+  return Object.fromEntries(named);
+}
+
+function statusOf(daemon: Daemon): Promise<StatusView> {
+  return daemon.client.get<StatusView>("/v1/status");
+}
+
+/** The permitted flow beside the attacks: numbered datagrams, none of which may be missing. */
+class Bystander {
+  readonly #testbed: Testbed;
+  readonly #sender: Program;
+  readonly #listener: Program;
+
+  private constructor(testbed: Testbed, sender: Program, listener: Program) {
+    this.#testbed = testbed;
+    this.#sender = sender;
+    this.#listener = listener;
+  }
+
+  static async start(testbed: Testbed): Promise<Bystander> {
+    const listener = testbed.spawn("receiver1", udpListener(PORT));
+    await listener.says("listening");
+    const to = testbed.address("receiver1", 4);
+    const stream = { from: 4000, to, port: PORT, count: 0, size: 200, rate: 100 };
+    const sender = testbed.spawn("sender1", udpSender(stream));
+    await listener.says("\n10\n");
+    return new Bystander(testbed, sender, listener);
+  }
+
+  /** Looks at what came since the last look, but for the first moments, when packets were held. */
+  #seen = 0;
+
+  async check(step: Step): Promise<void> {
+    const all = this.#numbers();
+    const recent = all.slice(this.#seen);
+    this.#seen = all.length;
+    const [first = 0] = recent;
+    const expected = (recent.at(-1) ?? first) - first + 1;
+    const loss = recent.length === 0 ? 1 : 1 - recent.length / expected;
+    step.measure("datagrams of the flow beside it", recent.length);
+    step.expect("undisturbed", step.measure("its loss", Math.round(loss * 10_000) / 10_000) <= LOSS_ALLOWED);
+  }
+
+  async refreshes(): Promise<number> {
+    return (await flowMatching(this.#testbed.daemon("receiver1"), /192\.168\.20\.1:4000 > .*:9000$/))
+      .refreshes;
+  }
+
+  async stop(): Promise<void> {
+    await this.#sender.stop();
+    await this.#listener.stop();
+  }
+
+  #numbers(): number[] {
+    return this.#listener.stdout
+      .split("\n")
+      .filter((line) => /^\d+$/.test(line))
+      .map(Number);
+  }
+}
+
+/** Identities for the rogue, and the file that tells it of them. */
+function makePlan(testbed: Testbed): string {
+  const directory = join(testbed.record.directory, "rogue");
+  const address = testbed.address("sender2", 4);
+  const foreign = makeTestAuthority(join(directory, "foreign"), "another authority");
+  const identity = (name: string, authority: string) =>
+    makeNodeKeys({ authority, prefix: join(directory, name), name, addresses: [address] });
+  const own = identity("rogue", testbed.authority);
+  const dated = (name: string, now: number) => {
+    const keys = identity(name, testbed.authority);
+    issueCertificate({
+      authorityDirectory: testbed.authority,
+      csrFile: join(directory, `${name}.csr`),
+      outFile: keys.certificate,
+      days: 1,
+      now,
+      force: true,
+    });
+    return keys;
+  };
+  const plan: RoguePlan = {
+    tlsPort: 5270,
+    own,
+    others: {
+      "other-authority": identity("other-authority", foreign),
+      expired: dated("expired", Date.now() - 10 * DAY_MS),
+      "not-yet-valid": dated("not-yet-valid", Date.now() + 10 * DAY_MS),
+    },
+    address,
+    victim: testbed.address("receiver1", 4),
+    spoofed: testbed.address("sender1", 4),
+  };
+  const file = join(directory, "plan.json");
+  writeFileSync(file, JSON.stringify(plan));
+  return file;
+}
