@@ -149,6 +149,8 @@ static napi_value addon_close(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
 static napi_value addon_take_events(napi_env env, napi_callback_info info) {
   napi_value a[3];
   void *keys = NULL, *values = NULL;
@@ -159,8 +161,8 @@ static napi_value addon_take_events(napi_env env, napi_callback_info info) {
   if (!e || get_typed_array(env, a[1], napi_uint8_array, &keys, &key_bytes) < 0 ||
       get_typed_array(env, a[2], napi_float64_array, &values, &numbers) < 0)
     return NULL;
-  size_t room = key_bytes / FLOW_KEY_BYTES < numbers / EVENT_VALUES ? key_bytes / FLOW_KEY_BYTES : numbers / EVENT_VALUES;
-  uint32_t count = events_take(&e->events, events, room < EVENTS_AT_ONCE ? (uint32_t)room : EVENTS_AT_ONCE);
+  size_t room = smaller(EVENTS_AT_ONCE, smaller(key_bytes / FLOW_KEY_BYTES, numbers / EVENT_VALUES));
+  uint32_t count = events_take(&e->events, events, (uint32_t)room);
   for (uint32_t i = 0; i < count; i++) {
     memcpy((uint8_t *)keys + (size_t)i * FLOW_KEY_BYTES, &events[i].key, FLOW_KEY_BYTES);
     ((double *)values)[i * EVENT_VALUES] = events[i].type;

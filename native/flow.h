@@ -7,7 +7,7 @@
 
 enum { FLOW_KEY_BYTES = 40, FLOW_KEY_WORDS = 5 };
 
-/* An IPv4 address stands in the first 4 bytes, the others are zero. Ports are in network order, 0 where there are none. */
+/* An IPv4 address stands in the first 4 bytes, the others are zero. Ports: network order, 0 where there are none. */
 struct flow_key {
   uint8_t source[16];
   uint8_t destination[16];

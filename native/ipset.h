@@ -38,7 +38,7 @@ void kernel_sets_close(struct kernel_sets *sets);
  */
 int kernel_sets_add(struct kernel_sets *sets, const struct flow_key *key);
 
-/* Sends what is left. When it returns 0 every flow added so far is in its set. After an error nothing is left either. */
+/* Sends what is left. When it returns 0 every flow added so far is in its set. After an error nothing is left. */
 int kernel_sets_flush(struct kernel_sets *sets);
 
 #endif

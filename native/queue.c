@@ -13,7 +13,7 @@ enum {
   MESSAGE_BYTES = 1024, /* copy range and attributes, with room to spare */
   CONFIG_BYTES = 512,
   RECEIVE_BUFFER = 64 << 20,
-  /* Kernels take this long a send only when memory is short; then a short wait helps, or nothing does. */
+  /* A send fails only when memory is short; then a short wait helps, or nothing does. */
   SEND_ATTEMPTS = 100,
 };
 
@@ -61,7 +61,7 @@ static int bind_queue(struct queue *q) {
   return configure(q, message);
 }
 
-/* FAIL_OPEN stays off: what does not fit is dropped. GSO on: nothing is rewritten here, so segments may stay together. */
+/* FAIL_OPEN stays off: what does not fit is dropped. GSO on: nothing is rewritten, so segments may stay together. */
 static int set_limits(struct queue *q, uint32_t max_length) {
   char buffer[CONFIG_BYTES];
   struct nlmsghdr *message = put_header(buffer, q->number, NFQNL_MSG_CONFIG, 0);

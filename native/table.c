@@ -10,12 +10,20 @@
 #include "siphash.h"
 
 /*
- * The index is open addressing with linear probing. A word is the hash's high half and the entry's number plus 1, so
- * that a lookup touches an entry only if it is the right one. Lookups run beside changes, hence nothing is ever
- * moved: what is removed leaves a tombstone, which goes as soon as the word behind it is free.
+ * The index: buckets of one cache line. A word is the hash's high half and the entry's number plus 1, so that a lookup
+ * touches an entry only if it is the right one. A flow that finds its bucket full stands in one of the next, and each
+ * bucket that it passed counts it. Lookups run beside changes, hence nothing is ever moved; what is removed leaves
+ * nothing behind.
  */
-#define INDEX_FREE 0ULL
-#define INDEX_TOMBSTONE 0xffffffffULL
+enum { BUCKET_WORDS = 7 };
+
+#define WORD_FREE 0ULL
+
+struct bucket {
+  _Alignas(64) _Atomic uint64_t word[BUCKET_WORDS];
+  _Atomic uint64_t passed; /* flows that belong here, or before, and stand further on */
+};
+
 #define NO_ENTRY UINT32_MAX
 
 /* Entries that wait for readers to leave. */
@@ -34,14 +42,13 @@ struct refusal {
 
 struct table {
   uint64_t key[2];
-  _Atomic uint64_t *index;
+  struct bucket *index;
   struct entry *entries;
   uint64_t mask;
   uint32_t total;    /* entries there are */
   uint32_t unused;   /* entries from here on were never used */
   uint32_t capacity;
   uint32_t permitted;
-  uint32_t tombstones;
   uint32_t free;     /* list */
   uint32_t retired_first, retired_last;
   struct refusal *refusals; /* ring, oldest first */
@@ -60,11 +67,11 @@ static void *map_lazily(size_t bytes) {
 static size_t index_bytes(const struct table *t) { return (t->mask + 1) * sizeof *t->index; }
 static size_t entries_bytes(const struct table *t) { return (size_t)t->total * sizeof *t->entries; }
 
-/* At most five eighths of the index are in use. */
+/* At most seven tenths of the words are in use. */
 static uint64_t index_mask(uint32_t entries) {
-  uint64_t size = 1024;
-  while (size * 5 < (uint64_t)entries * 8) size *= 2;
-  return size - 1;
+  uint64_t buckets = 128;
+  while (buckets * BUCKET_WORDS * 7 < (uint64_t)entries * 10) buckets *= 2;
+  return buckets - 1;
 }
 
 static int allocate(struct table *t) {
@@ -94,7 +101,7 @@ struct table *table_create(uint32_t capacity, uint32_t refusals) {
 }
 
 void table_destroy(struct table *t) {
-  if (t->index) munmap((void *)t->index, index_bytes(t));
+  if (t->index) munmap(t->index, index_bytes(t));
   if (t->entries) munmap(t->entries, entries_bytes(t));
   free(t->refusals);
   free(t);
@@ -106,8 +113,6 @@ uint64_t table_bytes(const struct table *t) {
   return index_bytes(t) + (uint64_t)t->unused * sizeof *t->entries + t->refusal_slots * sizeof *t->refusals;
 }
 
-uint32_t table_tombstones(const struct table *t) { return t->tombstones; }
-
 uint64_t table_hash(const struct table *t, const struct flow_key *key) {
   uint64_t words[FLOW_KEY_WORDS];
   memcpy(words, key, sizeof words);
@@ -115,47 +120,55 @@ uint64_t table_hash(const struct table *t, const struct flow_key *key) {
 }
 
 static uint32_t word_entry(uint64_t word) { return (uint32_t)word - 1; }
-static int word_holds(uint64_t word) { return word != INDEX_FREE && word != INDEX_TOMBSTONE; }
-static int word_matches(uint64_t word, uint64_t hash) {
-  return word >> 32 == hash >> 32 && word_holds(word);
+static int word_matches(uint64_t word, uint64_t hash) { return word >> 32 == hash >> 32 && word != WORD_FREE; }
+static uint64_t word_of(uint64_t hash, uint32_t number) { return (hash >> 32 << 32) | (number + 1); }
+
+/* Where a flow was found. */
+struct place {
+  struct entry *entry; /* NULL: nowhere */
+  _Atomic uint64_t *word;
+  uint64_t distance; /* buckets behind its own */
+};
+
+static int find_in_bucket(const struct table *t, struct bucket *bucket, const struct flow_key *key, uint64_t hash,
+                          struct place *out) {
+  for (int i = 0; i < BUCKET_WORDS; i++) {
+    uint64_t word = atomic_load(&bucket->word[i]);
+    if (!word_matches(word, hash)) continue;
+    out->entry = &t->entries[word_entry(word)];
+    out->word = &bucket->word[i];
+    if (flow_key_equal(&out->entry->key, key)) return 1;
+  }
+  return 0;
 }
 
-/* Position of the flow's word, or mask + 1. Sequentially consistent, so that a reader that entered sees what went before. */
-static uint64_t find_position(const struct table *t, const struct flow_key *key, uint64_t hash) {
-  uint64_t at = hash & t->mask;
-  for (uint64_t tried = 0; tried <= t->mask; tried++) {
-    uint64_t word = atomic_load(&t->index[at]);
-    if (word == INDEX_FREE) break;
-    if (word_matches(word, hash) && flow_key_equal(&t->entries[word_entry(word)].key, key)) return at;
-    at = (at + 1) & t->mask;
+/* The loads are sequentially consistent, so that a reader that entered sees all that was done before. */
+static struct place find_place(const struct table *t, const struct flow_key *key, uint64_t hash) {
+  struct place place = {0};
+  for (; place.distance <= t->mask; place.distance++) {
+    struct bucket *bucket = &t->index[(hash + place.distance) & t->mask];
+    if (find_in_bucket(t, bucket, key, hash, &place)) return place;
+    if (atomic_load(&bucket->passed) == 0) break;
   }
-  return t->mask + 1;
+  return (struct place){0};
 }
 
 struct entry *table_find(struct table *t, const struct flow_key *key, uint64_t hash) {
-  uint64_t at = hash & t->mask;
-  for (uint64_t tried = 0; tried <= t->mask; tried++) {
-    uint64_t word = atomic_load(&t->index[at]);
-    if (word == INDEX_FREE) return NULL;
-    if (word_matches(word, hash)) {
-      struct entry *entry = &t->entries[word_entry(word)];
-      if (flow_key_equal(&entry->key, key)) return entry;
-    }
-    at = (at + 1) & t->mask;
-  }
-  return NULL;
+  return find_place(t, key, hash).entry;
 }
 
-void table_prefetch_index(const struct table *t, uint64_t hash) {
-  __builtin_prefetch((const void *)&t->index[hash & t->mask]);
-}
+void table_prefetch_index(const struct table *t, uint64_t hash) { __builtin_prefetch(&t->index[hash & t->mask]); }
 
 void table_prefetch_entry(const struct table *t, uint64_t hash) {
-  uint64_t word = atomic_load_explicit(&t->index[hash & t->mask], memory_order_relaxed);
-  if (!word_matches(word, hash)) return;
-  const char *entry = (const char *)&t->entries[word_entry(word)];
-  __builtin_prefetch(entry, 1);
-  __builtin_prefetch(entry + 64, 1);
+  const struct bucket *bucket = &t->index[hash & t->mask];
+  for (int i = 0; i < BUCKET_WORDS; i++) {
+    uint64_t word = atomic_load_explicit(&bucket->word[i], memory_order_relaxed);
+    if (!word_matches(word, hash)) continue;
+    const char *entry = (const char *)&t->entries[word_entry(word)];
+    __builtin_prefetch(entry, 1);
+    __builtin_prefetch(entry + 64, 1);
+    return;
+  }
 }
 
 int table_reader(struct table *t) { return t->readers < TABLE_READERS ? t->readers++ : -1; }
@@ -221,28 +234,28 @@ static void retire(struct table *t, uint32_t number) {
   t->retired_last = number;
 }
 
-/* The flow must not be in the index. */
-static void index_insert(struct table *t, uint64_t hash, uint32_t number) {
-  uint64_t at = hash & t->mask;
-  uint64_t word = atomic_load_explicit(&t->index[at], memory_order_relaxed);
-  while (word_holds(word)) {
-    at = (at + 1) & t->mask;
-    word = atomic_load_explicit(&t->index[at], memory_order_relaxed);
-  }
-  if (word == INDEX_TOMBSTONE) t->tombstones--;
-  atomic_store(&t->index[at], (hash >> 32 << 32) | (number + 1));
+static _Atomic uint64_t *free_word(struct bucket *bucket) {
+  for (int i = 0; i < BUCKET_WORDS; i++)
+    if (atomic_load_explicit(&bucket->word[i], memory_order_relaxed) == WORD_FREE) return &bucket->word[i];
+  return NULL;
 }
 
-/* A lookup that meets a free word ends there, so a word may become free only if the one behind it is. */
-static void index_remove(struct table *t, uint64_t at) {
-  atomic_store(&t->index[at], INDEX_TOMBSTONE);
-  t->tombstones++;
-  if (atomic_load_explicit(&t->index[(at + 1) & t->mask], memory_order_relaxed) != INDEX_FREE) return;
-  while (atomic_load_explicit(&t->index[at], memory_order_relaxed) == INDEX_TOMBSTONE) {
-    atomic_store(&t->index[at], INDEX_FREE);
-    t->tombstones--;
-    at = (at - 1) & t->mask;
+/* The flow must not be in the index, which always has room. A bucket is passed before the word is there to be found. */
+static void index_insert(struct table *t, uint64_t hash, uint32_t number) {
+  for (uint64_t at = hash;; at++) {
+    struct bucket *bucket = &t->index[at & t->mask];
+    _Atomic uint64_t *word = free_word(bucket);
+    if (word) {
+      atomic_store(word, word_of(hash, number));
+      return;
+    }
+    atomic_fetch_add(&bucket->passed, 1);
   }
+}
+
+static void index_remove(struct table *t, uint64_t hash, const struct place *place) {
+  atomic_store(place->word, WORD_FREE);
+  for (uint64_t i = 0; i < place->distance; i++) atomic_fetch_sub(&t->index[(hash + i) & t->mask].passed, 1);
 }
 
 static void set(_Atomic uint64_t *field, uint64_t value) {
@@ -306,18 +319,13 @@ enum permit_result table_permit(struct table *t, const struct flow_key *key, uin
   return PERMIT_NEW;
 }
 
-static void take_out(struct table *t, uint64_t position) {
-  uint32_t number = word_entry(atomic_load_explicit(&t->index[position], memory_order_relaxed));
-  if (!is_refused(&t->entries[number])) t->permitted--;
-  index_remove(t, position);
-  set(&t->entries[number].term, TERM_NONE);
-  retire(t, number);
-}
-
 int table_remove(struct table *t, const struct flow_key *key, uint64_t hash) {
-  uint64_t position = find_position(t, key, hash);
-  if (position > t->mask) return 0;
-  take_out(t, position);
+  struct place place = find_place(t, key, hash);
+  if (!place.entry) return 0;
+  if (!is_refused(place.entry)) t->permitted--;
+  index_remove(t, hash, &place);
+  set(&place.entry->term, TERM_NONE);
+  retire(t, (uint32_t)(place.entry - t->entries));
   return 1;
 }
 

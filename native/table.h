@@ -72,9 +72,6 @@ uint32_t table_capacity(const struct table *table);
 /* Bytes of memory that the table takes for what it has held so far; pages never touched do not count. */
 uint64_t table_bytes(const struct table *table);
 
-/* Index words that neither hold an entry nor are free, for tests of churn. */
-uint32_t table_tombstones(const struct table *table);
-
 uint64_t table_hash(const struct table *table, const struct flow_key *key);
 
 /* The entry of a flow, or NULL. Between enter and leave, or in the thread that changes the table. */
@@ -98,7 +95,7 @@ int table_has_room(const struct table *table, uint32_t additional);
 enum permit_result table_permit(struct table *table, const struct flow_key *key, uint64_t hash,
                                 const struct permission *permission);
 
-/* Refuses a flow until `until`, in place of a permission if there is one. The oldest refusal gives way when all are used. */
+/* Refuses a flow until `until`, in place of a permission if there is one. When all are used the oldest gives way. */
 void table_refuse(struct table *table, const struct flow_key *key, uint64_t hash, uint64_t until);
 
 /* Takes a flow out. 0 if it was not in. */
@@ -111,7 +108,7 @@ int table_settled(struct table *table, uint64_t ticket);
 /* How many entries were ever used. */
 uint32_t table_used(const struct table *table);
 
-/* The first permitted entry of number `*cursor` or more and less than `end`, and moves the cursor behind it; or NULL. */
+/* The first permitted entry from number `*cursor` to below `end`, or NULL; moves the cursor behind it. */
 struct entry *table_next_permitted(struct table *table, uint32_t *cursor, uint32_t end);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * Queue threads judge packets while flows come, change, and go. Meant for the thread sanitizer; without it, it still
- * checks that the volume of a flow that two threads share is never exceeded, and that a reader never sees another flow's key.
+ * checks that the volume of a flow that two threads share is used to the byte and never exceeded.
  */
 #include <pthread.h>
 #include <stdlib.h>

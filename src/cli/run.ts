@@ -113,6 +113,8 @@ async function run(config: Config): Promise<void> {
   };
   process.on("uncaughtException", die);
   process.on("unhandledRejection", die);
+  // A log that nobody reads any more is no reason to end.
+  process.stdout.on("error", () => undefined);
 
   const daemon = await Daemon.start(config, log);
   const stopWatchdog = feedWatchdog(log);

@@ -29,6 +29,8 @@ export interface ExplainInput {
   readonly permission: FlowView | undefined;
   readonly count: FlowCount | undefined;
   readonly policy: PolicyExplanation;
+  /** This host itself has asked for the opposite direction, and grants the way back for that. */
+  readonly returnGranted: boolean;
   readonly exempt: readonly ExemptClass[];
   readonly isOwn: (address: IpAddress) => boolean;
 }
@@ -88,7 +90,8 @@ function withPermission(permission: FlowView, count: FlowCount): Judgement {
   };
 }
 
-function withoutPermission({ permission, policy, flow }: ExplainInput, role: Role): Judgement {
+function withoutPermission(input: ExplainInput, role: Role): Judgement {
+  const { permission, policy, flow } = input;
   const state = permission === undefined ? [] : [`PBS is in state "${permission.state}" for it`];
   const lastReason = permission?.lastReason ?? null;
   const reason = lastReason === null ? [] : [`the last answer was: ${lastReason}`];
@@ -104,6 +107,15 @@ function withoutPermission({ permission, policy, flow }: ExplainInput, role: Rol
       verdict: "dropped",
       because,
       change: ["a Permission of the receiver that passes through this node"],
+    };
+  if (input.returnGranted && policy.decision.type === "deny")
+    return {
+      verdict: "dropped",
+      because: [
+        ...because,
+        "a Query would be granted as return traffic: this host asked for the other direction",
+      ],
+      change: ["a Query of the sender"],
     };
   return { verdict: "dropped", because: [...because, policyText(policy)], change: policyChange(policy) };
 }

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
 import type { RulePolicy } from "../authorization/policy.js";
 import { AddressError, type IpAddress } from "../base/address.js";
-import { type Flow, flowKey, parseFlow } from "../base/flow.js";
+import { type Flow, flowKey, parseFlow, reverse } from "../base/flow.js";
 import type { Time } from "../base/time.js";
 import { bytes, type Milliseconds, ms } from "../base/units.js";
 import type { Config } from "../config/config.js";
@@ -30,7 +30,7 @@ export interface ControlParts {
   readonly isOwnAddress: (address: IpAddress) => boolean;
   /** As it is now: SIGHUP changes it. */
   readonly policy: () => RulePolicy;
-  readonly config: () => Pick<Config, "exempt">;
+  readonly config: () => Pick<Config, "exempt" | "return">;
   readonly firewallCounters: () => Promise<Readonly<Record<string, number>>>;
   readonly doctor: () => Promise<DoctorReport>;
 }
@@ -145,7 +145,9 @@ function sendEvents(reply: FastifyReply, events: EventLog, follow: boolean): Fas
 
 async function explainFlow(parts: ControlParts, asked: z.output<typeof explainSchema>): Promise<Explanation> {
   const flow = flowOf(asked.flow);
+  const { exempt, return: returns } = parts.config();
   const permission = await findFlow(parts.pbs, flowKey(flow));
+  const opposite = returns.policy === "auto" ? await findFlow(parts.pbs, flowKey(reverse(flow))) : undefined;
   const subject = asked.subject ?? permission?.requester ?? "";
   return explain({
     flow,
@@ -153,7 +155,8 @@ async function explainFlow(parts: ControlParts, asked: z.output<typeof explainSc
     permission,
     count: parts.datapath.read([flow])[0],
     policy: parts.policy().explain(flow, { subject, fingerprint: asked.fingerprint ?? "" }),
-    exempt: parts.config().exempt,
+    returnGranted: opposite?.role === "sender",
+    exempt,
     isOwn: parts.isOwnAddress,
   });
 }

@@ -288,6 +288,18 @@ test("explain: no permission, by role", async (t) => {
   });
 });
 
+test("explain: return traffic", async (t) => {
+  const { socket, pbs } = await startFixture((end) => t.teardown(end));
+  pbs.views = [viewOf(1, { flow: "udp 192.168.21.4:80 > 192.0.2.1:4000", role: "sender" })];
+  t.like((await ask(socket, "/v1/explain", { flow: "udp 192.0.2.1:4000 > 192.168.21.4:80" })).json, {
+    verdict: "dropped",
+    because: [
+      "it has no permission here",
+      "a Query would be granted as return traffic: this host asked for the other direction",
+    ],
+  });
+});
+
 test("explain: an exempt class, in both directions", async (t) => {
   const { socket } = await startFixture((end) => t.teardown(end));
   for (const flow of ["tcp 192.0.2.1:4000 > 192.0.2.2:22", "tcp 192.0.2.2:22 > 192.0.2.1:4000"])

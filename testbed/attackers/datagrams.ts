@@ -58,10 +58,20 @@ function everyType(): Uint8Array[] {
   };
   const asked = query(0);
   const { mri, nli, queryCookie, stack } = asked;
+  const responderCookie = systemRandom.bytes(16);
   const messages: GistMessage[] = [
     asked,
-    { ...common, type: "response", mri, nli, queryCookie, confirmRequested: false, ...(stack && { stack }) },
-    { ...common, type: "confirm", mri, nli, responderCookie: systemRandom.bytes(16) },
+    {
+      ...common,
+      type: "response",
+      mri,
+      nli,
+      queryCookie,
+      confirmRequested: true,
+      responderCookie,
+      ...(stack && { stack }),
+    },
+    { ...common, type: "confirm", mri, nli, responderCookie },
     {
       ...common,
       type: "data",

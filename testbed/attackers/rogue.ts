@@ -4,41 +4,20 @@
  * Prints one JSON document: {"sent": N, "refused": N, "answers": [text…]}.
  */
 import { readFileSync } from "node:fs";
-import { networkInterfaces } from "node:os";
-import { loadIdentity } from "../../src/authorization/keys.js";
-import { Signer } from "../../src/authorization/signing.js";
+import type { Signer } from "../../src/authorization/signing.js";
 import { IpAddress } from "../../src/base/address.js";
 import type { Flow } from "../../src/base/flow.js";
-import { silentLogger } from "../../src/base/log.js";
 import { systemRandom } from "../../src/base/random.js";
-import { SystemTime } from "../../src/base/time.js";
 import { bytes, seconds } from "../../src/base/units.js";
-import { GistNode } from "../../src/gist/node.js";
+import type { GistNode } from "../../src/gist/node.js";
 import type { Nslp, PeerDecision, ReceivedMessage } from "../../src/gist/service.js";
-import { SystemTransport } from "../../src/gist/transport/system.js";
 import { newSessionId } from "../../src/gist/wire/codec.js";
-import type { Mri, SessionId } from "../../src/gist/wire/messages.js";
+import type { SessionId } from "../../src/gist/wire/messages.js";
+import { mriOf } from "../../src/nslp/mri.js";
 import { decodePbs, encodeUnsigned, signatureInput, withSignature } from "../../src/nslp/wire/codec.js";
 import { PBS_NSLP_ID } from "../../src/nslp/wire/messages.js";
 import { settled, until, WaitedTooLong } from "../lib/wait.js";
-
-/** What the scenario tells the rogue. */
-export interface RoguePlan {
-  readonly tlsPort: number;
-  readonly own: RogueIdentity;
-  /** Signers of other attacks: another authority's, an expired one, one that is not valid yet. */
-  readonly others: Readonly<Record<string, RogueIdentity>>;
-  readonly address: string;
-  readonly victim: string;
-  /** A host whose address the rogue claims. */
-  readonly spoofed: string;
-}
-
-export interface RogueIdentity {
-  readonly certificate: string;
-  readonly key: string;
-  readonly authorities: readonly string[];
-}
+import { makeNode, type RoguePlan, signerNamed, withByteChanged } from "./peer.js";
 
 const PORT = 7000;
 const VOLUME = bytes(100_000);
@@ -106,7 +85,7 @@ class Rogue implements Nslp {
       data,
       nslpId: PBS_NSLP_ID,
       sessionId: session,
-      mri: mriOf(flow),
+      mri: mriOf(flow, "downstream"),
       transfer: { reliable: true, secure: true },
       timeout: seconds(5),
     });
@@ -143,17 +122,13 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
   "altered-signature": (rogue, session) => {
     const flow = rogue.flow(7002);
     const { whole } = rogue.query(session, flow);
-    const last = whole.length - 1;
-    whole[last] = (whole[last] ?? 0) ^ 1;
-    rogue.send(session, flow, whole);
+    rogue.send(session, flow, withByteChanged(whole, whole.length - 1));
   },
   "altered-volume": (rogue, session) => {
     const flow = rogue.flow(7003);
     const { whole } = rogue.query(session, flow);
     // Header 4, FID 4 + 16, Message-Seq 4 + 4, then the header of Req-vol and its value.
-    const volumeAt = 4 + 20 + 8 + 4;
-    whole[volumeAt] = 0x7f;
-    rogue.send(session, flow, whole);
+    rogue.send(session, flow, withByteChanged(whole, 4 + 20 + 8 + 4));
   },
   "flow-unlike-mri": (rogue, session) => {
     const flow = rogue.flow(7004);
@@ -191,90 +166,49 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
   "each-byte-changed": (rogue, session) => {
     const flow = rogue.flow(7012);
     const { whole } = rogue.query(session, flow);
-    for (let at = 0; at < whole.length; at++) {
-      const changed = Uint8Array.from(whole);
-      changed[at] = (changed[at] ?? 0) ^ 0xff;
-      rogue.send(session, flow, changed);
-    }
+    const changed = [...whole.keys()].map((at) => withByteChanged(whole, at));
+    return sendMany(rogue, session, flow, changed);
   },
   truncated: (rogue, session) => {
     const flow = rogue.flow(7013);
     const { whole } = rogue.query(session, flow);
-    for (let length = 4; length < whole.length; length += 4)
-      rogue.send(session, flow, whole.slice(0, length));
+    const lengths = Array.from({ length: whole.length / 4 - 1 }, (_, i) => 4 * (i + 1));
+    const cut = lengths.map((length) => whole.slice(0, length));
+    return sendMany(rogue, session, flow, cut);
   },
   "random-payload": (rogue, session) => {
-    const flow = rogue.flow(7014);
-    for (let i = 1; i <= 200; i++) rogue.send(session, flow, systemRandom.bytes(4 * i));
+    const payloads = Array.from({ length: 200 }, (_, i) => systemRandom.bytes(4 * (i + 1)));
+    return sendMany(rogue, session, rogue.flow(7014), payloads);
   },
 };
 
+/** The first alone: only once its session stands does GIST pass on as many as one likes. */
+async function sendMany(
+  rogue: Rogue,
+  session: SessionId,
+  flow: Flow,
+  all: readonly Uint8Array[],
+): Promise<void> {
+  const [first, ...others] = all;
+  if (first === undefined) return;
+  rogue.send(session, flow, first);
+  await rogue.listen();
+  for (const data of others) rogue.send(session, flow, data);
+}
+
 function signedBy(name: string, sourcePort: number): Attack {
   return (rogue, session) => {
-    const identity = rogue.plan.others[name];
-    if (identity === undefined) throw new Error(`the plan has no identity ${name}`);
     const flow = rogue.flow(sourcePort);
-    rogue.send(session, flow, rogue.query(session, flow, signerOf(identity)).whole);
+    rogue.send(session, flow, rogue.query(session, flow, signerNamed(rogue.plan, name)).whole);
   };
-}
-
-function signerOf(identity: RogueIdentity): Signer {
-  const { privateKey, certificateDer } = load(identity);
-  return new Signer(privateKey, certificateDer);
-}
-
-function load({ certificate, key, authorities }: RogueIdentity): ReturnType<typeof loadIdentity> {
-  return loadIdentity({ certificateFile: certificate, keyFile: key, authorityFiles: authorities });
-}
-
-function mriOf(flow: Flow): Mri {
-  return {
-    method: "path-coupled",
-    direction: "downstream",
-    source: flow.source,
-    destination: flow.destination,
-    sourcePrefix: 32,
-    destinationPrefix: 32,
-    protocol: flow.protocol,
-    sourcePort: flow.sourcePort,
-    destinationPort: flow.destinationPort,
-  };
-}
-
-function ownAddresses(): Set<string> {
-  return new Set(
-    Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map(({ address }) => address)),
-  );
 }
 
 async function main([planFile = "", attackName = ""]: readonly string[]): Promise<void> {
   const attack = ATTACKS[attackName];
   if (attack === undefined) throw new Error(`attacks: ${Object.keys(ATTACKS).join(", ")}`);
   const plan = JSON.parse(readFileSync(planFile, "utf8")) as RoguePlan;
-  const { certificatePem, keyPem, authoritiesPem } = load(plan.own);
-  const signer = signerOf(plan.own);
-  const time = new SystemTime();
-  const transport = new SystemTransport({
-    tlsPort: plan.tlsPort,
-    queueNumber: undefined,
-    certificate: certificatePem,
-    key: keyPem,
-    authorities: authoritiesPem,
-    logger: silentLogger,
-    time,
-  });
-  const local = ownAddresses();
-  const isLocal = (address: IpAddress) => local.has(address.toString());
-  const config = {
-    identity: signer.identity,
-    transport,
-    time,
-    random: systemRandom,
-    log: silentLogger,
-    isLocal,
-  };
-  const node = new GistNode(config);
-  const rogue = new Rogue(plan, node, signer);
+  const node = makeNode(plan);
+  const rogue = new Rogue(plan, node, signerNamed(plan, "own"));
   await node.start();
   await attack(rogue, newSessionId(systemRandom));
   await rogue.listen();

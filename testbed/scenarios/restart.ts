@@ -58,7 +58,7 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
   await firstSeen(wire, permitted);
 
   let killed = 0;
-  let ready = 0;
+  let recovered = 0;
   const counted = (await flowMatching(testbed.daemon("router"), /:9000$/)).countedVolume;
   await report.step(
     "killed with SIGKILL: the permitted flow stops too, because nobody decides",
@@ -74,17 +74,18 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
   );
   await report.step("started again: the flow recovers by itself within one refresh period", async (step) => {
     await testbed.daemon("router").start();
-    ready = wallClock();
+    const ready = wallClock();
     const after = (packet: SeenPacket) => permitted(packet) && packet.time > killed + DOWN_MS;
     const { time } = await firstSeen(wire, after, REFRESH_MS * 5);
     step.measure("milliseconds from start to ready", Math.round(ready - killed - DOWN_MS));
-    const recovered = step.measure("milliseconds from ready to the first packet", Math.round(time - ready));
-    step.expect("within one refresh period", recovered <= REFRESH_MS);
+    recovered = time;
+    const took = step.measure("milliseconds from ready to the first packet", Math.round(time - ready));
+    step.expect("within one refresh period", took <= REFRESH_MS);
     const view = await flowMatching(testbed.daemon("router"), /:9000$/);
     step.expect("count goes on", step.measure("bytes counted", view.countedVolume) > counted);
   });
   await report.step("nothing unpermitted was on the wire, before, during or after", async (step) => {
-    const all = await stopAndCount(testbed, wire.quiet.bind(wire), ready);
+    const all = await stopAndCount(testbed, () => wire.quiet(), recovered);
     await wire.stop();
     const fromStranger = all.filter(({ source }) => source === testbed.address("sender2", 4));
     step.measure("permitted packets", all.filter(permitted).length);
@@ -106,9 +107,9 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
 async function stopAndCount(
   testbed: Testbed,
   quiet: () => Promise<SeenPacket[]>,
-  ready: number,
+  recovered: number,
 ): Promise<SeenPacket[]> {
-  await until("a while with the daemon", DOWN_MS * 3, () => wallClock() - ready > DOWN_MS);
+  await until("a while with the daemon", DOWN_MS * 3, () => wallClock() - recovered > DOWN_MS);
   await testbed.daemon("router").stop();
   return quiet();
 }

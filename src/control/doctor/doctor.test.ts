@@ -9,6 +9,7 @@ const GOOD: Machine = {
   read: (path) => FILES[path],
   exists: () => true,
   tryPort: async () => undefined,
+  load: async () => undefined,
   wall: () => Date.UTC(2026, 5, 1),
 };
 
@@ -101,6 +102,11 @@ test("ports and queues in use, by pbsd itself or by others", async (t) => {
   t.like(await find(machine, "queues"), { result: "warn", detail: "2701 in use" });
   t.like(await find(machine, "queues", true), { result: "ok" });
   t.like(await find({ tryPort: async () => "EACCES" }, "tcp 5270"), { result: "fail" });
+});
+
+test("a native module that was not built", async (t) => {
+  const load = async (name: string) => (name === "addon" ? "Cannot find module" : undefined);
+  t.like(await find({ load }, "native addon"), { result: "fail", remedy: "build it: scripts/setup" });
 });
 
 test("a clock that cannot be right", async (t) => {

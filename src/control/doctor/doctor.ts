@@ -19,6 +19,7 @@ export async function examine(machine: Machine, options: DoctorOptions): Promise
     checkConfig(options),
     checkPrivileges(machine),
     checkKernel(machine),
+    ...(await checkModules(machine)),
     ...(await checkIptables(machine)),
     ...(await checkSets(machine)),
     ...(await checkRules(machine)),
@@ -77,6 +78,16 @@ function checkKernel(machine: Machine): Check {
   const [major = 0, minor = 0] = machine.kernel.split(".").map(Number);
   if (major > 5 || (major === 5 && minor >= 10)) return ok("kernel", machine.kernel);
   return fail("kernel", `${machine.kernel} is older than 5.10`, "use a newer kernel");
+}
+
+async function checkModules(machine: Machine): Promise<Check[]> {
+  const names = ["addon", "netlink", "nfqueue", "raw-socket"] as const;
+  const failures = await Promise.all(names.map((name) => machine.load(name)));
+  const checks = names.flatMap((name, i) => {
+    const why = failures[i];
+    return why === undefined ? [] : [fail(`native ${name}`, why, "build it: scripts/setup")];
+  });
+  return checks.length > 0 ? checks : [ok("native modules", names.join(", "))];
 }
 
 function checkQueues(machine: Machine, base: number, daemon: boolean): Check {

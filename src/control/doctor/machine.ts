@@ -4,6 +4,7 @@ import { createSocket } from "node:dgram";
 import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { release } from "node:os";
+import { native } from "../../traffic/native.js";
 
 export interface CommandResult {
   /** Exit status; -1 when the program is not there or was stopped. */
@@ -20,6 +21,8 @@ export interface Machine {
   exists(path: string): boolean;
   /** undefined when the port can be had, else the error code, such as EADDRINUSE. */
   tryPort(protocol: "udp" | "tcp", port: number): Promise<string | undefined>;
+  /** Loads a native package or the addon; undefined when that works, else why not. */
+  load(name: "addon" | "netlink" | "nfqueue" | "raw-socket"): Promise<string | undefined>;
   wall(): number;
 }
 
@@ -45,6 +48,15 @@ export const thisMachine: Machine = {
   },
   exists: existsSync,
   tryPort: (protocol, port) => (protocol === "udp" ? tryUdp(port) : tryTcp(port)),
+  load: async (name) => {
+    try {
+      if (name === "addon") native();
+      else await import(name);
+      return undefined;
+    } catch (error) {
+      return (error as Error).message.split("\n")[0];
+    }
+  },
   wall: () => Date.now(),
 };
 
