@@ -33,13 +33,13 @@ test("a wanted flow is asked for, granted, and permitted at every node", async (
   const line = new Line(credentials);
   await ask(line);
   for (const place of EVERYWHERE) {
-    const [flow] = line.node(place).flows();
+    const [flow] = line.flows(place);
     t.is(flow?.flow, flowKey(FLOW));
     t.is(flow?.role, place);
     t.is(flow?.state, "3 permission");
     t.is(flow?.allowedVolume, bytes(10_000));
   }
-  t.is(line.node("receiver").flows()[0]?.requester, "sender");
+  t.is(line.flows("receiver")[0]?.requester, "sender");
   t.is(traffic(line, 5000), 5000);
 });
 
@@ -52,7 +52,7 @@ test("policy's no reaches the application with its reason", async (t) => {
   t.is(line.datapath("sender").refused[0]?.flow, flowKey(FLOW));
   for (const place of EVERYWHERE) {
     t.false(permitted(line, place));
-    t.is(line.node(place).flows().length, 0);
+    t.is(line.flows(place).length, 0);
   }
 });
 
@@ -63,7 +63,7 @@ test("what a person has to decide waits, and the very flow is granted", async (t
   await line.until(() => line.node("receiver").pending().length === 1, "pending");
   await line.settle();
   await line.pass(seconds(30));
-  t.is(line.node("sender").flows()[0]?.state, "2 wait for P");
+  t.is(line.flows("sender")[0]?.state, "2 wait for P");
   t.is(line.datapath("sender").refused.length, 0);
   const [pending] = line.node("receiver").pending();
   await line.node("receiver").grant(pending?.id.slice(0, 8) ?? "", { volume: bytes(777) });
@@ -99,9 +99,9 @@ test("refreshes keep a flow alive over ten periods, and counts never restart", a
   t.is(sent, 10_000);
   for (const place of EVERYWHERE) {
     t.is(line.datapath(place).entries.get(flowKey(FLOW))?.count, 10_000);
-    t.true((line.node(place).flows()[0]?.refreshes ?? 0) >= 6);
+    t.true((line.flows(place)[0]?.refreshes ?? 0) >= 6);
   }
-  t.is(line.node("receiver").flows()[0]?.sentVolume, bytes(10_000));
+  t.is(line.flows("receiver")[0]?.sentVolume, bytes(10_000));
 });
 
 test("a long transfer asks for more at 80 % and never stalls", async (t) => {
@@ -114,7 +114,7 @@ test("a long transfer asks for more at 80 % and never stalls", async (t) => {
     await line.until(() => (entry()?.count ?? 0) < (entry()?.installation.notifyAt ?? 0), "more is granted");
   }
   t.is(arrived, 40_000);
-  const allowed = line.node("receiver").flows()[0]?.allowedVolume ?? 0;
+  const allowed = line.flows("receiver")[0]?.allowedVolume ?? 0;
   t.true(allowed >= 40_000 && allowed <= 50_000);
 });
 
@@ -161,7 +161,7 @@ test("the end of the lifetime ends the flow everywhere, and what was granted onc
 test("a revocation at the receiver stops the flow at every node, and it does not come back", async (t) => {
   const line = new Line(credentials);
   await ask(line);
-  const { id } = line.node("receiver").flows()[0] ?? { id: "" };
+  const { id } = line.flows("receiver")[0] ?? { id: "" };
   await line.node("receiver").revoke(id, "enough");
   t.false(permitted(line, "receiver"));
   await line.until(() => EVERYWHERE.every((place) => !permitted(line, place)), "gone everywhere");
@@ -174,9 +174,9 @@ test("a revocation at the sender or the router ends the flow there", async (t) =
   for (const place of ["sender", "router"] as const) {
     const line = new Line(credentials);
     await ask(line);
-    await line.node(place).revoke(line.node(place).flows()[0]?.id ?? "", undefined);
+    await line.node(place).revoke(line.flows(place)[0]?.id ?? "", undefined);
     t.false(permitted(line, place));
-    t.is(line.node(place).flows().length, 0);
+    t.is(line.flows(place).length, 0);
   }
 });
 
@@ -199,9 +199,9 @@ test("a router forgets a Query that nobody answers", async (t) => {
   const line = new Line(credentials);
   line.tamper = (message, from) => (from === "router" ? [] : [message]);
   line.datapath("sender").want(FLOW);
-  await line.until(() => line.node("router").flows().length === 1, "the router waits");
+  await line.until(() => line.flows("router").length === 1, "the router waits");
   await line.pass(seconds(20), seconds(1));
-  t.is(line.node("router").flows().length, 0);
+  t.is(line.flows("router").length, 0);
 });
 
 test("a replayed Query or Permission changes nothing", async (t) => {
@@ -212,7 +212,7 @@ test("a replayed Query or Permission changes nothing", async (t) => {
     return [message];
   };
   await ask(line);
-  await line.node("receiver").revoke(line.node("receiver").flows()[0]?.id ?? "", undefined);
+  await line.node("receiver").revoke(line.flows("receiver")[0]?.id ?? "", undefined);
   await line.until(() => EVERYWHERE.every((place) => !permitted(line, place)), "gone everywhere");
   line.tamper = (message) => [message];
   for (const { message, from } of seen) line.deliver(message, from);
@@ -239,14 +239,14 @@ test("a message changed in any byte is refused", async (t) => {
   }
   await line.settle();
   await line.settle();
-  t.is(line.node("router").flows().length, 0);
+  t.is(line.flows("router").length, 0);
   const rejected = Object.entries(line.node("router").counters())
     .filter(([name]) => name.startsWith("rejected."))
     .reduce((sum, [, count]) => sum + count, 0);
   // Reserved bits of object headers are ignored in form, but they are signed.
   t.is(rejected, query.data.length);
   line.deliver(query, "sender");
-  await line.until(() => line.node("router").flows().length === 1, "the true Query still counts");
+  await line.until(() => line.flows("router").length === 1, "the true Query still counts");
 });
 
 test("an altered Permission is not installed anywhere upstream", async (t) => {
@@ -289,7 +289,7 @@ test("a FID unlike the MRI is refused", async (t) => {
       : [message];
   line.datapath("sender").want(FLOW);
   await line.until(() => line.node("router").counters()["rejected.flow-mismatch"] === 1, "refused");
-  t.is(line.node("router").flows().length, 0);
+  t.is(line.flows("router").length, 0);
 });
 
 test("a message that did not come over TLS is not even read", async (t) => {
@@ -320,7 +320,7 @@ test("a restarted sender takes over what it had, with counts from its own start"
   await line.node("sender").request(flowKey(FLOW), undefined);
   await line.settle();
   for (const place of EVERYWHERE) {
-    t.is(line.node(place).flows().length, 1);
+    t.is(line.flows(place).length, 1);
     t.is(line.datapath(place).entries.get(flowKey(FLOW))?.count, 0);
   }
 });
@@ -332,13 +332,7 @@ test("who was asked by this host may answer without a rule, and nobody else", as
   // The hosts' places are named for the way out; the way back runs through the same nodes.
   const answer = await line.node("receiver").request(flowKey(back), undefined);
   t.true(answer.granted);
-  t.is(
-    line
-      .node("sender")
-      .flows()
-      .find((flow) => flow.role === "receiver")?.rule,
-    "return traffic",
-  );
+  t.is(line.flows("sender").find((flow) => flow.role === "receiver")?.rule, "return traffic");
   const other = await line.node("receiver").request(flowKey({ ...back, destinationPort: 9 }), undefined);
   t.false(other.granted);
 });
@@ -358,5 +352,5 @@ test("one peer cannot have more than its share of waiting flows", async (t) => {
   line.tamper = (message, from) => (from === "sender" || type(message) === "notify" ? [message] : []);
   for (let port = 1; port <= 5; port++) line.datapath("sender").want({ ...FLOW, sourcePort: port });
   await line.until(() => line.node("router").counters()["refused.full"] === 2, "two refused");
-  t.is(line.node("router").flows().length, 3);
+  t.is(line.flows("router").length, 3);
 });

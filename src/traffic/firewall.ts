@@ -34,6 +34,8 @@ type Backend = "nft" | "legacy";
 const BACKENDS: readonly Backend[] = ["nft", "legacy"];
 /** The rule lock of legacy iptables is one for the machine; seconds to wait for it. */
 const LOCK_SECONDS = 20;
+/** Never the caller's: npm puts package programs in front, and one of them is called nft too. */
+const SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 const COMMAND_TIMEOUT_MS = 60_000;
 const MAX_OUTPUT_BYTES = 256 * 1024 * 1024;
 /** Buckets of a set at first; it grows by doubling. */
@@ -175,7 +177,7 @@ function mayHaveRules(backend: Backend, family: IpFamily): boolean {
 }
 
 function existsOnPath(program: string): boolean {
-  return (process.env["PATH"] ?? "").split(":").some((directory) => existsSync(`${directory}/${program}`));
+  return SYSTEM_PATH.split(":").some((directory) => existsSync(`${directory}/${program}`));
 }
 
 /** Tables that were not there before us go too, unless somebody else has put something in since. */
@@ -205,7 +207,8 @@ function nextSet(family: IpFamily): string {
 
 /** Runs a program to its end and returns what it printed. Rejects with {@link FirewallError}. */
 function run(program: string, args: readonly string[], input = ""): Promise<string> {
-  const options = { timeout: COMMAND_TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES };
+  const env = { ...process.env, PATH: SYSTEM_PATH };
+  const options = { timeout: COMMAND_TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES, env };
   return new Promise((resolve, reject) => {
     const child = execFile(program, args, options, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);

@@ -9,6 +9,7 @@ import { until } from "../lib/wait.js";
 import type { Topology } from "../topologies.js";
 
 export const THREE_NODE = topology("three-node");
+export const CHAIN = topology("chain");
 
 function topology(name: string): Topology {
   const found = findTopology(name);

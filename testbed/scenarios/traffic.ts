@@ -2,6 +2,7 @@
 import type { Report, Step } from "../lib/report.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
 import {
+  CHAIN,
   curl,
   flowMatching,
   GRANT_ALL,
@@ -25,7 +26,10 @@ export const traffic: Scenario = {
   name: "traffic",
   summary:
     "after a grant curl and iperf3 run unmodified, IPv4 and IPv6, two senders and two receivers at once",
-  run: (report) => withTestbed(THREE_NODE, (testbed) => show(report, testbed)),
+  run: async (report) => {
+    await withTestbed(THREE_NODE, (testbed) => show(report, testbed));
+    await withTestbed(CHAIN, (testbed) => acrossStranger(report, testbed));
+  },
 };
 
 async function show(report: Report, testbed: Testbed): Promise<void> {
@@ -55,6 +59,20 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
     });
   }
   await atOnce(report, testbed);
+}
+
+async function acrossStranger(report: Report, testbed: Testbed): Promise<void> {
+  await testbed.start({ receiver: { rule: [GRANT_ALL] } });
+  await testbed.serve("receiver", webServer(), WEB_PORT);
+  for (const family of [4, 6] as const)
+    await report.step(`IPv${family}: curl across three routers, the middle one without PBS`, async (step) => {
+      await download(step, testbed, "sender", testbed.address("receiver", family));
+      for (const router of ["first", "last"])
+        step.expect(
+          `${router} has the flow`,
+          (await flowMatching(testbed.daemon(router), /:80$/)).allowedVolume > 0,
+        );
+    });
 }
 
 async function atOnce(report: Report, testbed: Testbed): Promise<void> {

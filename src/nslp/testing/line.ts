@@ -25,7 +25,7 @@ import type {
 } from "../../traffic/datapath.js";
 import { PbsNode } from "../node.js";
 import type { PbsOptions } from "../options.js";
-import type { PbsEvent } from "../view.js";
+import type { FlowView, PbsEvent } from "../view.js";
 
 export const ADDRESSES = {
   sender: "192.168.20.1",
@@ -231,6 +231,10 @@ export class Line {
 
   node(place: Place): PbsNode {
     return this.#host(place).node;
+  }
+
+  flows(place: Place): FlowView[] {
+    return [...this.node(place).flows()];
   }
 
   datapath(place: Place): FakeDatapath {
