@@ -66,7 +66,7 @@ const chain: Topology = {
   summary: "three routers in a row, the middle one without PBS",
   nodes: [
     host("sender", link("left", 20, 1), via("default", 20, 3)),
-    router("first", [link("left", 20, 3), link("near", 22, 3)], via(21, 22, 6)),
+    router("first", [link("left", 20, 3), link("near", 22, 3)], [...via(21, 22, 6), ...via(23, 22, 6)]),
     router(
       "middle",
       [link("near", 22, 6), link("far", 23, 6)],

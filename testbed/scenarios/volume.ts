@@ -24,7 +24,8 @@ const PAYLOAD = 1000;
 const PACKET = PAYLOAD + 28;
 const STREAM = { from: 4000, port: PORT, count: 2000, size: PAYLOAD, rate: 2000 };
 const UPLOAD = 3_000_000;
-const MTU = 1500;
+/** With segmentation offload, what the sending kernel calls one packet stands for many on the wire. */
+const OFFLOADED_PACKET = 65_535;
 
 export const volume: Scenario = {
   name: "volume",
@@ -59,7 +60,7 @@ async function everybodyEnforces(report: Report, testbed: Testbed): Promise<void
     await wire.stop();
     step.expect("curl fails", step.measure("curl exit status", upload.status) !== 0);
     step.expect("at most N", bytes <= GRANTED);
-    step.expect("at least N minus one packet", bytes > GRANTED - MTU);
+    step.expect("at least N minus one packet", bytes > GRANTED - OFFLOADED_PACKET);
   });
 }
 
