@@ -2,8 +2,14 @@
 import { parseArgs } from "node:util";
 import { dataplane } from "./dataplane.js";
 import { print, type Report } from "./result.js";
+import { setup } from "./setup.js";
+import { signalling } from "./signalling.js";
 
-const BENCHMARKS: Readonly<Record<string, (quick: boolean) => Promise<Report>>> = { dataplane };
+const BENCHMARKS: Readonly<Record<string, (quick: boolean) => Promise<Report>>> = {
+  dataplane,
+  setup,
+  signalling,
+};
 
 const usage = `usage: npm run bench -- NAME [--json] [--quick]
 NAME: ${Object.keys(BENCHMARKS).join(", ")}

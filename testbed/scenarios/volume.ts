@@ -67,7 +67,14 @@ async function everybodyEnforces(report: Report, testbed: Testbed): Promise<void
 async function routerAlone(report: Report, testbed: Testbed): Promise<void> {
   await testbed.start({ sender1: LAX, receiver1: { ...LAX, rule } });
   await report.step("the router alone: sender and receiver let everything pass", async (step) => {
+    const before = await testbed.captureTowards("router");
     const bytes = step.measure("bytes on the wire", await udpOnWire(testbed));
+    const offered = bytesOf(before.packets().filter(matches({ protocol: 17, destinationPort: PORT })));
+    await before.stop();
+    step.expect(
+      "the router had more to drop",
+      step.measure("bytes offered to the router", offered) > GRANTED,
+    );
     step.expect("at most N", bytes <= GRANTED);
     step.expect("at least N minus one packet", bytes > GRANTED - PACKET);
   });
@@ -78,7 +85,8 @@ async function receiverAlone(report: Report, testbed: Testbed): Promise<void> {
   await report.step("the receiver alone: sender and router let everything pass", async (step) => {
     const listener = testbed.spawn("receiver1", udpListener(PORT));
     await listener.says("listening");
-    step.measure("bytes on the wire", await udpOnWire(testbed));
+    const offered = step.measure("bytes on the wire", await udpOnWire(testbed));
+    step.expect("the receiver had more to drop", offered > GRANTED);
     await listener.stop();
     const received = listener.stdout.split("\n").filter((line) => /^\d+$/.test(line)).length * PACKET;
     step.expect("at most N", step.measure("bytes that the program got", received) <= GRANTED);
