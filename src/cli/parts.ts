@@ -35,8 +35,10 @@ export const CLEANUP_OPTIONS: FirewallOptions = {
   setSize: 1,
 };
 
-export function gistOptions({ signalling }: Config): Partial<GistOptions> {
+export function gistOptions({ signalling, packets }: Config): Partial<GistOptions> {
   return {
+    // A flow that crosses this node has one state towards each side.
+    maxRoutingStates: 2 * packets.capacity,
     validity: signalling.routingStateValidity,
     holdTime: signalling.associationHold,
     interceptRate: signalling.interceptRate,

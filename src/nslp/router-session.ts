@@ -25,6 +25,9 @@ export interface Passing {
   readonly hopCount: number;
 }
 
+/** What is kept of a Permission. */
+type Kept = Pick<PbsPermission, "allowedVolume" | "ttl" | "refresh">;
+
 export class RouterSession implements Session {
   readonly role = "router";
   readonly id: SessionId;
@@ -33,8 +36,9 @@ export class RouterSession implements Session {
   readonly #context: PbsContext;
   readonly #requester: string;
   #state: RouterState = "idle";
-  #query: PbsQuery | undefined;
-  #permission: PbsPermission | undefined;
+  #sentVolume = bytes(0);
+  #permission: Kept | undefined;
+  /** Only until it has gone on: it would hold the memory of the whole message. */
   #passing: Passing | undefined;
   #info: Info | undefined;
   #until = 0;
@@ -59,18 +63,18 @@ export class RouterSession implements Session {
 
   /** A Query whose signature and sequence were checked. */
   query(query: PbsQuery, passing: Passing): void {
-    this.#query = query;
+    this.#sentVolume = query.sentVolume;
     this.#passing = passing;
     this.#on("query");
   }
 
   /** A Permission whose signature and sequence were checked. */
   permission(permission: PbsPermission, passing: Passing): void {
-    this.#passing = passing;
     if (permission.allowedVolume > 0) {
-      void this.#granted(permission);
+      void this.#granted(permission, passing);
       return;
     }
+    this.#passing = passing;
     this.#reason = permission.info?.text ?? "the receiver refused";
     this.#on("refused");
   }
@@ -105,7 +109,7 @@ export class RouterSession implements Session {
       role: this.role,
       state: STATE_NAMES[this.#state],
       allowedVolume: this.#permission?.allowedVolume ?? bytes(0),
-      sentVolume: this.#query?.sentVolume ?? bytes(0),
+      sentVolume: this.#sentVolume,
       countedVolume: count?.bytes ?? bytes(0),
       packets: count?.packets ?? 0,
       overVolume: count?.overVolume ?? 0,
@@ -120,19 +124,19 @@ export class RouterSession implements Session {
   }
 
   /** The table says nothing of a packet path that is full: then there is no permission to forward. */
-  async #granted(permission: PbsPermission): Promise<void> {
-    const passing = this.#passing;
+  async #granted(permission: PbsPermission, passing: Passing): Promise<void> {
     const installed = await this.#context.installer.install({
       flow: this.flow,
       allowedVolume: permission.allowedVolume,
       lifetime: lifetimeOf(permission),
       // After a restart of this node the sender's own count is what is left of it.
-      countedAtLeast: this.#permission === undefined ? (this.#query?.sentVolume ?? bytes(0)) : bytes(0),
+      countedAtLeast: this.#permission === undefined ? this.#sentVolume : bytes(0),
     });
     if (this.#state === "idle") return this.#gone(installed);
     if (!installed) return this.#full();
     if (this.#permission !== undefined) this.#refreshes++;
-    this.#permission = permission;
+    const { allowedVolume, ttl, refresh } = permission;
+    this.#permission = { allowedVolume, ttl, refresh };
     this.#passing = passing;
     this.#on("granted");
   }
@@ -187,9 +191,11 @@ export class RouterSession implements Session {
   }
 
   #forward(direction: "downstream" | "upstream"): void {
-    if (this.#passing === undefined) return;
-    if (this.#passing.hopCount === 0) return this.#context.counters.count("dropped.no-hops-left");
-    send(this.#context, { id: this.id, flow: this.flow, direction, ...this.#passing });
+    const passing = this.#passing;
+    this.#passing = undefined;
+    if (passing === undefined) return;
+    if (passing.hopCount === 0) return this.#context.counters.count("dropped.no-hops-left");
+    send(this.#context, { id: this.id, flow: this.flow, direction, ...passing });
     this.#context.counters.count(direction === "downstream" ? "query.forwarded" : "permission.forwarded");
   }
 
@@ -224,6 +230,6 @@ export class RouterSession implements Session {
   }
 }
 
-function lifetimeOf(permission: PbsPermission): Milliseconds {
+function lifetimeOf(permission: Kept): Milliseconds {
   return ms(Math.min(permission.ttl, permission.refresh * REFRESHES_KEPT));
 }

@@ -2,6 +2,10 @@
  * (Query, Permission) pairs a second through one router: pbsd with all its checks, between two hosts that keep many
  * flows under way and need no packets for it. All share this machine, so what counts is pairs for each second of
  * processor time that the router's process takes, all its threads together.
+ *
+ * Refreshes are forced by making flows that are there ask for more, one after the other: the same messages, and at the
+ * router the same work. GIST's own refreshes are kept out. Each host has one certificate and one association, so the
+ * chain of a certificate is verified once.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -113,7 +117,7 @@ function keysOf(testbed: Testbed, type: KeyChoice): AllKeys {
   return { sender1: keys("sender1"), router: keys("router"), receiver1: keys("receiver1") };
 }
 
-/** One router's life. */
+/** One router's life, from its start to its end. */
 async function measure(testbed: Testbed, keys: AllKeys, flows: number): Promise<Run> {
   const router = testbed.daemon("router");
   const configuration = {
