@@ -12,7 +12,7 @@
 enum {
   MESSAGE_BYTES = 1024, /* copy range and attributes, with room to spare */
   CONFIG_BYTES = 512,
-  RECEIVE_BUFFER = 64 << 20,
+  RECEIVE_BUFFER = 16 << 20,
   /* A send fails only when memory is short; then a short wait helps, or nothing does. */
   SEND_ATTEMPTS = 100,
 };

@@ -24,6 +24,8 @@ interface Command {
   readonly address: string;
 }
 
+const PATIENCE_MS = 10_000;
+
 const events: object[] = [];
 const sockets = new Map<string, Socket>();
 const received: string[] = [];
@@ -83,6 +85,7 @@ function serve({ address, port }: Command): Promise<void> {
     connection.on("data", (data) => (receivedBytes += data.length));
     connection.on("error", () => undefined);
   });
+  server.unref();
   return new Promise((resolve) => server.listen(port, address, () => resolve()));
 }
 
@@ -96,6 +99,8 @@ function transfer({ flow: text, size }: Command): Promise<string> {
       localAddress: flow.source.toString(),
       localPort: flow.sourcePort,
     });
+    connection.setTimeout(PATIENCE_MS, () => resolve("nothing"));
+    connection.unref();
     connection.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
     connection.on("connect", () => connection.end(Buffer.alloc(size)));
     connection.on("close", () => resolve("done"));
@@ -161,3 +166,4 @@ for await (const line of createInterface({ input: process.stdin })) {
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
 for (const socket of sockets.values()) socket.close();
+await datapath?.stop();
