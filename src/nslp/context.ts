@@ -48,6 +48,8 @@ export interface PbsContext {
   settled(session: Session): void;
   /** A session is over: it leaves the tables. */
   forget(session: Session): void;
+  /** What a session installed that was over by then leaves the packet path, unless it is another session's now. */
+  release(session: Session): void;
   /** Whether this host itself asked for this flow, and was not refused. */
   asksFor(flow: Flow): boolean;
 }

@@ -14,6 +14,7 @@ import type { PbsContext } from "./context.js";
 import { flowOf } from "./mri.js";
 import { type NotifyReason, sendNotify } from "./notify.js";
 import { isNewer } from "./sequence.js";
+import type { Session } from "./session.js";
 import { decodePbs, PbsWireError, signatureInput } from "./wire/codec.js";
 import {
   INFO_CLASS,
@@ -21,6 +22,7 @@ import {
   type InfoCode,
   OBJECT_TYPE,
   PBS_NSLP_ID,
+  type PbsMessage,
   type PbsNotify,
   type PbsPermission,
   type PbsQuery,
@@ -37,8 +39,7 @@ export interface IntakeHandler {
   query(checked: Checked<PbsQuery>): void;
   permission(checked: Checked<PbsPermission>): void;
   notify(message: PbsNotify, received: ReceivedMessage): void;
-  /** Whether there is a session that waits for, or has, a Permission. */
-  knows(id: SessionId, flow: Flow): boolean;
+  session(id: SessionId): Session | undefined;
 }
 
 interface Rejection extends NotifyReason {
@@ -49,9 +50,9 @@ interface Rejection extends NotifyReason {
 export class Intake {
   readonly #context: PbsContext;
   readonly #handler: IntakeHandler;
-  /** Last accepted sequence of each signer, direction and session, during the session and after it (G17, G18). */
+  /** Last accepted sequences of sessions that are over, or that never came to be (G18); the others know theirs. */
   readonly #sequences: BoundedMemory<number>;
-  readonly #buckets: SourceBuckets;
+  readonly #buckets: Readonly<Record<PbsMessage["type"], SourceBuckets>>;
   #verifying = 0;
 
   constructor(context: PbsContext, handler: IntakeHandler) {
@@ -59,13 +60,19 @@ export class Intake {
     this.#context = context;
     this.#handler = handler;
     this.#sequences = new BoundedMemory(time, options.maxSessions + options.maxRemembered, options.remember);
-    this.#buckets = new SourceBuckets(time, options.queryRate, options.queryBurst);
+    this.#buckets = {
+      query: new SourceBuckets(time, options.queryRate, options.queryBurst),
+      permission: new SourceBuckets(time, options.queryRate, options.queryBurst),
+      notify: new SourceBuckets(time, options.notifyRate, options.notifyBurst),
+    };
   }
 
   /** Takes a message. Never throws; what fails a check is counted, and reported to the asking host where it can be. */
   take(received: ReceivedMessage): void {
     const { counters } = this.#context;
     if (!received.transfer.secure) return counters.count("rejected.not-over-tls");
+    // PBS sends along the path only. Any peer could send explicitly; GIST vouches for the path's own.
+    if (received.transfer.explicitlyRouted) return counters.count("rejected.explicitly-routed");
     const flow = flowOf(received.mri);
     if (flow === undefined) return counters.count("rejected.flow-mismatch");
     try {
@@ -76,6 +83,12 @@ export class Intake {
     }
   }
 
+  /** A session is over; its messages must not open it anew. */
+  remember({ id, heard }: Session): void {
+    if (heard.query !== undefined) this.#sequences.set(sequenceKey(id, "query"), heard.query);
+    if (heard.permission !== undefined) this.#sequences.set(sequenceKey(id, "permission"), heard.permission);
+  }
+
   #dispatch(received: ReceivedMessage, flow: Flow): void {
     const { counters } = this.#context;
     const { message, signedPart } = decodePbs(received.data);
@@ -83,10 +96,21 @@ export class Intake {
     counters.count(`${message.type}.received`);
     if ((message.type === "query") !== (received.mri.direction === "downstream"))
       return counters.count("rejected.wrong-direction");
-    if (message.type === "notify") return this.#handler.notify(message, received);
-    if (message.type === "permission" && !this.#handler.knows(received.sessionId, flow))
+    const session = this.#handler.session(received.sessionId);
+    if (session !== undefined && !sameFlow(session.flow, flow))
+      return this.#reject(received, flow, SESSION_OF_ANOTHER);
+    if (message.type === "notify") return this.#notify(message, received);
+    if (message.type === "permission" && (session === undefined || session.role === "receiver"))
       return counters.count("rejected.permission-not-asked-for");
-    void this.#verify(received, message, signedPart);
+    this.#verify(received, message, signedPart).catch((error: unknown) => {
+      this.#context.logger.error({ error, id: received.sessionId }, "checking a PBS message failed");
+    });
+  }
+
+  #notify(message: PbsNotify, received: ReceivedMessage): void {
+    if (!this.#buckets.notify.take(received.siiHandle))
+      return this.#context.counters.count("rejected.rate-limited");
+    this.#handler.notify(message, received);
   }
 
   async #verify(
@@ -119,7 +143,7 @@ export class Intake {
 
   #checkCheaply(received: ReceivedMessage, message: PbsQuery | PbsPermission): Rejection | undefined {
     if (this.#isOld(received.sessionId, message)) return REPLAYED;
-    if (message.type === "query" && !this.#buckets.take(received.siiHandle)) return RATE_LIMITED;
+    if (!this.#buckets[message.type].take(received.siiHandle)) return RATE_LIMITED;
     return undefined;
   }
 
@@ -130,17 +154,24 @@ export class Intake {
   ): void {
     // A newer one may have been verified meanwhile.
     if (this.#isOld(received.sessionId, message)) return this.#reject(received, message.flow, REPLAYED);
-    this.#sequences.set(sequenceKey(received.sessionId, message), message.sequence);
+    const session = this.#handler.session(received.sessionId);
+    const unfit = session === undefined ? undefined : unfitFor(session, message, certificate);
+    if (unfit !== undefined) return this.#reject(received, message.flow, unfit);
+    if (session !== undefined) session.heard[message.type] = message.sequence;
     try {
       if (message.type === "query") this.#handler.query({ message, received, certificate });
       else this.#handler.permission({ message, received, certificate });
     } catch (error) {
       this.#context.logger.error({ error, id: received.sessionId }, "handling a PBS message failed");
     }
+    // Where it has opened no session, nobody else remembers it.
+    if (this.#handler.session(received.sessionId) === undefined)
+      this.#sequences.set(sequenceKey(received.sessionId, message.type), message.sequence);
   }
 
   #isOld(id: SessionId, message: PbsQuery | PbsPermission): boolean {
-    const last = this.#sequences.get(sequenceKey(id, message));
+    const { type } = message;
+    const last = this.#handler.session(id)?.heard[type] ?? this.#sequences.get(sequenceKey(id, type));
     return last !== undefined && !isNewer(message.sequence, last);
   }
 
@@ -155,8 +186,24 @@ export class Intake {
 }
 
 /** The signature binds a message to its session, so the session and the signer's side name the sequence. */
-function sequenceKey(id: SessionId, message: PbsQuery | PbsPermission): string {
-  return message.type === "query" ? `q${id}` : `p${id}`;
+function sequenceKey(id: SessionId, type: "query" | "permission"): string {
+  return type === "query" ? `q${id}` : `p${id}`;
+}
+
+/**
+ * Why a message has no part in a session that came to be while it was verified, or that has been there. The
+ * receiver's policy said yes to one signer; another may hold a certificate for the same address.
+ */
+function unfitFor(
+  session: Session,
+  message: PbsQuery | PbsPermission,
+  certificate: TrustedCertificate,
+): Rejection | undefined {
+  if (!sameFlow(session.flow, message.flow)) return SESSION_OF_ANOTHER;
+  const { signer } = session.heard;
+  if (message.type === "query" && signer !== undefined && signer !== certificate.fingerprint)
+    return SESSION_OF_ANOTHER;
+  return undefined;
 }
 
 function permanent(code: InfoCode, counter: string, text: string, objectType = 0): Rejection {
@@ -167,6 +214,12 @@ const FLOW_MISMATCH = permanent(
   INFO_CODE.flowMismatch,
   "flow-mismatch",
   "the message is about another flow than its path",
+  OBJECT_TYPE.flow,
+);
+const SESSION_OF_ANOTHER = permanent(
+  INFO_CODE.flowMismatch,
+  "session-of-another",
+  "the Session-ID belongs to another flow or signer",
   OBJECT_TYPE.flow,
 );
 const REPLAYED = permanent(

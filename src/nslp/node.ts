@@ -7,7 +7,7 @@ import type { Signer } from "../authorization/signing.js";
 import type { Trust } from "../authorization/trust.js";
 import type { IpAddress } from "../base/address.js";
 import { Counters } from "../base/counters.js";
-import { type Flow, flowKey, parseFlow } from "../base/flow.js";
+import { type Flow, parseFlow } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
 import type { Random } from "../base/random.js";
 import { TokenBucket } from "../base/rate-limit.js";
@@ -35,6 +35,7 @@ import { DEFAULT_PBS_OPTIONS, type PbsOptions } from "./options.js";
 import { type Inheritance, ReceiverSession } from "./receiver-session.js";
 import { RouterSession } from "./router-session.js";
 import { SenderSession } from "./sender-session.js";
+import type { Session } from "./session.js";
 import { Sessions } from "./sessions.js";
 import {
   type FlowView,
@@ -72,6 +73,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
   readonly #context: PbsContext;
   readonly #sessions: Sessions<AnySession>;
   readonly #intake: Intake;
+  #stopped = false;
 
   constructor(parts: PbsNodeParts) {
     const options = { ...DEFAULT_PBS_OPTIONS, ...parts.options };
@@ -86,7 +88,8 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       notifies: new TokenBucket(time, options.notifyRate, options.notifyBurst),
       buried: new BoundedMemory(time, options.maxBuried, options.quarantine),
       settled: (session) => this.#sessions.settle(session as AnySession),
-      forget: (session) => this.#sessions.remove(session as AnySession),
+      forget: (session) => this.#forget(session as AnySession),
+      release: (session) => this.#release(session),
       asksFor: (flow) => this.#sessions.byFlow(flow)?.role === "sender",
     };
     this.#intake = new Intake(this.#context, this);
@@ -101,6 +104,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
 
   /** Timers stop; permissions stay in the packet path until their time is over. */
   stop(): void {
+    this.#stopped = true;
     for (const session of this.#sessions.all()) session.stop();
   }
 
@@ -149,9 +153,8 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
 
   // --- checked messages
 
-  knows(id: SessionId, flow: Flow): boolean {
-    const session = this.#sessions.byId(id);
-    return session !== undefined && session.role !== "receiver" && flowKey(session.flow) === flowKey(flow);
+  session(id: SessionId): AnySession | undefined {
+    return this.#sessions.byId(id);
   }
 
   query({ message, received, certificate }: Checked<PbsQuery>): void {
@@ -173,12 +176,13 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     else session.permission(message, { data: received.data, hopCount: received.hopCount });
   }
 
-  notify({ flow, info }: PbsNotify, received: ReceivedMessage): void {
-    if (!this.knows(received.sessionId, flow))
-      return this.#context.counters.count("dropped.notify-unknown-session");
+  notify({ info }: PbsNotify, received: ReceivedMessage): void {
     const session = this.#sessions.byId(received.sessionId);
-    if (session?.role === "sender" || session?.role === "router")
-      session.notify(info, info.class === INFO_CLASS.informational && info.code === INFO_CODE.pending);
+    if (session === undefined || session.role === "receiver")
+      return this.#context.counters.count("dropped.notify-unknown-session");
+    const retryAfter = ms(Math.min(info.retryAfter, this.#context.options.longestAdvice));
+    const pending = info.class === INFO_CLASS.informational && info.code === INFO_CODE.pending;
+    session.notify({ ...info, retryAfter }, pending);
   }
 
   /** A new session. One of the same flow that is there already makes way: its sender has started anew. */
@@ -202,6 +206,8 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
           ...about,
           requester: certificate.subject,
         });
+    session.heard.signer = certificate.fingerprint;
+    session.heard.query = message.sequence;
     this.#sessions.add(session);
     return session;
   }
@@ -210,10 +216,20 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     if (earlier === undefined) return undefined;
     const inherited = earlier.role === "receiver" ? earlier.legacy() : undefined;
     earlier.stop();
-    this.#sessions.remove(earlier);
+    this.#forget(earlier);
     // Volume is counted from the start of a session.
     if (!earlier.pending) void this.#context.installer.remove(earlier.flow);
     return inherited;
+  }
+
+  #forget(session: AnySession): void {
+    this.#sessions.remove(session);
+    this.#intake.remember(session);
+  }
+
+  #release(session: Session): void {
+    if (this.#stopped || this.#sessions.byFlow(session.flow)?.holds === true) return;
+    void this.#context.installer.remove(session.flow);
   }
 
   // --- packet path

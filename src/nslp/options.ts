@@ -6,6 +6,8 @@ export interface PbsOptions {
   readonly queryTimeouts: readonly Milliseconds[];
   /** A router's wait for the answer to a Query that it forwarded (G23). */
   readonly routerWait: Milliseconds;
+  /** How long, at most, a Notify makes this node wait or refuse. What takes longer is asked for again meanwhile. */
+  readonly longestAdvice: Milliseconds;
   /** What this host asks for. */
   readonly requestVolume: Bytes;
   /** A flow without packets for so long is no longer refreshed. */
@@ -22,10 +24,10 @@ export interface PbsOptions {
   readonly maxPendingPerPeer: number;
   /** Signatures being verified. */
   readonly maxVerifying: number;
-  /** Queries a second from one upstream peer, and how many may come at once. */
+  /** Queries, and likewise Permissions, a second from one peer, and how many may come at once. */
   readonly queryRate: number;
   readonly queryBurst: number;
-  /** Notify messages a second that this node makes. */
+  /** Notify messages a second that this node makes, and that it takes from one peer. */
   readonly notifyRate: number;
   readonly notifyBurst: number;
   /** Ended sessions whose last sequence numbers are kept against replay (G18), and for how long. */
@@ -48,6 +50,7 @@ export interface PbsOptions {
 export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   queryTimeouts: [seconds(2), seconds(4)],
   routerWait: seconds(10),
+  longestAdvice: seconds(600),
   requestVolume: bytes(10_000_000),
   idleTimeout: seconds(120),
   refuseFor: seconds(5),

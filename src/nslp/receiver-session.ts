@@ -15,8 +15,8 @@ import {
 } from "./machines/receiver.js";
 import { sendNotify } from "./notify.js";
 import { REFRESHES_KEPT } from "./options.js";
-import { firstSequence, nextSequence } from "./sequence.js";
-import type { Session } from "./session.js";
+import { nextSequence } from "./sequence.js";
+import { Heard, type Session } from "./session.js";
 import type { FlowView, PendingView } from "./view.js";
 import { encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
 import {
@@ -48,6 +48,8 @@ export interface Requester {
 /** What an earlier session of the same flow leaves to a new one. */
 export interface Inheritance {
   readonly used: Bytes;
+  /** End of the lifetime that was granted once. */
+  readonly until: number;
 }
 
 export class ReceiverSession implements Session {
@@ -55,12 +57,13 @@ export class ReceiverSession implements Session {
   readonly id: SessionId;
   readonly flow: Flow;
   readonly upstreamPeer: string;
+  readonly heard = new Heard();
   readonly #context: PbsContext;
   readonly #requester: Requester;
   /** Bytes that earlier sessions of this flow used of a grant given once; its counts start anew here. */
   readonly #inherited: Inheritance | undefined;
   #state: ReceiverState = "idle";
-  #sequence: number;
+  #sequence: number | undefined;
   #query: PbsQuery;
   #grant: Grant | undefined;
   #rule: string | null = null;
@@ -76,6 +79,10 @@ export class ReceiverSession implements Session {
   };
   #ttlTimer: Timer | undefined;
   #refreshTimer: Timer | undefined;
+  /** Granted as return traffic: only while this host asks for the way out. */
+  #returns = false;
+  #installing = 0;
+  #over = false;
 
   constructor(
     context: PbsContext,
@@ -94,11 +101,14 @@ export class ReceiverSession implements Session {
     this.#requester = about.requester;
     this.#inherited = about.inherited;
     this.#query = about.query;
-    this.#sequence = firstSequence(context.random);
   }
 
   get pending(): boolean {
     return this.#state !== "permission";
+  }
+
+  get holds(): boolean {
+    return this.#state === "permission" || this.#installing > 0;
   }
 
   /** A Query whose signature and sequence were checked. */
@@ -144,14 +154,21 @@ export class ReceiverSession implements Session {
   }
 
   stop(): void {
+    this.#over = true;
+    this.#cancelTimers();
+  }
+
+  #cancelTimers(): void {
     this.#ttlTimer?.cancel();
     this.#refreshTimer?.cancel();
   }
 
   /** What a new session of the same flow has to take over: nothing where volume is granted anew anyway. */
   legacy(): Inheritance | undefined {
+    if (this.#state !== "permission") return this.#inherited;
     if (this.#grant === undefined || this.#grant.extend) return undefined;
-    return { used: bytes((this.#inherited?.used ?? 0) + (this.#count()?.bytes ?? 0)) };
+    const used = bytes((this.#inherited?.used ?? 0) + (this.#count()?.bytes ?? 0));
+    return { used, until: this.#grantedUntil };
   }
 
   pendingView(): PendingView {
@@ -188,6 +205,7 @@ export class ReceiverSession implements Session {
   }
 
   #on(event: ReceiverEvent): void {
+    if (this.#over) return;
     const arc = step(RECEIVER_MACHINE, this.#state, event, () => this.#asksForMore());
     if (arc === undefined) return;
     this.#state = arc.to;
@@ -235,6 +253,7 @@ export class ReceiverSession implements Session {
     const returned = decision.type === "deny" ? this.#returnGrant() : undefined;
     if (returned !== undefined) {
       this.#rule = RETURN_RULE;
+      this.#returns = true;
       return void this.#granted(returned);
     }
     switch (decision.type) {
@@ -266,27 +285,32 @@ export class ReceiverSession implements Session {
 
   async #granted(grant: Grant): Promise<void> {
     this.#grant = grant;
-    const used = grant.extend ? 0 : (this.#inherited?.used ?? 0);
+    const inherited = grant.extend ? undefined : this.#inherited;
+    const used = inherited?.used ?? 0;
     this.#allowed = bytes(grant.volume - used);
     if (used > 0 && this.#allowed < LEAST_USEFUL) {
       this.#refusal = { class: INFO_CLASS.permanentFailure, code: INFO_CODE.volumeExhausted };
       return this.denyByHand("the volume that was granted once is used up");
     }
-    this.#grantedUntil = this.#context.time.now() + grant.lifetime;
+    this.#grantedUntil = Math.min(
+      this.#context.time.now() + grant.lifetime,
+      inherited?.until ?? Number.POSITIVE_INFINITY,
+    );
     await this.#enforce("grant");
   }
 
   /** Puts the permission into the packet path, then lets the machine know (or, on a refresh, answers at once). */
   async #enforce(then: "grant" | "changed-here" | undefined): Promise<void> {
-    const { installer } = this.#context;
-    const installed = await installer.install({
+    this.#installing++;
+    const installed = await this.#context.installer.install({
       flow: this.flow,
       allowedVolume: this.#allowed,
       lifetime: this.#lifetime(),
       // After a restart of this node the sender's own count is what is left of it.
       countedAtLeast: this.#state === "decide" ? this.#query.sentVolume : bytes(0),
     });
-    if (this.#state === "idle") return installed ? void installer.remove(this.flow) : undefined;
+    this.#installing--;
+    if (this.#over) return installed ? this.#context.release(this) : undefined;
     if (!installed) return this.#full();
     this.#arm();
     if (then === undefined) {
@@ -304,7 +328,7 @@ export class ReceiverSession implements Session {
 
   /** Soft state: the grant's own end, and the end without refresh. */
   #arm(): void {
-    this.stop();
+    this.#cancelTimers();
     const { time } = this.#context;
     this.#ttlTimer = time.after(this.#remaining(), () => {
       this.#reason = "the permission's time is over";
@@ -320,7 +344,12 @@ export class ReceiverSession implements Session {
   }
 
   #asksForMore(): boolean {
-    return this.#query.requestedVolume > this.#allowed && this.#grant?.extend === true;
+    return this.#query.requestedVolume > this.#allowed && this.#mayExtend();
+  }
+
+  #mayExtend(): boolean {
+    if (this.#grant?.extend !== true) return false;
+    return !this.#returns || this.#context.asksFor(reverse(this.flow));
   }
 
   /** Never more than the rule's volume ahead of what has arrived. */
@@ -331,7 +360,8 @@ export class ReceiverSession implements Session {
   }
 
   #prolong(): void {
-    if (this.#grant?.extend === true) this.#grantedUntil = this.#context.time.now() + this.#grant.lifetime;
+    if (this.#mayExtend() && this.#grant !== undefined)
+      this.#grantedUntil = this.#context.time.now() + this.#grant.lifetime;
   }
 
   #remaining(): Milliseconds {
@@ -373,17 +403,17 @@ export class ReceiverSession implements Session {
   }
 
   #sign(content: { allowedVolume: Bytes; ttl: Milliseconds; refresh: Milliseconds; info?: Info }): void {
-    this.#sequence = nextSequence(this.#sequence);
-    const { signer } = this.#context;
-    const unsigned = encodeUnsigned({
-      type: "permission",
-      flow: this.flow,
-      sequence: this.#sequence,
-      certificate: signer.certificate,
-      defense: { solution: SOLUTION.noAction, algorithm: AUTH_ALGORITHM.none, key: new Uint8Array() },
-      ...content,
-    });
+    const { signer, time } = this.#context;
+    this.#sequence = nextSequence(this.#sequence, time.wall());
     try {
+      const unsigned = encodeUnsigned({
+        type: "permission",
+        flow: this.flow,
+        sequence: this.#sequence,
+        certificate: signer.certificate,
+        defense: { solution: SOLUTION.noAction, algorithm: AUTH_ALGORITHM.none, key: new Uint8Array() },
+        ...content,
+      });
       const signature = signer.signSync(signatureInput(this.id, PBS_NSLP_ID, unsigned));
       send(this.#context, {
         id: this.id,
@@ -421,6 +451,13 @@ export class ReceiverSession implements Session {
     const key = flowKey(this.flow);
     if (event === "revoked-here") {
       this.#context.buried.set(key, { code: INFO_CODE.revoked, reason: `revoked: ${this.#reason}` });
+    } else if (event === "decline" || event === "too-late") {
+      // The session that used the grant is gone; without a trace of it the next one would be granted all of it again.
+      if (this.#inherited !== undefined)
+        this.#context.buried.set(key, {
+          code: INFO_CODE.volumeExhausted,
+          reason: "the volume that was granted once is used up",
+        });
     } else if (this.#grant?.extend === false) {
       this.#context.buried.set(key, {
         code: INFO_CODE.lifetimeOver,

@@ -8,7 +8,7 @@ import { keepRoute, type PbsContext, send } from "./context.js";
 import { ROUTER_MACHINE, type RouterAction, type RouterEvent, type RouterState } from "./machines/router.js";
 import { sendNotify } from "./notify.js";
 import { REFRESHES_KEPT } from "./options.js";
-import type { Session } from "./session.js";
+import { Heard, type Session } from "./session.js";
 import type { FlowView } from "./view.js";
 import { encodeNotify } from "./wire/codec.js";
 import { INFO_CLASS, INFO_CODE, type Info, type PbsPermission, type PbsQuery } from "./wire/messages.js";
@@ -33,6 +33,7 @@ export class RouterSession implements Session {
   readonly id: SessionId;
   readonly flow: Flow;
   readonly upstreamPeer: string;
+  readonly heard = new Heard();
   readonly #context: PbsContext;
   readonly #requester: string;
   #state: RouterState = "idle";
@@ -45,6 +46,8 @@ export class RouterSession implements Session {
   #refreshes = 0;
   #reason: string | null = null;
   #timer: Timer | undefined;
+  #installing = 0;
+  #over = false;
 
   constructor(
     context: PbsContext,
@@ -59,6 +62,10 @@ export class RouterSession implements Session {
 
   get pending(): boolean {
     return this.#state !== "permission";
+  }
+
+  get holds(): boolean {
+    return this.#state === "permission" || this.#installing > 0;
   }
 
   /** A Query whose signature and sequence were checked. */
@@ -98,6 +105,7 @@ export class RouterSession implements Session {
   }
 
   stop(): void {
+    this.#over = true;
     this.#timer?.cancel();
   }
 
@@ -125,6 +133,7 @@ export class RouterSession implements Session {
 
   /** The table says nothing of a packet path that is full: then there is no permission to forward. */
   async #granted(permission: PbsPermission, passing: Passing): Promise<void> {
+    this.#installing++;
     const installed = await this.#context.installer.install({
       flow: this.flow,
       allowedVolume: permission.allowedVolume,
@@ -132,18 +141,14 @@ export class RouterSession implements Session {
       // After a restart of this node the sender's own count is what is left of it.
       countedAtLeast: this.#permission === undefined ? this.#sentVolume : bytes(0),
     });
-    if (this.#state === "idle") return this.#gone(installed);
+    this.#installing--;
+    if (this.#over) return installed ? this.#context.release(this) : undefined;
     if (!installed) return this.#full();
     if (this.#permission !== undefined) this.#refreshes++;
     const { allowedVolume, ttl, refresh } = permission;
     this.#permission = { allowedVolume, ttl, refresh };
     this.#passing = passing;
     this.#on("granted");
-  }
-
-  /** The session ended while the packet path worked. */
-  #gone(installed: boolean): void {
-    if (installed) void this.#context.installer.remove(this.flow);
   }
 
   #full(): void {
@@ -156,6 +161,7 @@ export class RouterSession implements Session {
   }
 
   #on(event: RouterEvent): void {
+    if (this.#over) return;
     const arc = step(ROUTER_MACHINE, this.#state, event, () => false);
     if (arc === undefined) return;
     this.#state = arc.to;

@@ -15,8 +15,8 @@ import {
   type SenderState,
 } from "./machines/sender.js";
 import { ASK_AGAIN_AT, REFRESHES_KEPT } from "./options.js";
-import { firstSequence, nextSequence } from "./sequence.js";
-import type { Session } from "./session.js";
+import { nextSequence } from "./sequence.js";
+import { Heard, type Session } from "./session.js";
 import type { FlowView, RequestOutcome } from "./view.js";
 import { encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
 import { type Info, PBS_NSLP_ID, type PbsPermission } from "./wire/messages.js";
@@ -27,14 +27,18 @@ const STATE_NAMES: Record<SenderState, string> = {
   permission: "3 permission",
 };
 
+/** A permission that nears its end is not refreshed more often for it, in milliseconds. */
+const LEAST_PERIOD = 1000;
+
 export class SenderSession implements Session {
   readonly role = "sender";
   readonly upstreamPeer = undefined;
   readonly id: SessionId;
   readonly flow: Flow;
+  readonly heard = new Heard();
   readonly #context: PbsContext;
   #state: SenderState = "idle";
-  #sequence: number;
+  #sequence: number | undefined;
   #requested: Bytes;
   #permission: PbsPermission | undefined;
   #allowedBefore = bytes(0);
@@ -44,6 +48,9 @@ export class SenderSession implements Session {
   #answerOwed = false;
   /** A packet did not fit since the last install. */
   #exhausted = false;
+  /** More was asked for since then, so that an answer without more is the answer to that. */
+  #askedSince = false;
+  #over = false;
   #reason: string | null = null;
   #retryAfter = ms(0);
   #answerTimer: Timer | undefined;
@@ -57,11 +64,14 @@ export class SenderSession implements Session {
     this.id = id;
     this.flow = flow;
     this.#requested = volume;
-    this.#sequence = firstSequence(context.random);
   }
 
   get pending(): boolean {
     return this.#state !== "permission";
+  }
+
+  get holds(): boolean {
+    return this.#state === "permission";
   }
 
   start(): void {
@@ -79,7 +89,7 @@ export class SenderSession implements Session {
     this.#answer = permission;
     this.#settled();
     if (permission.allowedVolume > 0) {
-      if (this.#exhausted) this.#reason = "the granted volume is used up and was not extended";
+      if (this.#askedSince) this.#reason = "the granted volume is used up and was not extended";
       return this.#on("granted");
     }
     this.#because(permission.info, "the receiver refused without a reason");
@@ -118,6 +128,7 @@ export class SenderSession implements Session {
   }
 
   stop(): void {
+    this.#over = true;
     for (const timer of [this.#answerTimer, this.#refreshTimer, this.#ttlTimer]) timer?.cancel();
   }
 
@@ -145,6 +156,7 @@ export class SenderSession implements Session {
   }
 
   #on(event: SenderEvent): void {
+    if (this.#over) return;
     const arc = step(SENDER_MACHINE, this.#state, event, (guard) => this.#holds(guard));
     if (arc === undefined) return;
     this.#state = arc.to;
@@ -162,7 +174,7 @@ export class SenderSession implements Session {
         return this.#answerOwed;
       case "nothing-gained":
         return (
-          this.#exhausted && (this.#answer?.allowedVolume ?? 0) <= (this.#permission?.allowedVolume ?? 0)
+          this.#askedSince && (this.#answer?.allowedVolume ?? 0) <= (this.#permission?.allowedVolume ?? 0)
         );
     }
   }
@@ -199,17 +211,18 @@ export class SenderSession implements Session {
   }
 
   #sendQuery(): void {
-    this.#sequence = nextSequence(this.#sequence);
-    const { signer } = this.#context;
-    const unsigned = encodeUnsigned({
-      type: "query",
-      flow: this.flow,
-      sequence: this.#sequence,
-      requestedVolume: this.#requested,
-      sentVolume: this.#count()?.bytes ?? bytes(0),
-      certificate: signer.certificate,
-    });
+    const { signer, time } = this.#context;
+    this.#sequence = nextSequence(this.#sequence, time.wall());
+    this.#askedSince = this.#exhausted;
     try {
+      const unsigned = encodeUnsigned({
+        type: "query",
+        flow: this.flow,
+        sequence: this.#sequence,
+        requestedVolume: this.#requested,
+        sentVolume: this.#count()?.bytes ?? bytes(0),
+        certificate: signer.certificate,
+      });
       const signature = signer.signSync(signatureInput(this.id, PBS_NSLP_ID, unsigned));
       send(this.#context, {
         id: this.id,
@@ -259,6 +272,7 @@ export class SenderSession implements Session {
     this.#permission = permission;
     this.#reason = null;
     this.#exhausted = false;
+    this.#askedSince = false;
     const lifetime = ms(Math.min(permission.ttl, permission.refresh * REFRESHES_KEPT));
     this.#permittedUntil = this.#context.time.now() + lifetime;
     this.#ttlTimer?.cancel();
@@ -272,14 +286,19 @@ export class SenderSession implements Session {
       // Of what is new: of a long transfer's whole volume 80 % would be over before it is installed.
       notifyAt: bytes(sent + (permission.allowedVolume - sent) * ASK_AGAIN_AT),
     });
+    if (this.#over) return installed ? this.#context.release(this) : undefined;
     if (installed) return this.#tell(true);
     this.#reason = "this host's flow table is full";
     this.#on("revoked-here");
   }
 
   #scheduleRefresh(): void {
-    const period = this.#permission?.refresh ?? this.#answer?.refresh;
-    if (period !== undefined) this.#refreshWithin(between(this.#context.random, 0.5 * period, 1.5 * period));
+    const permission = this.#permission ?? this.#answer;
+    if (permission === undefined) return;
+    const { refresh, ttl } = permission;
+    // What ends before its refresh time could not be prolonged otherwise.
+    const period = Math.min(refresh, Math.max(ttl / 2, LEAST_PERIOD));
+    this.#refreshWithin(between(this.#context.random, 0.5 * period, 1.5 * period));
   }
 
   #refreshWithin(delay: number): void {

@@ -1,5 +1,4 @@
-/** Message-Seq: one sequence for each signer and session, random start (G17). */
-import type { Random } from "../base/random.js";
+/** Message-Seq: one sequence for each signer and session (G17). */
 
 /** Whether a comes after b, by RFC 1982 serial number arithmetic over 32 bits. */
 export function isNewer(a: number, b: number): boolean {
@@ -7,10 +6,12 @@ export function isNewer(a: number, b: number): boolean {
   return distance !== 0 && distance < 2 ** 31;
 }
 
-export function firstSequence(random: Random): number {
-  return Math.floor(random.fraction() * 2 ** 32) >>> 0;
-}
-
-export function nextSequence(sequence: number): number {
-  return (sequence + 1) >>> 0;
+/**
+ * The sequence number after `last`: the wall clock in milliseconds where that is newer, else one more. A node that has
+ * restarted has forgotten `last`; its peers have not, and would take a random start for a replay half of the time.
+ */
+export function nextSequence(last: number | undefined, wall: number): number {
+  const clock = Math.floor(wall % 2 ** 32) >>> 0;
+  if (last === undefined || isNewer(clock, last)) return clock;
+  return (last + 1) >>> 0;
 }

@@ -3,6 +3,15 @@ import type { Flow } from "../base/flow.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { FlowView, Role } from "./view.js";
 
+/** What a session has accepted: replays are older, and another signer has no part in it. */
+export class Heard {
+  /** Fingerprint of the certificate that signed the first Query. */
+  signer: string | undefined;
+  /** Message-Seq of the last Query and of the last Permission. */
+  query: number | undefined;
+  permission: number | undefined;
+}
+
 export interface Session {
   readonly id: SessionId;
   readonly flow: Flow;
@@ -11,9 +20,12 @@ export interface Session {
   readonly pending: boolean;
   /** The peer that brought it; undefined at the sender. */
   readonly upstreamPeer: string | undefined;
+  readonly heard: Heard;
+  /** Its permission is in the packet path, or is on its way there. */
+  readonly holds: boolean;
   view(): FlowView;
   /** An operator ends it. */
   revoke(reason: string): Promise<void>;
-  /** Stops timers; nothing is sent and nothing removed. */
+  /** Ends it without a word: its timers stop, nothing is sent, and what is under way has no effect. */
   stop(): void;
 }

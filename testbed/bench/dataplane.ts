@@ -65,18 +65,35 @@ async function withEngine<T>(
   }
 }
 
-/** Packets a second through the engine, and plain before and after it. */
-async function forwarding(lab: Lab, size: number, flows: number, cores: string, runs: number): Promise<Case> {
+/** What is offered to find the most that the engine forwards; undefined: all that the generator gives, which is overload. */
+const OFFERED: readonly (number | undefined)[] = [150_000, 250_000, 350_000, undefined];
+
+/**
+ * Packets a second through the engine, with plain forwarding before and after it: the most over all offered rates, and
+ * what is left of it under overload.
+ */
+async function forwarding(
+  lab: Lab,
+  size: number,
+  flows: number,
+  cores: string,
+  runs: number,
+): Promise<Case[]> {
   const load = { from: "sender", size, flows, seconds: WINDOW_SECONDS } as const;
-  const pairs: { value: number; baseline: number }[] = [];
+  const best: { value: number; baseline: number }[] = [];
+  const overloaded: { value: number; baseline: number }[] = [];
   for (let run = 0; run < runs; run++) {
     const before = forwardingRate(lab, load);
-    const value = await withEngine(lab, flows, cores, () => forwardingRate(lab, load));
-    const after = forwardingRate(lab, load);
-    pairs.push({ value: value / 1000, baseline: (before + after) / 2000 });
+    const rates = await withEngine(lab, flows, cores, () =>
+      OFFERED.map((rate) => forwardingRate(lab, rate === undefined ? load : { ...load, rate })),
+    );
+    const baseline = (before + forwardingRate(lab, load)) / 2000;
+    best.push({ value: Math.max(...rates) / 1000, baseline });
+    overloaded.push({ value: (rates.at(-1) ?? 0) / 1000, baseline });
   }
   const where = cores === String(ROUTER_CORE) ? "one core" : "two cores";
-  return paired(`nfqueue ${size} B, ${flows} flows, ${where}`, "kpps", pairs);
+  const name = `nfqueue ${size} B, ${flows} flows, ${where}`;
+  return [paired(name, "kpps", best), paired(`${name}, overloaded`, "kpps", overloaded)];
 }
 
 interface IperfResult {
@@ -212,7 +229,7 @@ export async function dataplane(quick: boolean): Promise<Report> {
     const counts = quick ? [1, 1_000_000] : FLOW_COUNTS;
     for (const flows of counts) {
       for (const size of quick ? [64] : SIZES)
-        results.push(await forwarding(lab, size, flows, String(ROUTER_CORE), runs));
+        results.push(...(await forwarding(lab, size, flows, String(ROUTER_CORE), runs)));
     }
     results.push(await tcp(lab, runs), ...(await latency(lab, runs)), await flood(lab, 300_000, runs));
     return report("dataplane", results);

@@ -56,14 +56,14 @@ export const RECEIVER_MACHINE: Table<ReceiverState, ReceiverEvent, ReceiverGuard
   {
     from: "decide",
     on: "decline",
-    do: ["send-refusal", "report", "forget"],
+    do: ["send-refusal", "report", "bury", "forget"],
     to: "idle",
     note: "slide 14: Decline",
   },
   {
     from: "decide",
     on: "too-late",
-    do: ["send-refusal", "report", "forget"],
+    do: ["send-refusal", "report", "bury", "forget"],
     to: "idle",
     note: "nobody decided",
   },

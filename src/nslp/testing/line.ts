@@ -40,7 +40,7 @@ export const FLOW = parseFlow(`tcp ${ADDRESSES.sender}:4000 > ${ADDRESSES.receiv
 /** Keys are slow to make, so all tests of a process share them. */
 export interface Credentials {
   readonly trust: () => Trust;
-  readonly signers: Readonly<Record<Place | "stranger", Signer>>;
+  readonly signers: Readonly<Record<Place | "stranger" | "double", Signer>>;
 }
 
 export function makeCredentials(): Credentials {
@@ -74,6 +74,8 @@ export function makeCredentials(): Credentials {
       router: signer("router", ADDRESSES.router, authority),
       receiver: signer("receiver", ADDRESSES.receiver, authority),
       stranger: signer("stranger", ADDRESSES.sender, outside),
+      /** Another host that the authority gave a certificate for the sender's address. */
+      double: signer("double", ADDRESSES.sender, authority),
     };
     const { authoritiesPem } = loadIdentity({
       certificateFile: join(directory, "sender.crt"),
@@ -98,6 +100,8 @@ export class FakeDatapath implements Datapath {
   readonly entries = new Map<string, Entry>();
   readonly refused: { flow: string; duration: Milliseconds }[] = [];
   capacity = 1000;
+  /** Installations wait for it. */
+  gate: Promise<void> = Promise.resolve();
   #listener: ((events: readonly DatapathEvent[]) => void) | undefined;
 
   readonly #time: FakeTime;
@@ -107,6 +111,7 @@ export class FakeDatapath implements Datapath {
   }
 
   async install(permissions: readonly Installation[]): Promise<void> {
+    await this.gate;
     const added = permissions.filter(({ flow }) => !this.entries.has(flowKey(flow))).length;
     if (this.entries.size + added > this.capacity) throw new Error("the table is full");
     for (const installation of permissions) {
@@ -285,7 +290,7 @@ export class Line {
     }
   }
 
-  deliver(message: SendMessage, from: Place): void {
+  deliver(message: SendMessage, from: Place, explicitlyRouted = false): void {
     const forth = message.mri.source.toString() === ADDRESSES.sender;
     const at = ORDER.indexOf(from) + (forth === (message.mri.direction === "downstream") ? 1 : -1);
     const to = ORDER[at];
@@ -297,7 +302,7 @@ export class Line {
       mri: message.mri,
       routingStateCheck: false,
       siiHandle: from,
-      transfer: { ...message.transfer, explicitlyRouted: false },
+      transfer: { ...message.transfer, explicitlyRouted },
       ipTtl: 64,
       ipDistance: 1,
       hopCount: (message.hopCount ?? 16) - 1,
