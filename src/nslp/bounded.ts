@@ -26,6 +26,12 @@ export class BoundedMemory<V> {
     return undefined;
   }
 
+  /** Entries whose time is not over, oldest first. */
+  *live(): IterableIterator<[string, V]> {
+    const now = this.#time.now();
+    for (const [key, { value, until }] of this.#entries) if (until > now) yield [key, value];
+  }
+
   set(key: string, value: V): void {
     this.#entries.delete(key);
     this.#entries.set(key, { value, until: this.#time.now() + this.#lifetime });

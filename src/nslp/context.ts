@@ -21,7 +21,7 @@ import type { PbsOptions } from "./options.js";
 import type { Session } from "./session.js";
 import { PBS_NSLP_ID } from "./wire/messages.js";
 
-/** Whom the node refuses for a while although policy would say yes: a grant given once was used up (tombstone). */
+/** Whom the node refuses for a while although policy would say yes: a grant given once is over, or was revoked (tombstone). */
 export interface Buried {
   readonly reason: string;
   readonly code: number;

@@ -20,6 +20,7 @@ import {
   INFO_CLASS,
   INFO_CODE,
   type InfoCode,
+  MESSAGE_TYPE,
   OBJECT_TYPE,
   PBS_NSLP_ID,
   type PbsMessage,
@@ -179,8 +180,9 @@ export class Intake {
     this.#context.counters.count(`rejected.${rejection.counter}`);
     const about = { id: received.sessionId, flow, role: undefined };
     this.#context.events.report("rejected", about, `${rejection.text} (from ${received.siiHandle})`);
-    // Only what came from upstream has an asking host behind it, and a replay is no asking.
-    if (received.mri.direction === "downstream" && rejection !== REPLAYED)
+    // Only what came from upstream has an asking host behind it, a replay is no asking, and no Notify answers a Notify.
+    const isNotify = received.data[0] === MESSAGE_TYPE.notify;
+    if (received.mri.direction === "downstream" && rejection !== REPLAYED && !isNotify)
       sendNotify(this.#context, about, rejection, rejection.text);
   }
 }

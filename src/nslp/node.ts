@@ -7,7 +7,7 @@ import type { Signer } from "../authorization/signing.js";
 import type { Trust } from "../authorization/trust.js";
 import type { IpAddress } from "../base/address.js";
 import { Counters } from "../base/counters.js";
-import { type Flow, parseFlow } from "../base/flow.js";
+import { type Flow, flowKey, parseFlow } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
 import type { Random } from "../base/random.js";
 import { TokenBucket } from "../base/rate-limit.js";
@@ -72,6 +72,8 @@ export interface PbsNodeParts {
 export class PbsNode implements Nslp, PbsControl, IntakeHandler {
   readonly #context: PbsContext;
   readonly #sessions: Sessions<AnySession>;
+  /** How flows of this host ended, by session, for who asks afterwards. */
+  readonly #ended: BoundedMemory<FlowView>;
   readonly #intake: Intake;
   #stopped = false;
 
@@ -79,6 +81,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     const options = { ...DEFAULT_PBS_OPTIONS, ...parts.options };
     const { time } = parts;
     this.#sessions = new Sessions(options);
+    this.#ended = new BoundedMemory(time, options.maxEnded, options.quarantine);
     this.#context = {
       ...parts,
       options,
@@ -198,6 +201,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       );
       return undefined;
     }
+    if (this.#isBuriedHere(message.flow, received.sessionId)) return undefined;
     const inherited = this.#dismiss(this.#sessions.byFlow(message.flow));
     const about = { id: received.sessionId, flow: message.flow, upstreamPeer: received.siiHandle };
     const session = this.#context.isLocal(message.flow.destination)
@@ -210,6 +214,17 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     session.heard.query = message.sequence;
     this.#sessions.add(session);
     return session;
+  }
+
+  /** A flow that was revoked at this router. A receiver refuses by itself, signed; a router has only a Notify. */
+  #isBuriedHere(flow: Flow, id: SessionId): boolean {
+    const { isLocal, buried, counters } = this.#context;
+    const tombstone = isLocal(flow.destination) ? undefined : buried.get(flowKey(flow));
+    if (tombstone === undefined) return false;
+    counters.count("refused.revoked");
+    const reason = { class: INFO_CLASS.permanentFailure, code: tombstone.code };
+    sendNotify(this.#context, { id, flow }, reason, tombstone.reason);
+    return true;
   }
 
   #dismiss(earlier: AnySession | undefined): Inheritance | undefined {
@@ -225,6 +240,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
   #forget(session: AnySession): void {
     this.#sessions.remove(session);
     this.#intake.remember(session);
+    if (session.role === "sender") this.#ended.set(session.id, session.view());
   }
 
   #release(session: Session): void {
@@ -272,8 +288,16 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     for (const session of this.#sessions.all()) yield session.view();
   }
 
+  /** Also of a flow of this host that ended a short while ago, with the reason. */
   flow(id: string): FlowView {
-    return this.#sessions.find(id).view();
+    try {
+      return this.#sessions.find(id).view();
+    } catch (error) {
+      const ended = [...this.#ended.live()].filter(([key]) => id !== "" && key.startsWith(id));
+      const [only] = ended;
+      if (only === undefined || ended.length > 1) throw error;
+      return only[1];
+    }
   }
 
   async request(text: string, volume: Bytes | undefined): Promise<RequestOutcome> {

@@ -33,9 +33,11 @@ export interface PbsOptions {
   /** Ended sessions whose last sequence numbers are kept against replay (G18), and for how long. */
   readonly maxRemembered: number;
   readonly remember: Milliseconds;
-  /** Flows that used up a grant given once, and for how long they are refused. */
+  /** Flows that used up a grant given once or were revoked, and for how long they are refused. */
   readonly maxBuried: number;
   readonly quarantine: Milliseconds;
+  /** Ended flows of this host whose last state and reason can still be looked at, for as long as the quarantine. */
+  readonly maxEnded: number;
   /** Return traffic (architecture: each direction is a flow of its own). */
   readonly returns:
     | { readonly policy: "rules" }
@@ -67,6 +69,7 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   remember: seconds(3600),
   maxBuried: 100_000,
   quarantine: seconds(600),
+  maxEnded: 1000,
   returns: { policy: "auto", volume: bytes(10_000_000), lifetime: seconds(600), refresh: seconds(60) },
 };
 

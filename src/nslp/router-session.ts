@@ -94,12 +94,15 @@ export class RouterSession implements Session {
   async revoke(reason: string): Promise<void> {
     await this.#context.installer.remove(this.flow);
     this.#reason = reason;
+    const text = `revoked at a router: ${reason}`;
+    // Or the sender's next refresh would bring it back.
+    this.#context.buried.set(flowKey(this.flow), { code: INFO_CODE.revoked, reason: text });
     this.#info = {
       class: INFO_CLASS.permanentFailure,
       code: INFO_CODE.revoked,
       objectType: 0,
       retryAfter: ms(0),
-      text: reason,
+      text,
     };
     this.#on("revoked-here");
   }

@@ -124,6 +124,8 @@ export class SenderSession implements Session {
   async revoke(reason: string): Promise<void> {
     await this.#context.installer.remove(this.flow);
     this.#reason = reason;
+    // Or the application's next packet would bring it back.
+    this.#retryAfter = this.#context.options.quarantine;
     this.#on("revoked-here");
   }
 

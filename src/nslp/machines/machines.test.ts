@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import test from "ava";
-import { step } from "../../base/machine.js";
+import { step, type Table } from "../../base/machine.js";
 import { RECEIVER_MACHINE } from "./receiver.js";
 import { renderTables } from "./render.js";
 import { ROUTER_MACHINE } from "./router.js";
@@ -9,6 +9,56 @@ import { SENDER_MACHINE } from "./sender.js";
 test("docs/state-machines.md is what the tables say", (t) => {
   t.is(readFileSync("docs/state-machines.md", "utf8"), renderTables());
 });
+
+interface Row {
+  readonly from: string | readonly string[];
+  readonly on: string;
+  readonly when?: string;
+  readonly do: readonly string[];
+  readonly to: string;
+}
+
+const TABLES: readonly (readonly [string, readonly Row[]])[] = [
+  ["sender", SENDER_MACHINE],
+  ["router", ROUTER_MACHINE],
+  ["receiver", RECEIVER_MACHINE],
+];
+
+for (const [role, table] of TABLES) {
+  for (const arc of table) {
+    for (const from of [arc.from].flat()) {
+      const guard = arc.when === undefined ? "" : ` [${arc.when}]`;
+      test(`${role}: ${from}, ${arc.on}${guard} goes to ${arc.to}`, (t) => {
+        // Only this arc's own guard holds: no earlier arc may stand in its way.
+        const taken = step(
+          table as Table<string, string, string, string>,
+          from,
+          arc.on,
+          (g) => g === arc.when,
+        );
+        t.is(taken, arc);
+      });
+    }
+  }
+
+  test(`${role}: every state can be reached and left`, (t) => {
+    const states = new Set(table.flatMap(({ from, to }) => [from, to].flat()));
+    for (const state of states) {
+      t.true(table.some(({ to, from }) => to === state && !(from === state)));
+      t.true(table.some(({ to, from }) => [from].flat().includes(state) && to !== state));
+    }
+  });
+
+  test(`${role}: what ends in idle is forgotten, and only that`, (t) => {
+    for (const { to, do: actions } of table) t.is(actions.includes("forget"), to === "idle");
+  });
+
+  test(`${role}: what has a permission takes it out of the packet path when it ends`, (t) => {
+    for (const { from, to, do: actions } of table)
+      if (to === "idle" && [from].flat().includes("permission"))
+        t.true(actions.includes("remove-permission"));
+  });
+}
 
 test("a state with a wait has an arc for its end", (t) => {
   const never = (): boolean => false;
