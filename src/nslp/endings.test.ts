@@ -4,29 +4,29 @@ import { flowKey, parseFlow } from "../base/flow.js";
 import { bytes, ms, seconds } from "../base/units.js";
 import type { SendMessage } from "../gist/service.js";
 import { carried, inject, signed } from "./testing/forge.js";
-import { ADDRESSES, FLOW, Line, makeCredentials, type Place } from "./testing/line.js";
+import {
+  ADDRESSES,
+  FLOW,
+  Line,
+  makeCredentials,
+  type Place,
+  EVERYWHERE,
+  permitted,
+  traffic,
+} from "./testing/line.js";
 import { encodeNotify } from "./wire/codec.js";
 import { AUTH_ALGORITHM, INFO_CLASS, INFO_CODE, type Info, SOLUTION } from "./wire/messages.js";
 
 const credentials = makeCredentials();
-const EVERYWHERE: readonly Place[] = ["sender", "router", "receiver"];
 const HALF = 2 ** 31;
 
 const grant = { volume: bytes(10_000), lifetime: seconds(600), refresh: seconds(60), extend: true };
-
-function permitted(line: Line, place: Place, flow = FLOW): boolean {
-  return line.datapath(place).entries.has(flowKey(flow));
-}
 
 async function ask(line: Line): Promise<string> {
   line.datapath("sender").want(FLOW);
   await line.until(() => EVERYWHERE.every((place) => permitted(line, place)), "permission everywhere");
   await line.settle();
   return line.flows("sender")[0]?.id ?? "";
-}
-
-function traffic(line: Line, volume: number): number {
-  return EVERYWHERE.reduce((left, place) => line.datapath(place).pass(FLOW, left), volume);
 }
 
 function counter(line: Line, place: Place, name: string): number {

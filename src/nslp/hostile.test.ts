@@ -7,29 +7,24 @@ import { bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import type { SendMessage } from "../gist/service.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import { mriOf } from "./mri.js";
-import { ADDRESSES, FLOW, Line, makeCredentials, type Place } from "./testing/line.js";
+import {
+  ADDRESSES,
+  FLOW,
+  Line,
+  makeCredentials,
+  type Place,
+  ask,
+  EVERYWHERE,
+  permitted,
+  traffic,
+} from "./testing/line.js";
 import { decodePbs, encodeNotify, encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
 import { INFO_CLASS, INFO_CODE, PBS_NSLP_ID } from "./wire/messages.js";
 
 const credentials = makeCredentials();
-const EVERYWHERE: readonly Place[] = ["sender", "router", "receiver"];
 const TLS = { reliable: true, secure: true };
 
 const grant = { volume: bytes(10_000), lifetime: seconds(600), refresh: seconds(60), extend: true };
-
-function permitted(line: Line, place: Place, flow = FLOW): boolean {
-  return line.datapath(place).entries.has(flowKey(flow));
-}
-
-async function ask(line: Line): Promise<void> {
-  line.datapath("sender").want(FLOW);
-  await line.until(() => EVERYWHERE.every((place) => permitted(line, place)), "permission everywhere");
-  await line.settle();
-}
-
-function traffic(line: Line, volume: number): number {
-  return EVERYWHERE.reduce((left, place) => line.datapath(place).pass(FLOW, left), volume);
-}
 
 function sessionAt(line: Line, place: Place): SessionId {
   return (line.flows(place)[0]?.id ?? "") as SessionId;

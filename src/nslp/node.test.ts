@@ -2,28 +2,21 @@ import test from "ava";
 import { flowKey, reverse } from "../base/flow.js";
 import { bytes, ms, seconds } from "../base/units.js";
 import type { SendMessage } from "../gist/service.js";
-import { FLOW, Line, makeCredentials, type Place } from "./testing/line.js";
+import {
+  FLOW,
+  Line,
+  makeCredentials,
+  type Place,
+  ask,
+  EVERYWHERE,
+  permitted,
+  traffic,
+} from "./testing/line.js";
 import { decodePbs } from "./wire/codec.js";
 
 const credentials = makeCredentials();
-const EVERYWHERE: readonly Place[] = ["sender", "router", "receiver"];
 
 const grant = { volume: bytes(10_000), lifetime: seconds(600), refresh: seconds(60), extend: true };
-
-function permitted(line: Line, place: Place, flow = FLOW): boolean {
-  return line.datapath(place).entries.has(flowKey(flow));
-}
-
-async function ask(line: Line): Promise<void> {
-  line.datapath("sender").want(FLOW);
-  await line.until(() => EVERYWHERE.every((place) => permitted(line, place)), "permission everywhere");
-  await line.settle();
-}
-
-/** Traffic of the flow along the whole line; what arrives at the receiver. */
-function traffic(line: Line, volume: number): number {
-  return EVERYWHERE.reduce((left, place) => line.datapath(place).pass(FLOW, left), volume);
-}
 
 function type(message: SendMessage): string {
   return decodePbs(message.data).message.type;

@@ -34,7 +34,8 @@ export const ADDRESSES = {
   receiver: "192.168.21.4",
 } as const;
 export type Place = keyof typeof ADDRESSES;
-const ORDER: readonly Place[] = ["sender", "router", "receiver"];
+/** In the order of the path. */
+export const EVERYWHERE: readonly Place[] = ["sender", "router", "receiver"];
 
 export const FLOW = parseFlow(`tcp ${ADDRESSES.sender}:4000 > ${ADDRESSES.receiver}:80`);
 
@@ -239,7 +240,7 @@ export class Line {
   constructor(credentials: Credentials, options: Partial<PbsOptions> = {}) {
     this.#credentials = credentials;
     this.#options = options;
-    for (const place of ORDER) this.boot(place);
+    for (const place of EVERYWHERE) this.boot(place);
   }
 
   /** Starts a node; one that ran there before is gone with all its state. */
@@ -326,8 +327,8 @@ export class Line {
 
   deliver(message: SendMessage, from: Place, explicitlyRouted = false): void {
     const forth = message.mri.source.toString() === ADDRESSES.sender;
-    const at = ORDER.indexOf(from) + (forth === (message.mri.direction === "downstream") ? 1 : -1);
-    const to = ORDER[at];
+    const at = EVERYWHERE.indexOf(from) + (forth === (message.mri.direction === "downstream") ? 1 : -1);
+    const to = EVERYWHERE[at];
     if (to === undefined) return;
     this.#host(to).nslp?.recvMessage({
       data: message.data,
@@ -372,4 +373,20 @@ async function quietly(holds: () => boolean): Promise<boolean> {
     if (verifying.size > 0) quiet = 0;
   }
   return holds();
+}
+
+export function permitted(line: Line, place: Place, flow = FLOW): boolean {
+  return line.datapath(place).entries.has(flowKey(flow));
+}
+
+/** The sender asks for {@link FLOW}, and gets its permission at every node. */
+export async function ask(line: Line): Promise<void> {
+  line.datapath("sender").want(FLOW);
+  await line.until(() => EVERYWHERE.every((place) => permitted(line, place)), "permission everywhere");
+  await line.settle();
+}
+
+/** Traffic of the flow along the whole line; what arrives at the receiver. */
+export function traffic(line: Line, volume: number): number {
+  return EVERYWHERE.reduce((left, place) => line.datapath(place).pass(FLOW, left), volume);
 }
