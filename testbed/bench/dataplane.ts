@@ -2,52 +2,40 @@
  * Forwarding of permitted flows through the nfqueue engine against plain forwarding by the same kernel, always in
  * pairs measured one after the other. The router's receive path and the queue thread share one core unless said.
  */
-import { once } from "node:events";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { forwardingRate, generatorCommand } from "./generator.js";
 import { ADDRESS, Lab, LOAD_CORE, median, percentile, ROUTER_CORE } from "./lab.js";
+import { LineProgram } from "./lines.js";
 import { type Case, paired, type Report, report, single } from "./result.js";
 
 const FLOW_COUNTS = [1, 36_000, 1_000_000] as const;
 const SIZES = [64, 512, 1400] as const;
 const WINDOW_SECONDS = 2;
 
+/** A million flows take seconds to install, and as long to leave the kernel again. */
+const ENGINE_LIMIT_MS = 60_000;
+
 /** The engine as a process in the router, spoken to by lines. */
 class Engine {
-  readonly #child;
-  readonly #lines;
+  readonly #program: LineProgram;
 
-  private constructor(lab: Lab, cores: string) {
-    const program = fileURLToPath(new URL("engine.js", import.meta.url));
-    this.#child = lab.start("router", "taskset", "-c", cores, process.execPath, program);
-    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+  private constructor(program: LineProgram) {
+    this.#program = program;
   }
 
   /** @param cores processors the engine may run on, as taskset writes them */
   static async start(lab: Lab, flows: number, cores: string): Promise<Engine> {
-    const engine = new Engine(lab, cores);
-    await engine.#answer();
+    const wrapper = ["taskset", "-c", cores];
+    const engine = new Engine(await LineProgram.start(lab.namespace("router"), "engine", {}, wrapper));
     if (flows > 0) await engine.ask(`install ${flows}`);
     return engine;
   }
 
-  async ask(command: string): Promise<Record<string, unknown>> {
-    this.#child.stdin.write(`${command}\n`);
-    return this.#answer();
+  ask(command: string): Promise<Readonly<Record<string, unknown>>> {
+    return this.#program.ask(command, ENGINE_LIMIT_MS);
   }
 
-  async stop(): Promise<void> {
-    if (this.#child.exitCode !== null) return;
-    const gone = once(this.#child, "exit");
-    this.#child.stdin.write("quit\n");
-    await gone;
-  }
-
-  async #answer(): Promise<Record<string, unknown>> {
-    const line = await this.#lines.next();
-    if (line.done === true) throw new Error("the engine ended without an answer");
-    return JSON.parse(line.value) as Record<string, unknown>;
+  stop(): Promise<void> {
+    return this.#program.stop(ENGINE_LIMIT_MS);
   }
 }
 

@@ -15,9 +15,9 @@ export class LineProgram {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #lines: AsyncIterator<string>;
 
-  private constructor(namespace: string, name: string, argument: object) {
+  private constructor(namespace: string, name: string, argument: object, wrapper: readonly string[]) {
     const file = fileURLToPath(new URL(`${name}.js`, import.meta.url));
-    const command = [process.execPath, file, JSON.stringify(argument)];
+    const command = [...wrapper, process.execPath, file, JSON.stringify(argument)];
     this.#name = name;
     this.#child = spawn("ip", ["netns", "exec", namespace, ...command], {
       stdio: ["pipe", "pipe", "inherit"],
@@ -26,9 +26,17 @@ export class LineProgram {
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
-  /** Starts a compiled program of this folder in a namespace; resolves when it has said its first line. */
-  static async start(namespace: string, name: string, argument: object): Promise<LineProgram> {
-    const program = new LineProgram(namespace, name, argument);
+  /**
+   * Starts a compiled program of this folder in a namespace; resolves when it has said its first line.
+   * @param wrapper a command that runs it, such as taskset with its options
+   */
+  static async start(
+    namespace: string,
+    name: string,
+    argument: object,
+    wrapper: readonly string[] = [],
+  ): Promise<LineProgram> {
+    const program = new LineProgram(namespace, name, argument, wrapper);
     try {
       await program.#answer("its start", START_LIMIT_MS);
       return program;
@@ -44,11 +52,11 @@ export class LineProgram {
     return this.#answer(command, limit);
   }
 
-  /** It ends at the end of its input, or is ended. */
-  async stop(): Promise<void> {
+  /** It ends at the end of its input, or is ended after `limit` milliseconds. */
+  async stop(limit = STOP_LIMIT_MS): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const gone = once(this.#child, "exit");
-    const insist = setTimeout(() => this.#child.kill("SIGKILL"), STOP_LIMIT_MS);
+    const insist = setTimeout(() => this.#child.kill("SIGKILL"), limit);
     this.#child.stdin.end();
     await gone;
     clearTimeout(insist);
