@@ -86,7 +86,7 @@ const anyNli: fc.Arbitrary<NetworkLayerInformation> = fc.record({
   ipTtl: u8,
   validity: time,
   peerIdentity: bytes(1, 255),
-  interfaceAddress: anyAddress,
+  interfaceAddress: anyAddress.filter(({ bytes: [first = 0] }) => first > 0 && first < 224),
 });
 
 const anyProposal: fc.Arbitrary<StackProfile[]> = fc.array(fc.array(u8, { minLength: 1, maxLength: 6 }), {
@@ -381,6 +381,44 @@ test("a message with some bytes changed is a value or a GistWireError", (t) => {
   t.pass();
 });
 
+/** A message's objects with their headers. */
+function objectsOf(message: Uint8Array): Uint8Array[] {
+  const objects: Uint8Array[] = [];
+  for (let at = 8; at < message.length;) {
+    const next = at + 4 + 4 * ((((message[at + 2] ?? 0) & 0xf) << 8) | (message[at + 3] ?? 0));
+    objects.push(message.subarray(at, next));
+    at = next;
+  }
+  return objects;
+}
+
+function withObjects(message: Uint8Array, objects: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(Buffer.concat([message.subarray(0, 8), ...objects]));
+  const length = (bytes.length - 8) / 4;
+  bytes[2] = length >>> 8;
+  bytes[3] = length & 0xff;
+  return bytes;
+}
+
+test("objects twice or in another order are refused; left out they are missing, or were optional", (t) => {
+  fc.assert(
+    fc.property(anyMessage, fc.nat(20), fc.nat(20), (message, one, two) => {
+      const encoded = encodeGist(message);
+      const objects = objectsOf(encoded);
+      const [i, j] = [one % objects.length, two % objects.length];
+      const [a, b] = [objects[i] ?? encoded, objects[j] ?? encoded];
+      const twice = valueOrWireError(withObjects(encoded, objects.toSpliced(j, 0, a)));
+      t.true(twice instanceof GistWireError && twice.code === 9, "twice");
+      const known = (object: Uint8Array): boolean => object[0] === 0 && (object[1] ?? 0) < 11;
+      const swapped = valueOrWireError(withObjects(encoded, objects.with(i, b).with(j, a)));
+      if (i !== j && known(a) && known(b))
+        t.true(swapped instanceof GistWireError && swapped.code === 9 && swapped.subcode === 3, "swapped");
+      check(withObjects(encoded, objects.toSpliced(i, 1)));
+    }),
+    { numRuns: 500 },
+  );
+});
+
 test("a message that was cut or has something behind it is refused", (t) => {
   fc.assert(
     fc.property(anyMessage, fc.nat(1000), bytes(1, 9), (message, at, more) => {
@@ -425,8 +463,8 @@ test("the longest messages of the smallest objects are dealt with at once", (t) 
   }
 });
 
-test("an Error fits a small datagram, however long the offending object", (t) => {
-  const long = encodeGist({
+test("an Error fits a small datagram, however long the offending objects", (t) => {
+  const query = {
     type: "query",
     hops: 1,
     nslpId: 33,
@@ -447,17 +485,42 @@ test("an Error fits a small datagram, however long the offending object", (t) =>
       interfaceAddress: IpAddress.parse("::1"),
     },
     queryCookie: new Uint8Array(4 * 4000),
-    natTraversal: { value: new Uint8Array(4 + 4 * 4000) },
-  });
-  const error = valueOrWireError(long);
-  if (!(error instanceof GistWireError)) return t.fail();
-  const object = errorFor(error, long, "query");
-  t.truthy(object?.mri);
-  if (object === undefined) return;
-  t.true(
-    encodeGist({ type: "error", hops: 1, nslpId: 0, signallingSource: true, error: object }).length < 512,
-  );
+  } as const;
+  const options = Array.from({ length: 50 }, () => ({
+    protocol: 1,
+    profile: 50,
+    doNotUse: false,
+    data: new Uint8Array(20),
+  }));
+  const proposal = Array.from({ length: 50 }, () => [1, 2, 3, 4, 5]);
+  const stack = { proposal, configuration: { holdTime: ms(1), options } };
+  for (const long of [
+    encodeGist({ ...query, natTraversal: { value: new Uint8Array(4 + 4 * 4000) } }),
+    withForeignProfile(encodeGist({ ...query, stack })),
+  ]) {
+    const error = valueOrWireError(long);
+    if (!(error instanceof GistWireError)) return t.fail();
+    const object = errorFor(error, long, "query");
+    t.truthy(object?.mri);
+    if (object === undefined) return;
+    const { length } = encodeGist({
+      type: "error",
+      hops: 1,
+      nslpId: 0,
+      signallingSource: true,
+      nli: { ...query.nli, peerIdentity: new Uint8Array(16) },
+      error: object,
+    });
+    t.true(length + 64 <= 576, `${error.code}/${error.subcode}: ${length}`);
+  }
 });
+
+/** The message with its last option, of 20 bytes, for a profile that there is not. */
+function withForeignProfile(message: Uint8Array): Uint8Array {
+  const bytes = Uint8Array.from(message);
+  bytes[bytes.length - 23] = 200;
+  return bytes;
+}
 
 test("keys of MRIs are equal exactly for equal MRIs", (t) => {
   fc.assert(

@@ -1,5 +1,5 @@
 /** Bytes to GIST messages. */
-import { ByteReader } from "../../base/wire.js";
+import type { ByteReader } from "../../base/wire.js";
 import { readError, readSessionId } from "./error-object.js";
 import { HEADER_ERROR, OBJECT_VALUE_ERROR } from "./errors.js";
 import { type CommonHeader, headerFault, readHeader } from "./header.js";
@@ -67,7 +67,7 @@ const ORDER = {
 export function decodeGist(input: Uint8Array): GistMessage {
   // A Buffer's subarrays would be Buffers, whose slice() does not copy.
   const bytes = new Uint8Array(input.buffer, input.byteOffset, input.length);
-  const header = readHeader(new ByteReader(bytes), bytes.length);
+  const header = readHeader(bytes);
   const objects = new ObjectTable(bytes, ORDER[header.type]);
   switch (header.type) {
     case "query":

@@ -207,6 +207,32 @@ const cases: { name: string; message: GistMessage; bytes: Uint8Array }[] = [
     bytes: hex(`01 0a 0011  7fc0 02 80  ${TCP4} ${SESSION} ${NLI4}`),
   },
   {
+    name: "Confirm, IPv6",
+    message: {
+      type: "confirm",
+      ...flow,
+      mri: { ...tcp6, direction: "downstream" },
+      nli: nli6,
+      responderCookie,
+    },
+    bytes: hex(
+      `01 0a 001b  7fc0 02 80  ${TCP6.replace("68e0", "68c0")} ${SESSION} ${NLI6} ${RESPONDER_COOKIE}`,
+    ),
+  },
+  {
+    name: "Data in datagram mode, IPv6",
+    message: {
+      type: "data",
+      ...flow,
+      mri: tcp6,
+      queryMode: false,
+      explicitlyRouted: false,
+      nli: nli6,
+      data: payload,
+    },
+    bytes: hex(`01 0a 001c  7fc0 03 80  ${TCP6} ${SESSION} ${NLI6} ${PAYLOAD}`),
+  },
+  {
     name: "Data in connection mode",
     message: { type: "data", ...flow, mri: tcp4, queryMode: false, explicitlyRouted: false, data: payload },
     bytes: hex(`01 0a 000e  7fc0 03 80  ${TCP4} ${SESSION} ${PAYLOAD}`),
@@ -273,6 +299,38 @@ const cases: { name: string; message: GistMessage; bytes: Uint8Array }[] = [
       0003 0001  0005 0000       # Object Type Info
       0004 0003  0002 0004  0005 0001 11111111
       4772c3bc c39f6500          # comment, padded
+    `),
+  },
+  {
+    name: "Error in datagram mode, IPv6",
+    message: {
+      type: "error",
+      hops: 1,
+      nslpId: 0,
+      signallingSource: true,
+      nli: nli6,
+      error: {
+        class: 4,
+        code: 8,
+        subcode: 0,
+        encapsulation: "datagram",
+        originalHeader: hex("010a001c 7fc00380"),
+        sessionId,
+        mri: tcp6,
+        info: [{ type: "mtu", mtu: 1280 }],
+      },
+    },
+    bytes: hex(`01 01 001e  0000 04 80  ${NLI6}
+      0009 0015                  # Error, 21 words
+      04 0008 00                 # class, code, subcode
+      d0 00 0b 01                # S M D; MRI of 11 words; 1 info field
+      010a001c 7fc00380
+      00010203 04050607 08090a0b 0c0d0e0f
+      00 00 68e0
+      20010db8 00000000 00000000 00000001
+      20010db8 00000000 00000000 00000002
+      80 80 06 00  0fa0 0050
+      0002 0001  0500 0000       # MTU Info
     `),
   },
   {
@@ -371,6 +429,12 @@ const mris: { name: string; mri: PathCoupledMri | LooseEndMri; object: string }[
     mri: { ...looseEnd, direction: "upstream" },
     object: "0000 0003  01 00 4800  0a000001 0a000002",
   },
+  {
+    name: "loose end, IPv6",
+    mri: { ...looseEnd, source: ip("2001:db8::1"), destination: ip("2001:db8::2") },
+    object: `0000 0009  01 00 6000
+      20010db8 00000000 00000000 00000001  20010db8 00000000 00000000 00000002`,
+  },
 ];
 
 for (const { name, mri, object } of mris) {
@@ -403,6 +467,61 @@ test("reserved bits and fields that no flag makes count are ignored", (t) => {
     3002 f005  05 40 4fff  00007530  aabbccdd eeffffff  c0a81403
     3008 f002  deadbeef 00000001`);
   t.deepEqual(decodeGist(dirty), decodeGist(clean));
+});
+
+test("the NSLPID of Error and MA-Hello is ignored", (t) => {
+  const hello = decodeGist(hex("01 01 0002  7fc0 05 80  000a 0001 00000000"));
+  const error = decodeGist(hex("01 01 0005  7fc0 04 80  0009 0004  04 0006 00  00000000  010a000e 7fc00380"));
+  t.deepEqual([hello.nslpId, error.nslpId], [0, 0]);
+});
+
+test("NAT-Traversal stands first in Response, Data and Error", (t) => {
+  const value = "00 00 01 00  0001 aa 00";
+  const natTraversal = { value: hex(value) };
+  const object = `0007 0002 ${value}`;
+  const response: GistMessage = {
+    type: "response",
+    ...flow,
+    confirmRequested: false,
+    natTraversal,
+    mri: tcp4,
+    nli: nli4,
+    queryCookie,
+  };
+  const data: GistMessage = {
+    type: "data",
+    ...flow,
+    natTraversal,
+    mri: tcp4,
+    queryMode: true,
+    explicitlyRouted: false,
+    nli: nli4,
+    data: payload,
+  };
+  const error: GistMessage = {
+    type: "error",
+    hops: 1,
+    nslpId: 0,
+    signallingSource: true,
+    natTraversal,
+    error: {
+      class: 2,
+      code: 5,
+      subcode: 0,
+      encapsulation: "datagram",
+      originalHeader: hex("010a001c 7fc00380"),
+      info: [],
+    },
+  };
+  const wanted: [GistMessage, Uint8Array][] = [
+    [response, hex(`01 0a 0017  7fc0 01 80  ${object} ${TCP4} ${SESSION} ${NLI4} ${QUERY_COOKIE}`)],
+    [data, hex(`01 0a 0017  7fc0 83 80  ${object} ${TCP4} ${SESSION} ${NLI4} ${PAYLOAD}`)],
+    [error, hex(`01 01 0008  0000 04 80  ${object} 0009 0004  02 0005 00  10000000  010a001c 7fc00380`)],
+  ];
+  for (const [message, bytes] of wanted) {
+    t.deepEqual(encodeGist(message), bytes);
+    t.deepEqual(decodeGist(bytes), message);
+  }
 });
 
 test("a Buffer decodes to plain bytes", (t) => {

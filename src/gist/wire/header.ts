@@ -1,11 +1,10 @@
 /** The common header (RFC 5971 appendix A.1) and which flags go with which message (section 5.1). */
-import { type ByteReader, type ByteWriter } from "../../base/wire.js";
+import { ByteReader, type ByteWriter } from "../../base/wire.js";
 import { ERROR_CODE, GistWireError, HEADER_ERROR } from "./errors.js";
 import type { ErrorInfo, GistMessage } from "./messages.js";
-import { COMMON_HEADER_LENGTH } from "./tlv.js";
+import { COMMON_HEADER_LENGTH, MAX_LENGTH_WORDS, objectsLength } from "./tlv.js";
 
 const VERSION = 1;
-const MAX_LENGTH_WORDS = 0xffff;
 
 export const MESSAGE_TYPE = { query: 0, response: 1, confirm: 2, data: 3, error: 4, hello: 5 } as const;
 
@@ -39,12 +38,11 @@ const RULES: Readonly<Record<MessageName, { readonly c: Rule; readonly r: Rule; 
   hello: { c: "never", r: "either", e: "never" },
 };
 
-/**
- * Reads and checks the header. `length` is that of the whole message in bytes. The NSLPID of Error and MA-Hello means
- * nothing and is read as 0.
- */
-export function readHeader(reader: ByteReader, length: number): CommonHeader {
-  if (length < COMMON_HEADER_LENGTH) throw lengthFault(`${length} bytes are no GIST message`, length);
+/** Reads and checks the header of a whole message. The NSLPID of Error and MA-Hello means nothing and is read as 0. */
+export function readHeader(message: Uint8Array): CommonHeader {
+  const { length } = message;
+  if (length < COMMON_HEADER_LENGTH) throw lengthFault(`${length} bytes are no GIST message`, message);
+  const reader = new ByteReader(message);
   const version = reader.u8();
   if (version !== VERSION) throw headerFault(`version ${version} is not known`, 0, HEADER_ERROR.version);
   const hops = reader.u8();
@@ -66,7 +64,7 @@ export function readHeader(reader: ByteReader, length: number): CommonHeader {
   };
   checkFlags(header);
   if (COMMON_HEADER_LENGTH + 4 * words !== length)
-    throw lengthFault(`Message Length is ${words} words, but the message has ${length} bytes`, length);
+    throw lengthFault(`Message Length is ${words} words, but the message has ${length} bytes`, message);
   return header;
 }
 
@@ -92,11 +90,8 @@ export function headerFault(
   return new GistWireError(message, offset, ERROR_CODE.commonHeader, subcode, info);
 }
 
-function lengthFault(message: string, length: number): GistWireError {
-  const words = Math.floor(Math.max(0, length - COMMON_HEADER_LENGTH) / 4);
-  return headerFault(message, 2, HEADER_ERROR.length, [
-    { type: "message-length", length: Math.min(words, MAX_LENGTH_WORDS) },
-  ]);
+function lengthFault(reason: string, message: Uint8Array): GistWireError {
+  return headerFault(reason, 2, HEADER_ERROR.length, [objectsLength(message)]);
 }
 
 /** Writes the header with a length of 0, which {@link finishHeader} fills in. Throws RangeError. */

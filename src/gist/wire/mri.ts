@@ -16,6 +16,10 @@ const LOOSE_END_UPSTREAM = 0x800;
 /** Longest value: IPv6, path-coupled, all fields present. */
 const MAX_LENGTH = 52;
 
+/** Where parts of the object stand, its header counted. */
+const VERSION_OFFSET = 6;
+const ADDRESSES_OFFSET = 8;
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** The same flow's routing information as the other side of the signalling sees it. */
@@ -27,6 +31,26 @@ export function flipMri(mri: Mri): Mri {
 export function mriKey(mri: Mri): string {
   const bytes = writeMri(new ByteWriter(MAX_LENGTH), mri).finish();
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+}
+
+/** What of an MRI a node may refuse. */
+export type MriPart = "ip-version" | "origin" | "target-prefix";
+
+/**
+ * Byte of the MRI object, its header counted, at which a part stands (RFC 5971 appendix A.3.1.1). Origin is the end that
+ * the message comes from, target the one it goes to.
+ */
+export function offsetInMri(mri: Mri, part: MriPart): number {
+  const upstream = mri.direction === "upstream";
+  const { length } = mri.source.bytes;
+  switch (part) {
+    case "ip-version":
+      return VERSION_OFFSET;
+    case "origin":
+      return ADDRESSES_OFFSET + (upstream ? length : 0);
+    case "target-prefix":
+      return ADDRESSES_OFFSET + 2 * length + (upstream ? 0 : 1);
+  }
 }
 
 /** Writes the value of an MRI object. Throws RangeError on fields that cannot stand together. */

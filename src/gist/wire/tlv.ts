@@ -34,13 +34,16 @@ const NAMES = [
 export const COMMON_HEADER_LENGTH = 8;
 export const OBJECT_HEADER_LENGTH = 4;
 
+/** Highest Message Length, in words. */
+export const MAX_LENGTH_WORDS = 0xffff;
+
 /** Largest value of one object in bytes: its length field counts 4095 words. */
 export const MAX_OBJECT_VALUE = 4095 * 4;
 
 /** Most objects that are looked at in one message: all known types and as many again of unknown ones. */
 export const MAX_OBJECTS = 2 * NAMES.length;
 
-/** Most bytes of an offending object that an Error carries, so that the Error itself fits any datagram. */
+/** Most bytes of offending objects that an Error carries, so that the Error itself fits any datagram. */
 const MAX_QUOTED_OBJECT = 256;
 
 /** Extensibility flags A and B as the two top bits of the object header. */
@@ -144,13 +147,12 @@ export class ObjectTable {
 
   /** Error 10/5, which quotes both objects. */
   stackMismatch(message: string): GistWireError {
-    const types = [OBJECT_TYPE.stackProposal, OBJECT_TYPE.stackConfiguration];
     return new GistWireError(
       message,
       this.#offsets[OBJECT_TYPE.stackConfiguration] ?? 0,
       ERROR_CODE.objectValue,
       OBJECT_VALUE_ERROR.stackMismatch,
-      types.map((type) => quote(this.#bytes, this.#offsets[type] ?? 0, 0)),
+      quoteStack(this.#bytes),
     );
   }
 
@@ -199,20 +201,52 @@ export class ObjectTable {
  * The value of the first object of a type in a message that may be broken, as a view; undefined when there is none
  * among the objects that can be told apart.
  */
-export function findObject(bytes: Uint8Array, wanted: number): Uint8Array | undefined {
-  let count = 0;
-  for (
-    let at = COMMON_HEADER_LENGTH;
-    at + OBJECT_HEADER_LENGTH <= bytes.length && count < MAX_OBJECTS;
-    count++
-  ) {
-    const value = at + OBJECT_HEADER_LENGTH;
-    const end = value + 4 * (u16(bytes, at + 2) & 0xfff);
-    if (end > bytes.length) return undefined;
-    if ((u16(bytes, at) & 0xfff) === wanted) return bytes.subarray(value, end);
+export function findObject(message: Uint8Array, wanted: number): Uint8Array | undefined {
+  const at = whereIs(message, wanted);
+  if (at === undefined) return undefined;
+  const value = at + OBJECT_HEADER_LENGTH;
+  return message.subarray(value, value + 4 * (u16(message, at + 2) & 0xfff));
+}
+
+/**
+ * The same object as an Error quotes it, with its header as it was received (RFC 5971 appendix A.4.3.4).
+ *
+ * @param offset byte of the object at fault; its header counts
+ */
+export function quoteObject(message: Uint8Array, type: number, offset: number): ErrorInfo | undefined {
+  const at = whereIs(message, type);
+  return at === undefined ? undefined : quote(message, at, offset);
+}
+
+/** Stack-Proposal and Stack-Configuration-Data as Error 10/5 quotes them; together no longer than one object alone. */
+export function quoteStack(message: Uint8Array): ErrorInfo[] {
+  return [OBJECT_TYPE.stackProposal, OBJECT_TYPE.stackConfiguration].flatMap((type) => {
+    const at = whereIs(message, type);
+    return at === undefined ? [] : [quote(message, at, 0, MAX_QUOTED_OBJECT / 2)];
+  });
+}
+
+/** Offset of the object's header. */
+function whereIs(message: Uint8Array, wanted: number): number | undefined {
+  let at = COMMON_HEADER_LENGTH;
+  for (let count = 0; at + OBJECT_HEADER_LENGTH <= message.length && count < MAX_OBJECTS; count++) {
+    const end = at + OBJECT_HEADER_LENGTH + 4 * (u16(message, at + 2) & 0xfff);
+    if (end > message.length) return undefined;
+    if ((u16(message, at) & 0xfff) === wanted) return at;
     at = end;
   }
   return undefined;
+}
+
+/**
+ * What the objects of a message add up to by their own lengths (RFC 5971 appendix A.4.3.1), the last one counted whole
+ * where it reaches beyond the end. The field has 16 bits; more than it holds is its highest value.
+ */
+export function objectsLength(message: Uint8Array): ErrorInfo {
+  let at = COMMON_HEADER_LENGTH;
+  while (at + OBJECT_HEADER_LENGTH <= message.length)
+    at += OBJECT_HEADER_LENGTH + 4 * (u16(message, at + 2) & 0xfff);
+  return { type: "message-length", length: Math.min((at - COMMON_HEADER_LENGTH) / 4, MAX_LENGTH_WORDS) };
 }
 
 /** Writes an object header of a type that is not known here, with A/B = 10, and the value. */
@@ -260,19 +294,17 @@ function reservedFlags(type: number, at: number): GistWireError {
 
 /** An object that reaches beyond the message: what the objects add up to is not the Message Length. */
 function overlong(bytes: Uint8Array, at: number): GistWireError {
-  const words = u16(bytes, at + 2) & 0xfff;
-  const length = (at - COMMON_HEADER_LENGTH + OBJECT_HEADER_LENGTH) / 4 + words;
   return new GistWireError(
     "an object reaches beyond the message",
     at,
     ERROR_CODE.commonHeader,
     HEADER_ERROR.length,
-    [{ type: "message-length", length: Math.min(length, 0xffff) }],
+    [objectsLength(bytes)],
   );
 }
 
-function quote(bytes: Uint8Array, at: number, offset: number): ErrorInfo {
+function quote(bytes: Uint8Array, at: number, offset: number, most = MAX_QUOTED_OBJECT): ErrorInfo {
   const length = OBJECT_HEADER_LENGTH + 4 * (u16(bytes, at + 2) & 0xfff);
-  const object = bytes.subarray(at, at + Math.min(length, MAX_QUOTED_OBJECT));
+  const object = bytes.subarray(at, at + Math.min(length, most));
   return { type: "object-value", realLength: object.length, offset, object };
 }
