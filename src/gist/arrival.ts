@@ -1,12 +1,12 @@
 /** A message that came, and what follows from how it came. */
 import type { Association } from "./association.js";
-import { hex, siiHandle } from "./context.js";
-import { type Complaint, OBJECT, objectComplaint } from "./errors.js";
+import { type GistContext, hex, siiHandle } from "./context.js";
+import { objectFault } from "./errors.js";
 import { QueryingState } from "./querying.js";
 import type { ReceivedMessage } from "./service.js";
 import type { FlowSession, RoutingState } from "./sessions.js";
 import type { Datagram } from "./transport/transport.js";
-import { flipMri } from "./wire/codec.js";
+import { flipMri, type GistFault } from "./wire/codec.js";
 import type { ErrorObject, GistConfirm, GistData, GistQuery, GistResponse } from "./wire/messages.js";
 
 export interface DatagramArrival {
@@ -39,25 +39,37 @@ export function encapsulationOf({ association, bytes }: Arrival): ErrorObject["e
   return ((bytes[6] ?? 0) & FLAG_C) !== 0 ? "query" : "datagram";
 }
 
-/** As the NSLP is told of it. Every association here is TLS, so what comes over one is secure. */
+/** What is known of a message beyond what it holds. */
+export interface AboutMessage {
+  readonly routingStateCheck: boolean;
+  /** The peer has been reached at the address that it names, by a Response or a Confirm. */
+  readonly confirmed: boolean;
+  readonly ipDistance: number | undefined;
+  readonly inboundInterface: string;
+}
+
+/** As the NSLP is told of it. */
 export function receivedMessage(
+  context: GistContext,
   message: FlowMessage,
   arrival: Arrival,
-  about: { routingStateCheck: boolean; ipDistance: number | undefined; inboundInterface: string },
+  about: AboutMessage,
 ): ReceivedMessage {
   const { association, datagram } = arrival;
-  const onAssociation = association !== undefined;
+  const { mri } = message;
   return {
     data: message.data ?? NOTHING,
     nslpId: message.nslpId,
     sessionId: message.sessionId,
-    mri: message.mri,
+    mri,
     routingStateCheck: about.routingStateCheck,
     siiHandle: association?.handle ?? handleOf(message),
     transfer: {
-      reliable: onAssociation,
-      secure: onAssociation,
+      reliable: association !== undefined,
+      secure: association?.transfer.secure === true,
       explicitlyRouted: message.type === "data" && message.explicitlyRouted,
+      returnRoutable: association !== undefined || about.confirmed,
+      lastNode: context.isLocal(mri.direction === "downstream" ? mri.destination : mri.source),
     },
     ipTtl: datagram?.ipTtl ?? 0,
     ipDistance: about.ipDistance,
@@ -83,16 +95,16 @@ export function isFromPeer(state: RoutingState, data: GistData, { association, d
 export function mayComplain(state: RoutingState, { association, datagram }: Arrival): boolean {
   if (association !== undefined) return state.peerIdentity === association.identity;
   if (state instanceof QueryingState && state.asking) return true;
-  return !state.hasAssociation && state.peerAddress?.equals(datagram.source) === true;
+  return state.association === undefined && state.peerAddress?.equals(datagram.source) === true;
 }
 
 /** Data has an NLI as a datagram, and has none on an association. */
-export function nliComplaint(data: GistData, { association }: Arrival): Complaint | undefined {
+export function nliFault(data: GistData, { association }: Arrival): GistFault | undefined {
   const expected = association === undefined;
   if (expected === (data.nli !== undefined)) return undefined;
   return expected
-    ? objectComplaint("missing", OBJECT.nli, "Data as a datagram has an NLI")
-    : objectComplaint("invalid", OBJECT.nli, "Data on an association has no NLI");
+    ? objectFault("missing", "nli", "Data as a datagram has an NLI")
+    : objectFault("invalid", "nli", "Data on an association has no NLI");
 }
 
 function handleOf(message: FlowMessage): string {

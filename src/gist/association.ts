@@ -3,21 +3,33 @@ import type { IpAddress } from "../base/address.js";
 import { step, type Table } from "../base/machine.js";
 import { between } from "../base/random.js";
 import type { Timer } from "../base/time.js";
-import { type Milliseconds, ms } from "../base/units.js";
-import { type GistContext, hex, siiHandle } from "./context.js";
-import type { AssociationView, SendMessage, SiiHandle } from "./service.js";
+import { type Milliseconds, ms, seconds } from "../base/units.js";
+import { countSent, type GistContext, hex, siiHandle } from "./context.js";
+import { SentLedger } from "./sent-ledger.js";
+import type { AssociationView, SendMessage, SiiHandle, TransferAttributes } from "./service.js";
+import type { Carrier } from "./stack.js";
 import type { Connection } from "./transport/transport.js";
 import { encodeGist } from "./wire/codec.js";
 import type { GistMessage } from "./wire/messages.js";
 
 export type AssociationState = "none" | "awaiting-connection" | "connected" | "idle" | "gone";
 type Event =
-  "open" | "accepted" | "connected" | "used" | "unused" | "hello-due" | "silent" | "closed" | "shut-down";
+  | "open"
+  | "accepted"
+  | "connected"
+  | "used"
+  | "unused"
+  | "hello-due"
+  | "probe-due"
+  | "silent"
+  | "closed"
+  | "shut-down";
 type Action =
   | "open"
   | "opened"
   | "not-opened"
   | "send-hello"
+  | "send-probe"
   | "tell-connected"
   | "tell-lost"
   | "close"
@@ -45,6 +57,14 @@ export const ASSOCIATION_MACHINE: Table<AssociationState, Event, never, Action> 
   { from: "awaiting-connection", on: "closed", do: ["not-opened", "remove", "tell-lost"], to: "gone" },
   { from: "awaiting-connection", on: "shut-down", do: ["not-opened", "remove", "tell-lost"], to: "gone" },
   { from: "connected", on: "hello-due", do: ["send-hello", "keep-alive"], to: "connected" },
+  { from: "connected", on: "probe-due", do: ["send-probe"], to: "connected" },
+  {
+    from: "idle",
+    on: "probe-due",
+    do: ["send-probe"],
+    to: "idle",
+    note: "an MA-Hello whose answer shows that the peer has read what was sent before",
+  },
   { from: "connected", on: "unused", do: [], to: "idle", note: "the last session left: no more MA-Hello" },
   { from: "idle", on: "used", do: ["keep-alive"], to: "connected" },
   {
@@ -58,12 +78,22 @@ export const ASSOCIATION_MACHINE: Table<AssociationState, Event, never, Action> 
   { from: LIVE, on: "shut-down", do: ["close", "remove", "tell-lost"], to: "gone" },
 ];
 
+/** Why an association is gone. */
+export interface Loss {
+  /** For a person. */
+  readonly reason: string;
+  /** "refused": the peer is not who it said it was; "unauthorised": it is not, or no longer, to be a peer. */
+  readonly cause: "closed" | "refused" | "unauthorised";
+}
+
 /** What stands on an association: routing state. */
 export interface AssociationUser {
   /** The association that was being opened can be used. */
   associationConnected(): void;
-  /** It is gone, and the user is no longer attached to it. `refused`: the peer is not who it said it was. */
-  associationLost(reason: string, refused: boolean): void;
+  /** The peer takes messages again. */
+  associationHasRoom(): void;
+  /** It is gone, and the user is no longer attached to it. */
+  associationLost(loss: Loss): void;
   /** Its sessions move to another association with the same peer. */
   associationReplaced(by: Association): void;
 }
@@ -72,14 +102,13 @@ export interface AssociationOwner {
   removed(association: Association): void;
 }
 
-/** A message sent lately, kept in case the peer answers that it has no routing state for it. */
-interface Recent {
-  readonly user: AssociationUser;
-  readonly send: SendMessage;
-}
-
-const MOST_RECENT = 128;
+/** So long after a message its reading is asked for; sooner when many messages wait for that. */
+const PROBE_AFTER = seconds(1);
+const PROBE_EVERY = 128;
+const LARGEST_HELLO_ID = 0xffffffff;
 const MOST_ADDRESSES = 8;
+
+export const NOT_AUTHORISED = "the list of authorised peers does not let this node be one";
 
 export class Association {
   static readonly #actions: Readonly<Record<Action, (self: Association) => void>> = {
@@ -89,14 +118,14 @@ export class Association {
     watch: (self) => self.#startWatch(),
     "keep-alive": (self) => self.#keepAlive(),
     "send-hello": (self) => self.#sendHello(),
+    "send-probe": (self) => self.#sendProbe(),
     "tell-connected": (self) => self.#tellConnected(),
     "tell-lost": (self) => self.#tellLost(),
     close: (self) => self.#connection?.close(),
     remove: (self) => self.#remove(),
   };
 
-  /** Peer-Identity in hexadecimal: of the certificate once connected, before that of the Response. */
-  readonly identity: string;
+  readonly carrier: Carrier;
   /** Where it was connected to, or came from. */
   readonly address: IpAddress;
   readonly initiator: boolean;
@@ -106,8 +135,10 @@ export class Association {
   readonly #owner: AssociationOwner;
   readonly #users = new Set<AssociationUser>();
   readonly #addresses = new Map<string, IpAddress>();
-  readonly #recent: (Recent | undefined)[] = [];
-  #recentAt = 0;
+  readonly #ledger = new SentLedger<AssociationUser>();
+  /** Who has messages that wait for room, in the order in which they began to. */
+  readonly #waiting = new Set<AssociationUser>();
+  #identity: string;
   #state: AssociationState = "none";
   #connection: Connection | undefined;
   #peerHoldTime: Milliseconds;
@@ -116,21 +147,25 @@ export class Association {
   #receivedAt: Milliseconds;
   #helloTimer: Timer | undefined;
   #silenceTimer: Timer | undefined;
+  #probeTimer: Timer | undefined;
+  /** The MA-Hello whose answer is awaited, and the last message before it. */
+  #probe: { readonly helloId: number; readonly last: number } | undefined;
+  #helloId = 0;
   #sent = 0;
   #received = 0;
   #port = 0;
   #done: (connection: Connection | undefined) => void = () => {};
-  #reason = "";
-  #refused = false;
+  #loss: Loss = { reason: "", cause: "closed" };
 
   constructor(
     context: GistContext,
     owner: AssociationOwner,
-    peer: { identity: string; address: IpAddress; initiator: boolean },
+    peer: { identity: string; address: IpAddress; initiator: boolean; carrier: Carrier },
   ) {
     this.#context = context;
     this.#owner = owner;
-    this.identity = peer.identity;
+    this.#identity = peer.identity;
+    this.carrier = peer.carrier;
     this.address = peer.address;
     this.initiator = peer.initiator;
     this.confirmed = peer.initiator;
@@ -140,8 +175,36 @@ export class Association {
     this.#receivedAt = this.#born;
   }
 
+  /**
+   * Peer-Identity in hexadecimal: of the certificate once connected, before that of the Response. Without TLS it is what
+   * the peer says of itself, and "" before its first Confirm.
+   */
+  get identity(): string {
+    return this.#identity;
+  }
+
+  /** Whether messages that name this Peer-Identity may come over it. */
+  standsFor(identity: string): boolean {
+    return this.#identity === identity || (this.#identity === "" && this.carrier === "tcp");
+  }
+
+  /** The first Confirm says who the peer is, where no certificate does. */
+  identify(identity: string): void {
+    if (this.standsFor(identity)) this.#identity = identity;
+  }
+
   get state(): AssociationState {
     return this.#state;
+  }
+
+  /** What a message sent over it gets. */
+  get transfer(): TransferAttributes {
+    return { reliable: true, secure: this.carrier === "tls" };
+  }
+
+  /** Whether the list of authorised peers lets its peer be one. */
+  get authorised(): boolean {
+    return this.#context.peers.admits(this.#connection?.peer?.names ?? []);
   }
 
   /** Can carry messages. */
@@ -200,6 +263,7 @@ export class Association {
   }
 
   detach(user: AssociationUser): void {
+    this.#waiting.delete(user);
     if (this.#users.delete(user) && this.#users.size === 0) this.#raise("unused");
   }
 
@@ -210,13 +274,33 @@ export class Association {
 
   /** The connection is gone. */
   closed(reason: string): void {
-    this.#reason = reason;
+    this.#loss = { reason, cause: "closed" };
     this.#raise("closed");
   }
 
-  shutDown(reason: string): void {
-    this.#reason = reason;
+  shutDown(reason: string, cause: Loss["cause"] = "closed"): void {
+    this.#loss = { reason, cause };
     this.#raise("shut-down");
+  }
+
+  /** As much waits for the peer as may: what is sent now is refused. */
+  get full(): boolean {
+    return (this.#connection?.queued ?? 0) > this.#context.options.maxQueuedBytes;
+  }
+
+  /** The user is told when there is room again. */
+  awaitRoom(user: AssociationUser): void {
+    this.#waiting.add(user);
+  }
+
+  /** The peer has taken what waited for it. */
+  drained(): void {
+    for (const user of [...this.#waiting]) {
+      if (this.full) return;
+      // It stands at the end of the line again when it has more than there is room for.
+      this.#waiting.delete(user);
+      user.associationHasRoom();
+    }
   }
 
   heard(): void {
@@ -227,42 +311,41 @@ export class Association {
   /** Queues a message; false when the peer is too slow and the queue is full, or the association is not live. */
   send(message: GistMessage): boolean {
     if (this.#connection === undefined || !this.live) return false;
-    if (this.#connection.queued > this.#context.options.maxQueuedBytes) {
+    if (this.full) {
       this.#context.counters.count("limited.association");
       return false;
     }
     this.#sent++;
     this.#sentAt = this.#context.time.now();
-    this.#context.counters.count(`sent.${message.type}`);
+    countSent(this.#context, message);
     this.#connection.send(encodeGist(message));
     return true;
   }
 
-  /** A keepalive, or with a Hello-ID the answer to the peer's. */
-  hello(helloId: number): void {
-    const { hops } = this.#context.options;
-    this.send({ type: "hello", hops, nslpId: 0, signallingSource: true, replyRequested: false, helloId });
+  /** Answers the peer's MA-Hello. */
+  answerHello(helloId: number): void {
+    this.#hello(false, helloId);
   }
 
-  /** Remembers a message of a user in case of "No Routing State". */
+  /** The peer answered an MA-Hello, and so has read all that was sent before it. */
+  helloAnswered(helloId: number): void {
+    if (this.#probe === undefined || this.#probe.helloId !== helloId) return;
+    this.#ledger.readUpTo(this.#probe.last);
+    this.#probe = undefined;
+    if (this.#ledger.length > 0) this.#scheduleProbe();
+  }
+
+  /** Remembers a message of a user until the peer is known to have read it. */
   remember(user: AssociationUser, send: SendMessage): void {
-    this.#recent[this.#recentAt] = { user, send };
-    this.#recentAt = (this.#recentAt + 1) % MOST_RECENT;
+    if (!this.#ledger.add(user, send)) this.#context.counters.count("limited.unconfirmed");
+    if (this.#probe !== undefined) return;
+    if (this.#ledger.length >= PROBE_EVERY) this.#raise("probe-due");
+    else if (this.#probeTimer === undefined) this.#scheduleProbe();
   }
 
-  /**
-   * The user's last message that is still remembered, which is forgotten. Errors come in the order of the messages
-   * they are about, so one call for each error gives back just those that were refused.
-   */
+  /** The user's last message that the peer is not known to have read, which is forgotten. */
   recall(user: AssociationUser): SendMessage | undefined {
-    for (let back = 1; back <= MOST_RECENT; back++) {
-      const at = (this.#recentAt - back + MOST_RECENT) % MOST_RECENT;
-      const recent = this.#recent[at];
-      if (recent?.user !== user) continue;
-      this.#recent[at] = undefined;
-      return recent.send;
-    }
-    return undefined;
+    return this.#ledger.recall(user);
   }
 
   view(): AssociationView {
@@ -271,7 +354,7 @@ export class Association {
       peerIdentity: this.identity,
       address: this.address.toString(),
       subject: this.#connection?.peer?.subject ?? "",
-      protocol: this.#connection?.protocol ?? "tls",
+      protocol: this.carrier,
       state: this.#state,
       initiator: this.initiator,
       age: this.age,
@@ -295,7 +378,29 @@ export class Association {
   #sendHello(): void {
     // Counts as sent also when the peer is too slow for it: what is queued will show that this node lives.
     this.#sentAt = this.#context.time.now();
-    this.hello(0);
+    this.#hello(false, 0);
+  }
+
+  #hello(replyRequested: boolean, helloId: number): void {
+    const { hops } = this.#context.options;
+    this.send({ type: "hello", hops, nslpId: 0, signallingSource: true, replyRequested, helloId });
+  }
+
+  #scheduleProbe(): void {
+    this.#probeTimer = this.#context.time.after(PROBE_AFTER, () => this.#raise("probe-due"));
+  }
+
+  #sendProbe(): void {
+    this.#probeTimer?.cancel();
+    this.#probeTimer = undefined;
+    if (this.#ledger.length === 0) return;
+    if (this.full) {
+      this.#scheduleProbe();
+      return;
+    }
+    this.#helloId = (this.#helloId % LARGEST_HELLO_ID) + 1;
+    this.#probe = { helloId: this.#helloId, last: this.#ledger.last };
+    this.#hello(true, this.#helloId);
   }
 
   #tellConnected(): void {
@@ -305,12 +410,13 @@ export class Association {
   #remove(): void {
     this.#helloTimer?.cancel();
     this.#silenceTimer?.cancel();
+    this.#probeTimer?.cancel();
     this.#owner.removed(this);
   }
 
   #open(): void {
     const { transport, options } = this.#context;
-    transport.connect(this.address, this.#port, "tls", options.connectTimeout).then(
+    transport.connect(this.address, this.#port, this.carrier, options.connectTimeout).then(
       (connection) => this.#opened(connection),
       (error) => this.closed(error instanceof Error ? error.message : String(error)),
     );
@@ -321,11 +427,11 @@ export class Association {
       connection.close();
       return;
     }
-    const { peer } = connection;
-    if (connection.protocol !== "tls" || peer === undefined || hex(peer.identity) !== this.identity) {
+    const objection = this.#objectionTo(connection);
+    if (objection !== undefined) {
       connection.close();
-      this.#refused = true;
-      this.closed("the peer's certificate does not stand for the Peer-Identity of its Response");
+      this.#loss = objection;
+      this.#raise("closed");
       return;
     }
     this.#connection = connection;
@@ -334,10 +440,31 @@ export class Association {
     if (this.#users.size === 0) this.#raise("unused");
   }
 
+  #objectionTo({ protocol, peer }: Connection): Loss | undefined {
+    const named = this.carrier === "tcp" || (peer !== undefined && hex(peer.identity) === this.#identity);
+    if (protocol !== this.carrier || !named)
+      return {
+        reason: "the peer's certificate does not stand for the Peer-Identity of its Response",
+        cause: "refused",
+      };
+    if (this.#context.peers.admits(peer?.names ?? [])) return undefined;
+    return { reason: NOT_AUTHORISED, cause: "unauthorised" };
+  }
+
   #tellLost(): void {
+    const { nslps } = this.#context;
+    for (const send of this.#ledger.drain())
+      if (send.transfer.reliable)
+        nslps.status(
+          send,
+          "transport-failed",
+          `it may not have arrived: ${this.#loss.reason}`,
+          this.transfer,
+        );
     const users = [...this.#users];
     this.#users.clear();
-    for (const user of users) user.associationLost(this.#reason, this.#refused);
+    this.#waiting.clear();
+    for (const user of users) user.associationLost(this.#loss);
   }
 
   // Both timers look when they fire whether there was traffic meanwhile: setting them anew for each message would
@@ -367,7 +494,7 @@ export class Association {
       this.#silenceTimer = time.after(ms(left), () => this.#watch());
       return;
     }
-    this.#reason = "the peer was silent for longer than the hold time";
+    this.#loss = { reason: "the peer was silent for longer than the hold time", cause: "closed" };
     this.#raise("silent");
   }
 }

@@ -1,15 +1,16 @@
 /** All messaging associations of a node: found by peer, opened, taken, and kept to one for each peer. */
 import type { IpAddress } from "../base/address.js";
-import { Association, type AssociationOwner } from "./association.js";
+import { Association, type AssociationOwner, NOT_AUTHORISED } from "./association.js";
 import { type GistContext, hex, siiHandle } from "./context.js";
 import type { AssociationView, SiiHandle } from "./service.js";
+import { atLeast, type Carrier, offered } from "./stack.js";
 import type { Connection } from "./transport/transport.js";
 
 export class Associations implements AssociationOwner {
   readonly #context: GistContext;
   readonly #all = new Set<Association>();
-  /** Live associations by Peer-Identity and Interface-Address. */
-  readonly #byPeer = new Map<SiiHandle, Association>();
+  /** Live associations by carrier, Peer-Identity and Interface-Address. */
+  readonly #byPeer = new Map<string, Association>();
   /** Being opened, by peer and port. */
   readonly #opening = new Map<string, Association>();
   readonly #byConnection = new Map<Connection, Association>();
@@ -18,17 +19,20 @@ export class Associations implements AssociationOwner {
     this.#context = context;
   }
 
-  get size(): number {
-    return this.#all.size;
+  /**
+   * The live association to reuse: Peer-Identity and Interface-Address both match, it runs on one of the `carriers`, and
+   * its peer is still authorised (RFC 5971 sections 4.4.3 and 5.7.3).
+   */
+  find(identity: string, interfaceAddress: IpAddress, carriers: readonly Carrier[]): Association | undefined {
+    return this.byHandle(siiHandle(identity, interfaceAddress), carriers);
   }
 
-  /** The live association to reuse: Peer-Identity and Interface-Address both match (RFC 5971 section 5.7.3). */
-  find(identity: string, interfaceAddress: IpAddress): Association | undefined {
-    return this.#byPeer.get(siiHandle(identity, interfaceAddress));
-  }
-
-  byHandle(handle: SiiHandle): Association | undefined {
-    return this.#byPeer.get(handle);
+  byHandle(handle: SiiHandle, carriers: readonly Carrier[]): Association | undefined {
+    for (const carrier of carriers) {
+      const association = this.#byPeer.get(peerKey(carrier, handle));
+      if (association?.authorised === true) return association;
+    }
+    return undefined;
   }
 
   of(connection: Connection): Association | undefined {
@@ -36,12 +40,12 @@ export class Associations implements AssociationOwner {
   }
 
   /** The association to this peer that is being opened, or a new one; undefined when there are too many. */
-  open(identity: string, address: IpAddress, port: number): Association | undefined {
-    const key = openingKey(identity, address, port);
+  open(identity: string, address: IpAddress, port: number, carrier: Carrier): Association | undefined {
+    const key = `${peerKey(carrier, siiHandle(identity, address))}:${port}`;
     const opening = this.#opening.get(key);
     if (opening !== undefined) return opening;
     if (this.#full()) return undefined;
-    const association = new Association(this.#context, this, { identity, address, initiator: true });
+    const association = new Association(this.#context, this, { identity, address, initiator: true, carrier });
     this.#all.add(association);
     this.#opening.set(key, association);
     association.open(port, (connected) => {
@@ -51,22 +55,34 @@ export class Associations implements AssociationOwner {
     return association;
   }
 
-  /** A peer opened an association. Without TLS, or over the limit, it is closed at once. */
+  /** A peer opened an association. One that may not be is closed at once. */
   accept(connection: Connection): void {
-    const { peer } = connection;
-    if (connection.protocol !== "tls" || peer === undefined || this.#full()) {
-      this.#context.counters.count(peer === undefined ? "refused.not-tls" : "limited.associations");
+    const { peer, protocol, remoteAddress } = connection;
+    const identity = peer === undefined ? "" : hex(peer.identity);
+    const objection = this.#objectionTo(connection, identity);
+    if (objection !== undefined) {
+      this.#context.counters.count(objection);
       connection.close();
       return;
     }
     const association = new Association(this.#context, this, {
-      identity: hex(peer.identity),
-      address: connection.remoteAddress,
+      identity,
+      address: remoteAddress,
       initiator: false,
+      carrier: protocol,
     });
     this.#all.add(association);
     this.#byConnection.set(connection, association);
     association.accept(connection);
+  }
+
+  /** The list of authorised peers has changed: closes what it no longer lets be. */
+  recheck(): void {
+    for (const association of [...this.#all])
+      if (association.live && !association.authorised) {
+        this.#context.counters.count("closed.not-authorised");
+        association.shutDown(NOT_AUTHORISED, "unauthorised");
+      }
   }
 
   /**
@@ -76,14 +92,14 @@ export class Associations implements AssociationOwner {
    * still on its way and closes when its hold time is over.
    */
   learn(association: Association, interfaceAddress: IpAddress): void {
-    const handle = siiHandle(association.identity, interfaceAddress);
-    const other = this.#byPeer.get(handle);
+    const key = peerKey(association.carrier, siiHandle(association.identity, interfaceAddress));
+    const other = this.#byPeer.get(key);
     if (other === association || !association.addAddress(interfaceAddress)) return;
     if (other !== undefined && this.#prefer(other, association)) {
       association.replaceBy(other);
       return;
     }
-    this.#byPeer.set(handle, association);
+    this.#byPeer.set(key, association);
     other?.replaceBy(association);
     this.#replaceOpening(association, interfaceAddress);
   }
@@ -92,8 +108,8 @@ export class Associations implements AssociationOwner {
     this.#all.delete(association);
     if (association.connection !== undefined) this.#byConnection.delete(association.connection);
     for (const address of association.interfaceAddresses) {
-      const handle = `${association.identity}@${address}`;
-      if (this.#byPeer.get(handle) === association) this.#byPeer.delete(handle);
+      const key = peerKey(association.carrier, `${association.identity}@${address}`);
+      if (this.#byPeer.get(key) === association) this.#byPeer.delete(key);
     }
   }
 
@@ -103,6 +119,22 @@ export class Associations implements AssociationOwner {
 
   views(): AssociationView[] {
     return Array.from(this.#all, (association) => association.view());
+  }
+
+  /** The counter of the reason for which an association is not taken; undefined: it is. */
+  #objectionTo({ protocol, peer, remoteAddress }: Connection, identity: string): string | undefined {
+    if (protocol === "tls" ? peer === undefined : !offered(this.#context).includes("tcp"))
+      return "refused.not-tls";
+    if (!this.#context.peers.admits(peer?.names ?? [])) return "refused.not-authorised";
+    if (this.#full()) return "limited.associations";
+    const same = (other: Association): boolean =>
+      protocol === "tls" ? other.identity === identity : other.address.equals(remoteAddress);
+    let accepted = 0;
+    for (const other of this.#all)
+      if (!other.initiator && other.carrier === protocol && same(other)) accepted++;
+    return accepted < this.#context.options.maxAssociationsPerPeer
+      ? undefined
+      : "limited.associations-of-peer";
   }
 
   #full(): boolean {
@@ -123,11 +155,15 @@ export class Associations implements AssociationOwner {
   /** Who waits for an association to this peer to open need not wait any longer. */
   #replaceOpening(association: Association, interfaceAddress: IpAddress): void {
     for (const opening of [...this.#opening.values()])
-      if (opening.identity === association.identity && opening.address.equals(interfaceAddress))
+      if (
+        opening.identity === association.identity &&
+        opening.address.equals(interfaceAddress) &&
+        atLeast(opening.carrier).includes(association.carrier)
+      )
         opening.replaceBy(association);
   }
 }
 
-function openingKey(identity: string, address: IpAddress, port: number): string {
-  return `${siiHandle(identity, address)}:${port}`;
+function peerKey(carrier: Carrier, handle: SiiHandle): string {
+  return `${carrier} ${handle}`;
 }

@@ -2,8 +2,8 @@
 import type { IpAddress } from "../base/address.js";
 import { type Arrival, encapsulationOf, type FlowMessage } from "./arrival.js";
 import { type GistContext, ownNli, sendDatagram, towardsPeer } from "./context.js";
-import { type Complaint, errorMessage } from "./errors.js";
-import { decodeGist, ERROR_CODE, GistWireError } from "./wire/codec.js";
+import { errorMessage, HOP_LIMIT } from "./errors.js";
+import { decodeGist, type GistFault, GistWireError } from "./wire/codec.js";
 import type { GistMessage } from "./wire/messages.js";
 
 const FLAG_S = 0x80;
@@ -31,16 +31,21 @@ export class Complaints {
   }
 
   /** Answers a message with an Error. */
-  about(complaint: Complaint, message: GistMessage, arrival: Arrival): void {
-    // A Query's source address is often the flow's own: who asks is told by its NLI.
-    const replyTo = message.type === "query" ? message.nli.interfaceAddress : arrival.datagram?.source;
-    this.#send(complaint, arrival, replyTo);
+  about(about: GistFault, message: GistMessage, arrival: Arrival): void {
+    // With S = 0 the source address is the flow's own: who asks is told by the NLI.
+    const queryMode = message.type === "query" || (message.type === "data" && message.queryMode);
+    this.#send(about, arrival, queryMode ? message.nli?.interfaceAddress : arrival.datagram?.source);
+  }
+
+  /** The same to where the message came from, whatever it says of itself: there is a NAT between. */
+  throughNat(about: GistFault, arrival: Arrival): void {
+    this.#send(about, arrival, arrival.datagram?.source);
   }
 
   /** Whether a message may be handled; one that came with hop count 0 may not, and is answered here. */
   hopsLeft(message: FlowMessage, arrival: Arrival): boolean {
     if (message.hops > 0) return true;
-    this.about({ code: ERROR_CODE.hopLimitExceeded }, message, arrival);
+    this.about(HOP_LIMIT, message, arrival);
     return false;
   }
 
@@ -50,12 +55,12 @@ export class Complaints {
     this.#send(error, arrival, signallingSource ? arrival.datagram?.source : undefined);
   }
 
-  #send(complaint: Complaint, arrival: Arrival, replyTo: IpAddress | undefined): void {
-    this.#context.counters.count(`refused.error-${complaint.code}`);
+  #send(about: GistFault, arrival: Arrival, replyTo: IpAddress | undefined): void {
+    this.#context.counters.count(`refused.error-${about.code}`);
     const { bytes, association, datagram } = arrival;
     const encapsulation = encapsulationOf(arrival);
     if (association !== undefined) {
-      const message = errorMessage(this.#context, complaint, bytes, encapsulation);
+      const message = errorMessage(this.#context, about, bytes, encapsulation);
       if (message !== undefined) association.send(message);
       return;
     }
@@ -63,7 +68,7 @@ export class Complaints {
     this.#context.routes.lookup(towardsPeer(datagram.destination, replyTo), (route) => {
       if (route === undefined) return;
       const nli = ownNli(this.#context, route.interfaceAddress, 0, this.#context.validity());
-      const message = errorMessage(this.#context, complaint, bytes, encapsulation, nli);
+      const message = errorMessage(this.#context, about, bytes, encapsulation, nli);
       if (message !== undefined) sendDatagram(this.#context, replyTo, datagram.sourcePort, message);
     });
   }

@@ -4,26 +4,18 @@ import type { Logger } from "../base/log.js";
 import type { Random } from "../base/random.js";
 import type { Time } from "../base/time.js";
 import { type Milliseconds, ms } from "../base/units.js";
+import type { AuthorisedPeers } from "./authorised-peers.js";
 import type { ResponderCookies } from "./cookies.js";
 import type { Counters } from "../base/counters.js";
 import type { NslpHost } from "./nslp-host.js";
 import { type GistOptions, LONGEST_PEER_TIME } from "./options.js";
 import type { QueuePool } from "./queue.js";
-import type { TokenBucket } from "../base/rate-limit.js";
+import type { SourceBuckets, TokenBucket } from "../base/rate-limit.js";
 import type { RouteCache } from "./routes.js";
 import type { SiiHandle } from "./service.js";
 import type { Transport } from "./transport/transport.js";
 import { encodeGist, mriKey } from "./wire/codec.js";
-import {
-  type GistMessage,
-  MA_PROTOCOL,
-  type Mri,
-  type NetworkLayerInformation,
-  type ProtocolOption,
-  type SessionId,
-  type StackConfiguration,
-  type StackProfile,
-} from "./wire/messages.js";
+import type { GistMessage, Mri, NetworkLayerInformation, SessionId } from "./wire/messages.js";
 
 export interface GistContext {
   readonly time: Time;
@@ -41,13 +33,14 @@ export interface GistContext {
   readonly cookies: ResponderCookies;
   /** One bucket for all D-mode messages made here (RFC 5971 section 5.3.3). */
   readonly datagrams: TokenBucket;
+  /** New responding states, for each peer. */
+  readonly newStates: SourceBuckets;
+  readonly peers: AuthorisedPeers;
+  /** Whether an address is this host's own: then it is an end of the path. */
+  isLocal(address: IpAddress): boolean;
   /** RS-Validity-Time to tell peers now: longer when so much state could not be refreshed within the D-mode rate. */
   validity(): Milliseconds;
 }
-
-/** The one stack this node offers and takes: TLS over TCP. An association in the clear is never an option. */
-export const TLS_OVER_TCP: StackProfile = [MA_PROTOCOL.tls, MA_PROTOCOL.forwardsTcp];
-export const STACK_PROPOSAL: readonly StackProfile[] = [TLS_OVER_TCP];
 
 export function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
@@ -82,13 +75,6 @@ export function peerTime(context: GistContext, given: Milliseconds): Millisecond
   return ms(Math.min(Math.max(given, context.options.shortestValidity), LONGEST_PEER_TIME));
 }
 
-export function stackConfiguration(
-  context: GistContext,
-  options: readonly ProtocolOption[],
-): StackConfiguration {
-  return { holdTime: context.options.holdTime, options };
-}
-
 /** Sends in normal datagram mode unless the rate limit says no; then the message counts as lost. */
 export function sendDatagram(
   context: GistContext,
@@ -100,7 +86,13 @@ export function sendDatagram(
     context.counters.count("limited.datagram");
     return false;
   }
-  context.counters.count(`sent.${message.type}`);
+  countSent(context, message);
   context.transport.sendDatagram(to, port, encodeGist(message));
   return true;
+}
+
+/** Counts by type, and Errors by their code. */
+export function countSent(context: GistContext, message: GistMessage): void {
+  context.counters.count(`sent.${message.type}`);
+  if (message.type === "error") context.counters.count(`sent.error-${message.error.code}`);
 }

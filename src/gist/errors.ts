@@ -1,36 +1,58 @@
 /** Error messages of this node (RFC 5971 section 5.6 and appendix A.4). */
 import type { GistContext } from "./context.js";
 import type { MessageError } from "./service.js";
-import { ERROR_CODE, errorFor, type GistFault, OBJECT_TYPE_ERROR } from "./wire/codec.js";
-import type { ErrorInfo, ErrorObject, GistError, NetworkLayerInformation } from "./wire/messages.js";
+import {
+  ERROR_CODE,
+  errorFor,
+  type GistFault,
+  MRI_ERROR,
+  OBJECT_TYPE_ERROR,
+  OBJECT_VALUE_ERROR,
+} from "./wire/codec.js";
+import type { ErrorInfo, ErrorObject, GistError, Mri, NetworkLayerInformation } from "./wire/messages.js";
+import { type MriPart, offsetInMri } from "./wire/mri.js";
+import { OBJECT_TYPE, quoteObject, quoteStack } from "./wire/tlv.js";
 
-/** What is wrong with a message that came, in short. */
-export interface Complaint {
-  readonly code: number;
-  readonly subcode?: number;
-  readonly info?: readonly ErrorInfo[];
-  /** For a person. */
-  readonly message?: string;
+/** What is wrong with a message that came; `message` is for a person. */
+export function fault(code: number, subcode = 0, message = "", info: readonly ErrorInfo[] = []): GistFault {
+  return { code, subcode, info, message };
 }
 
-/** Object types as errors name them. */
-export const OBJECT = { nli: 2, stackProposal: 3, stackConfiguration: 4 } as const;
-
-export const NO_ROUTING_STATE: Complaint = { code: ERROR_CODE.noRoutingState };
-export const ENDPOINT_FOUND: Complaint = { code: ERROR_CODE.endpointFound };
+export const NO_ROUTING_STATE = fault(ERROR_CODE.noRoutingState);
+export const ENDPOINT_FOUND = fault(ERROR_CODE.endpointFound);
+export const HOP_LIMIT = fault(ERROR_CODE.hopLimitExceeded);
+export const ENCAPSULATION = fault(ERROR_CODE.incorrectEncapsulation);
 
 /** An object that has to be there, must not be there, or should have been translated. */
-export function objectComplaint(
+export function objectFault(
   kind: "missing" | "invalid" | "untranslated",
-  objectType: number,
+  object: keyof typeof OBJECT_TYPE,
   message: string,
-): Complaint {
-  return {
-    code: ERROR_CODE.objectType,
-    subcode: OBJECT_TYPE_ERROR[kind],
-    info: [{ type: "object-type", objectType }],
-    message,
-  };
+): GistFault {
+  const info = { type: "object-type", objectType: OBJECT_TYPE[object] } as const;
+  return fault(ERROR_CODE.objectType, OBJECT_TYPE_ERROR[kind], message, [info]);
+}
+
+/** MRI Validation Failure, with the MRI of the offending message and the part at fault (RFC 5971 appendix A.4.4.12). */
+export function mriFault(
+  refused: keyof typeof MRI_ERROR,
+  message: string,
+  mri: Mri,
+  original: Uint8Array,
+): GistFault {
+  const info = quoteObject(original, OBJECT_TYPE.mri, offsetInMri(mri, REFUSED_PART[refused]));
+  return fault(ERROR_CODE.mriValidation, MRI_ERROR[refused], message, info === undefined ? [] : [info]);
+}
+
+const REFUSED_PART: Readonly<Record<keyof typeof MRI_ERROR, MriPart>> = {
+  tooWild: "target-prefix",
+  ipVersion: "ip-version",
+  ingressFilter: "origin",
+};
+
+/** A stack proposal that is not what it should be, with both objects (RFC 5971 appendix A.4.4.10). */
+export function stackFault(message: string, original: Uint8Array): GistFault {
+  return fault(ERROR_CODE.objectValue, OBJECT_VALUE_ERROR.stackMismatch, message, quoteStack(original));
 }
 
 /**
@@ -41,12 +63,12 @@ export function objectComplaint(
  */
 export function errorMessage(
   context: GistContext,
-  complaint: Complaint,
+  about: GistFault,
   original: Uint8Array,
   encapsulation: ErrorObject["encapsulation"],
   nli?: NetworkLayerInformation,
 ): GistError | undefined {
-  const error = errorFor(faultOf(complaint), original, encapsulation);
+  const error = errorFor(about, original, encapsulation);
   if (error === undefined) return undefined;
   const message = {
     type: "error",
@@ -58,13 +80,18 @@ export function errorMessage(
   return nli === undefined ? message : { ...message, nli };
 }
 
-function faultOf({ code, subcode = 0, info = [], message = "" }: Complaint): GistFault {
-  return { code, subcode, info, message };
-}
-
-/** What an Error with this code means to the NSLP whose message it ends; undefined for codes not known here. */
-export function meaningOf(code: number): readonly [error: MessageError, detail: string] | undefined {
-  return MEANINGS.get(code);
+/** What an Error means to the NSLP whose message it ends; undefined for codes not known here. */
+export function meaningOf(
+  error: ErrorObject,
+): { readonly error: MessageError; readonly detail: string } | undefined {
+  const meaning = MEANINGS.get(error.code);
+  if (meaning === undefined) return undefined;
+  const details = [meaning[1]];
+  if (error.code === ERROR_CODE.objectType && error.subcode === OBJECT_TYPE_ERROR.untranslated)
+    details[0] = "there is a NAT on the path that knows no GIST";
+  for (const info of error.info) if (info.type === "mtu") details.push(`it takes ${info.mtu} bytes`);
+  if (error.comment !== undefined) details.push(error.comment);
+  return { error: meaning[0], detail: details.join(": ") };
 }
 
 const MEANINGS: ReadonlyMap<number, readonly [MessageError, string]> = new Map([

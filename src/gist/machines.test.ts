@@ -1,9 +1,11 @@
+import { readFileSync } from "node:fs";
 import test from "ava";
 import type { Arc } from "../base/machine.js";
 import { ASSOCIATION_MACHINE } from "./association.js";
 import { NODE_MACHINE } from "./node-rules.js";
-import { QUERYING_MACHINE } from "./querying.js";
-import { RESPONDING_MACHINE } from "./responding.js";
+import { QUERYING_MACHINE } from "./querying-rules.js";
+import { RESPONDING_MACHINE } from "./responding-rules.js";
+import { renderGistTables } from "./state-tables.js";
 
 type AnyArc = Arc<string, string, string, string>;
 
@@ -53,3 +55,7 @@ for (const [name, table] of Object.entries(machines)) {
     for (const arc of table) t.is(arc.to === "gone", arc.do.includes("remove"), `on ${arc.on}`);
   });
 }
+
+test("docs/gist-state-machines.md is what the tables say", (t) => {
+  t.is(readFileSync("docs/gist-state-machines.md", "utf8"), renderGistTables());
+});

@@ -6,23 +6,22 @@ import {
   type FlowMessage,
   isFromPeer,
   mayComplain,
-  nliComplaint,
+  nliFault,
   receivedMessage,
 } from "./arrival.js";
 import type { Association } from "./association.js";
 import type { Associations } from "./associations.js";
 import type { Complaints } from "./complaints.js";
 import { type GistContext, hex, peerTime } from "./context.js";
-import { type Complaint, meaningOf, NO_ROUTING_STATE, OBJECT, objectComplaint } from "./errors.js";
+import { ENCAPSULATION, fault, meaningOf, NO_ROUTING_STATE, objectFault, stackFault } from "./errors.js";
+import { originalMri } from "./nat.js";
 import { NODE_MACHINE } from "./node-rules.js";
 import { QueryingState } from "./querying.js";
 import { cookieSubject, type RespondingState } from "./responding.js";
-import type { RoutingState, Sessions } from "./sessions.js";
+import type { FlowSession, RoutingState, Sessions } from "./sessions.js";
 import { isOwnProposal } from "./stack.js";
-import { ERROR_CODE, OBJECT_VALUE_ERROR } from "./wire/codec.js";
+import { ERROR_CODE, type GistFault } from "./wire/codec.js";
 import type { GistConfirm, GistData, GistError, GistHello, GistResponse } from "./wire/messages.js";
-
-const ENCAPSULATION: Complaint = { code: ERROR_CODE.incorrectEncapsulation };
 
 export class MessageIntake {
   readonly #context: GistContext;
@@ -61,7 +60,7 @@ export class MessageIntake {
   #flowMessage(message: GistResponse | GistConfirm | GistData, arrival: Arrival): void {
     if (!this.#complaints.hopsLeft(message, arrival)) return;
     if (!this.#context.nslps.has(message.nslpId)) {
-      this.#complaints.about({ code: ERROR_CODE.unknownNslpId }, message, arrival);
+      this.#complaints.about(fault(ERROR_CODE.unknownNslpId), message, arrival);
       return;
     }
     if (message.type === "response") this.#response(message, arrival);
@@ -71,18 +70,34 @@ export class MessageIntake {
 
   #response(response: GistResponse, arrival: Arrival): void {
     const { association, datagram } = arrival;
-    const state = this.#sessions.querying(answerTo(response));
-    const fromWhoItNames =
-      association === undefined || association.identity === hex(response.nli.peerIdentity);
+    const { natTraversal, nli } = response;
+    const state = this.#sessions.querying(queriedBy(response));
+    const fromWhoItNames = association?.standsFor(hex(nli.peerIdentity)) !== false;
     const known = fromWhoItNames && state?.knows(response.queryCookie) === true;
     const arc = step(NODE_MACHINE, "node", "response", () => known);
     if (arc?.do[0] !== "to-session" || state === undefined) {
       this.#context.counters.count("dropped.response");
       return;
     }
-    if (association !== undefined) this.#associations.learn(association, response.nli.interfaceAddress);
+    if (
+      datagram !== undefined &&
+      natTraversal === undefined &&
+      !datagram.source.equals(nli.interfaceAddress)
+    ) {
+      this.#refuseNat(state, response, arrival);
+      return;
+    }
+    if (association !== undefined) this.#associations.learn(association, nli.interfaceAddress);
     state.response(response, association, datagram);
     if (response.data !== undefined) this.#deliver(response, arrival, "");
+  }
+
+  /** A NAT that knows no GIST, with this node on its outer side (RFC 5971 section 7.2.1). */
+  #refuseNat(state: QueryingState, response: GistResponse, arrival: Arrival): void {
+    this.#context.counters.count("refused.nat");
+    const detail = "the Response's source address is not its Interface-Address: there is a NAT on the path";
+    this.#complaints.about(objectFault("untranslated", "mri", detail), response, arrival);
+    state.failed("transport-failed", detail);
   }
 
   #confirm(confirm: GistConfirm, arrival: Arrival): void {
@@ -91,11 +106,13 @@ export class MessageIntake {
     const arc = step(NODE_MACHINE, "node", "confirm", (guard) => {
       switch (guard) {
         case "weaker-than-state":
-          return arrival.association === undefined && state?.hasAssociation === true;
+          return state !== undefined && weaker(arrival.association, state.association);
         case "tables-full":
           return state === undefined && this.#sessions.full;
         case "cookie-good":
           return cameIn !== undefined;
+        case "source-limited":
+          return cameIn !== undefined && state === undefined && !this.#mayMakeState(confirm, arrival);
         case "state-exists":
           return state !== undefined;
         default:
@@ -117,8 +134,16 @@ export class MessageIntake {
   /** The interface on which the Query came in, when the Confirm belongs to a Response of this node. */
   #checkCookie(confirm: GistConfirm, association: Association | undefined): string | undefined {
     if (confirm.responderCookie === undefined) return undefined;
-    if (association !== undefined && association.identity !== hex(confirm.nli.peerIdentity)) return undefined;
+    if (association?.standsFor(hex(confirm.nli.peerIdentity)) === false) return undefined;
     return this.#context.cookies.check(confirm.responderCookie, cookieSubject(confirm));
+  }
+
+  /** A peer is known by its certificate, or else by the address to which its cookie was sent: it can have many names. */
+  #mayMakeState({ nli }: GistConfirm, { association }: Arrival): boolean {
+    const known = association?.carrier === "tls" ? association.identity : nli.interfaceAddress.toString();
+    if (this.#context.newStates.take(known)) return true;
+    this.#context.counters.count("limited.new-states");
+    return false;
   }
 
   #install(
@@ -136,7 +161,6 @@ export class MessageIntake {
       address: interfaceAddress,
       association,
       port: datagram?.sourcePort ?? 0,
-      localAddress: datagram?.destination ?? interfaceAddress,
       inboundInterface,
     });
     if (confirm.data !== undefined) this.#deliver(confirm, arrival, inboundInterface);
@@ -144,18 +168,20 @@ export class MessageIntake {
 
   /**
    * Checks the echo of the stack proposal, which must come with the first Confirm on an association that the peer
-   * opened (RFC 5971 section 5.7.1); an association that fails is closed.
+   * opened (RFC 5971 section 5.7.1); an association that fails is closed. A Confirm that is to set up an association does
+   * not come as a datagram (appendix A.4.4.3).
    */
   #bindStack(confirm: GistConfirm, arrival: Arrival): boolean {
     const { association } = arrival;
-    const complaint = stackComplaint(confirm, association !== undefined && !association.confirmed);
-    if (complaint !== undefined) {
-      this.#complaints.about(complaint, confirm, arrival);
+    const wrong = objectionTo(this.#context, confirm, arrival);
+    if (wrong !== undefined) {
+      this.#complaints.about(wrong, confirm, arrival);
       association?.shutDown("the peer's Confirm does not agree with the stack proposal");
       return false;
     }
     if (association === undefined) return true;
     association.confirmed = true;
+    association.identify(hex(confirm.nli.peerIdentity));
     if (confirm.configuration !== undefined)
       association.peerHoldTime = peerTime(this.#context, confirm.configuration.holdTime);
     this.#associations.learn(association, confirm.nli.interfaceAddress);
@@ -163,9 +189,9 @@ export class MessageIntake {
   }
 
   #data(data: GistData, arrival: Arrival): void {
-    const complaint = nliComplaint(data, arrival);
-    if (complaint !== undefined) {
-      this.#complaints.about(complaint, data, arrival);
+    const wrong = data.queryMode ? ENCAPSULATION : nliFault(data, arrival);
+    if (wrong !== undefined) {
+      this.#complaints.about(wrong, data, arrival);
       return;
     }
     const state = this.#sessions.find(answerTo(data));
@@ -176,7 +202,7 @@ export class MessageIntake {
         case "explicitly-routed":
           return data.explicitlyRouted && arrival.association !== undefined;
         default:
-          return state?.hasAssociation === true && arrival.association !== undefined;
+          return state?.association !== undefined && arrival.association !== undefined;
       }
     });
     switch (arc?.do[0]) {
@@ -187,7 +213,7 @@ export class MessageIntake {
         this.#deliver(data, arrival, "");
         break;
       case "refuse-association":
-        this.#complaints.about({ code: ERROR_CODE.incorrectlyDelivered }, data, arrival);
+        this.#complaints.about(fault(ERROR_CODE.incorrectlyDelivered), data, arrival);
         break;
       default:
         this.#complaints.about(NO_ROUTING_STATE, data, arrival);
@@ -207,12 +233,13 @@ export class MessageIntake {
 
   #hello(message: GistHello, arrival: Arrival): void {
     if (arrival.association === undefined) this.#complaints.about(ENCAPSULATION, message, arrival);
-    else if (message.replyRequested) arrival.association.hello(message.helloId);
+    else if (message.replyRequested) arrival.association.answerHello(message.helloId);
+    else arrival.association.helloAnswered(message.helloId);
   }
 
   #error({ error }: GistError, arrival: Arrival): void {
-    const { code, sessionId, mri, originalHeader, comment } = error;
-    const meaning = meaningOf(code);
+    const { code, sessionId, mri, originalHeader } = error;
+    const meaning = meaningOf(error);
     this.#context.counters.count(`received.error-${meaning === undefined ? "other" : code}`);
     if (sessionId === undefined || mri === undefined) return;
     const nslpId = ((originalHeader[4] ?? 0) << 8) | (originalHeader[5] ?? 0);
@@ -223,26 +250,40 @@ export class MessageIntake {
       return;
     }
     if (!(state instanceof QueryingState)) return;
-    const [kind, detail] = meaning ?? ["transport-failed", `the next node refused with code ${code}`];
-    state.failed(kind, comment === undefined || comment === "" ? detail : `${detail}: ${comment}`);
+    if (meaning === undefined) state.failed("transport-failed", `the next node refused with code ${code}`);
+    else state.failed(meaning.error, meaning.detail);
   }
 
   #deliver(message: FlowMessage, arrival: Arrival, inboundInterface: string): void {
-    const about = { routingStateCheck: false, ipDistance: undefined, inboundInterface };
-    this.#context.nslps.recv(receivedMessage(message, arrival, about));
+    const about = { routingStateCheck: false, confirmed: true, ipDistance: undefined, inboundInterface };
+    void this.#context.nslps.recv(receivedMessage(this.#context, message, arrival, about));
   }
 }
 
-function stackComplaint(confirm: GistConfirm, first: boolean): Complaint | undefined {
-  const { proposal, configuration } = confirm;
+/** The session of a Response: by the MRI that the Query had before a NAT changed it. */
+function queriedBy(response: GistResponse): FlowSession {
+  const { natTraversal } = response;
+  const mri = natTraversal === undefined ? undefined : originalMri(natTraversal);
+  return mri === undefined ? answerTo(response) : { ...answerTo(response), mri };
+}
+
+/** Whether what comes so is less safe than what the state has. */
+function weaker(by: Association | undefined, state: Association | undefined): boolean {
+  if (state === undefined) return false;
+  return by === undefined || (state.carrier === "tls" && by.carrier === "tcp");
+}
+
+function objectionTo(
+  context: GistContext,
+  { proposal, configuration }: GistConfirm,
+  { association, bytes }: Arrival,
+): GistFault | undefined {
+  if (association === undefined) return proposal === undefined ? undefined : ENCAPSULATION;
+  const first = !association.confirmed;
   if (first && proposal === undefined)
-    return objectComplaint("missing", OBJECT.stackProposal, "the first Confirm echoes the Stack-Proposal");
+    return objectFault("missing", "stackProposal", "the first Confirm echoes the Stack-Proposal");
   if (first && configuration === undefined)
-    return objectComplaint("missing", OBJECT.stackConfiguration, "the first Confirm has an MA-Hold-Time");
-  if (proposal === undefined || isOwnProposal(proposal)) return undefined;
-  return {
-    code: ERROR_CODE.objectValue,
-    subcode: OBJECT_VALUE_ERROR.stackMismatch,
-    message: "the Stack-Proposal is not the one that was sent",
-  };
+    return objectFault("missing", "stackConfiguration", "the first Confirm has an MA-Hold-Time");
+  if (proposal === undefined || isOwnProposal(context, proposal)) return undefined;
+  return stackFault("the Stack-Proposal is not the one that was sent", bytes);
 }

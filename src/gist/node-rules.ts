@@ -9,6 +9,8 @@ export type NodeGuard =
   | "weaker-than-state"
   | "cookie-good"
   | "tables-full"
+  | "undecided"
+  | "source-limited"
   | "nslp-peers"
   | "kept-before-confirm"
   | "last-node"
@@ -16,16 +18,19 @@ export type NodeGuard =
   | "on-association"
   | "explicitly-routed"
   | "upstream"
+  | "stateless"
   | "too-many-handshakes";
 type Action =
   | "to-session"
   | "create-session"
+  | "ask-nslp"
   | "respond-stateless"
   | "pass-on"
   | "refuse-endpoint"
   | "refuse-state"
   | "refuse-association"
   | "deliver"
+  | "send-stateless"
   | "refuse-no-state"
   | "refuse-last-node"
   | "refuse-overloaded"
@@ -45,10 +50,18 @@ export const NODE_MACHINE: Table<"node", Event, NodeGuard, Action> = [
   {
     from: "node",
     on: "query",
+    when: "undecided",
+    do: ["ask-nslp"],
+    to: "node",
+    note: "the Query comes again with the NSLP's answer",
+  },
+  {
+    from: "node",
+    on: "query",
     when: "kept-before-confirm",
     do: ["create-session"],
     to: "node",
-    note: "the NSLP peers, and state is not delayed",
+    note: "the NSLP peers, and state is not delayed; above the rate for one peer it is all the same",
   },
   { from: "node", on: "query", when: "nslp-peers", do: ["respond-stateless"], to: "node" },
   { from: "node", on: "query", when: "last-node", do: ["refuse-endpoint"], to: "node" },
@@ -66,6 +79,14 @@ export const NODE_MACHINE: Table<"node", Event, NodeGuard, Action> = [
     note: "state over TLS is not given up for what anybody on the path could have sent",
   },
   { from: "node", on: "confirm", when: "tables-full", do: ["drop"], to: "node" },
+  {
+    from: "node",
+    on: "confirm",
+    when: "source-limited",
+    do: ["drop"],
+    to: "node",
+    note: "one peer sets up too much new state at a time",
+  },
   { from: "node", on: "confirm", when: "cookie-good", do: ["to-session"], to: "node" },
   { from: "node", on: "confirm", when: "state-exists", do: ["drop"], to: "node", note: "late, or forged" },
   { from: "node", on: "confirm", when: "on-association", do: ["refuse-state"], to: "node" },
@@ -86,6 +107,14 @@ export const NODE_MACHINE: Table<"node", Event, NodeGuard, Action> = [
     note: "only the node upstream can set that state up",
   },
   { from: "node", on: "send", when: "last-node", do: ["refuse-last-node"], to: "node" },
+  {
+    from: "node",
+    on: "send",
+    when: "stateless",
+    do: ["send-stateless"],
+    to: "node",
+    note: "Data in Query mode, once",
+  },
   { from: "node", on: "send", when: "tables-full", do: ["refuse-overloaded"], to: "node" },
   { from: "node", on: "send", when: "too-many-handshakes", do: ["refuse-overloaded"], to: "node" },
   { from: "node", on: "send", do: ["create-session"], to: "node" },

@@ -11,20 +11,25 @@ import type { Time } from "../base/time.js";
 import { type Milliseconds, ms } from "../base/units.js";
 import { Associations } from "./associations.js";
 import { Complaints } from "./complaints.js";
+import { type AuthorisedPeer, AuthorisedPeers } from "./authorised-peers.js";
 import { type GistContext, hex } from "./context.js";
 import { ResponderCookies } from "./cookies.js";
 import { Counters } from "../base/counters.js";
-import { dataMessage } from "./data-path.js";
 import { MessageIntake } from "./message-intake.js";
 import { NODE_MACHINE, type NodeGuard } from "./node-rules.js";
 import { NslpHost } from "./nslp-host.js";
+import { dataMessage } from "./outlet.js";
+import { PathWatch } from "./path-watch.js";
 import { DEFAULT_OPTIONS, type GistOptions } from "./options.js";
 import { QueryIntake } from "./query-intake.js";
 import { QueuePool } from "./queue.js";
-import { TokenBucket } from "../base/rate-limit.js";
+import { SourceBuckets, TokenBucket } from "../base/rate-limit.js";
 import { RouteCache } from "./routes.js";
-import type { GistService, GistView, MessageError, Nslp, SendMessage } from "./service.js";
+import type { GistService, GistView, MessageError, Nslp, RoutingStateView, SendMessage } from "./service.js";
 import { type RoutingState, Sessions } from "./sessions.js";
+import { atLeast } from "./stack.js";
+import { stateView } from "./state-view.js";
+import { sendStateless } from "./stateless.js";
 import type {
   Connection,
   Datagram,
@@ -45,25 +50,31 @@ export interface GistNodeConfig {
   /** Whether an address is this host's own: then it is the end of the path. */
   readonly isLocal: (address: IpAddress) => boolean;
   readonly options?: Partial<GistOptions>;
+  /** Who may be a peer; empty: everybody whom the trusted authority signed. */
+  readonly authorisedPeers?: readonly AuthorisedPeer[];
 }
 
 export class GistNode implements GistService, TransportHandler {
   readonly #context: GistContext;
-  readonly #isLocal: (address: IpAddress) => boolean;
   readonly #associations: Associations;
   readonly #sessions: Sessions;
   readonly #queryIntake: QueryIntake;
   readonly #messageIntake: MessageIntake;
+  readonly #pathWatch: PathWatch;
 
   constructor(config: GistNodeConfig) {
-    this.#context = contextOf(config, () => this.#validity());
-    this.#isLocal = config.isLocal;
+    this.#context = contextOf(
+      config,
+      () => this.#validity(),
+      (error) => this.#failed(error),
+    );
     this.#associations = new Associations(this.#context);
     this.#sessions = new Sessions(this.#context, this.#associations);
     const complaints = new Complaints(this.#context);
     const parts = { sessions: this.#sessions, associations: this.#associations, complaints };
-    this.#queryIntake = new QueryIntake(this.#context, parts, config.isLocal);
+    this.#queryIntake = new QueryIntake(this.#context, parts);
     this.#messageIntake = new MessageIntake(this.#context, parts);
+    this.#pathWatch = new PathWatch(this.#context, this.#sessions);
   }
 
   /** Starts the transport. Rejects with its error. */
@@ -73,7 +84,8 @@ export class GistNode implements GistService, TransportHandler {
 
   /** Forgets all state, closes all associations and stops the transport. NSLPs hear of messages still waiting. */
   stop(): Promise<void> {
-    this.#sessions.shutDown();
+    this.#pathWatch.stop();
+    this.#sessions.shutDown("this node is stopping");
     this.#associations.shutDown();
     return this.#context.transport.stop();
   }
@@ -87,13 +99,35 @@ export class GistNode implements GistService, TransportHandler {
     };
   }
 
+  /** Every routing state, as it is now; made while it is walked. */
+  *routes(): Iterable<RoutingStateView> {
+    const now = this.#context.time.now();
+    for (const state of this.#sessions.all()) yield stateView(state, now);
+  }
+
+  /**
+   * Puts another list of authorised peers in place. Associations with peers that no longer pass are closed, and their
+   * NSLPs hear of it. Throws RangeError on a name that is none.
+   */
+  setAuthorisedPeers(peers: readonly AuthorisedPeer[]): void {
+    this.#context.peers.set(peers);
+    this.#associations.recheck();
+  }
+
+  /** The NSLP is gone: its routing state is forgotten, and associations that nobody else uses close in their time. */
+  unregister(nslpId: number): void {
+    this.#context.nslps.unregister(nslpId);
+    this.#sessions.forget(nslpId);
+  }
+
   register(nslpId: number, nslp: Nslp): void {
     this.#context.nslps.register(nslpId, nslp);
   }
 
   sendMessage(send: SendMessage): void {
     try {
-      checkHops(send.hopCount);
+      checkHops("hop count", send.hopCount, 0);
+      checkHops("IP TTL", send.ipTtl, 1);
       const unfit = unfitData(send.data);
       if (unfit !== undefined) this.#refuse(send, "too-large", unfit);
       else if (send.siiHandle !== undefined) this.#sendExplicitly(send);
@@ -115,14 +149,18 @@ export class GistNode implements GistService, TransportHandler {
     mri: Mri,
     status: "bad" | "tentative",
     urgent: boolean,
+    payload?: Uint8Array,
   ): void {
     this.#context.routes.forget();
-    this.#sessions.find({ nslpId, sessionId, mri })?.invalidate(status, urgent);
+    const unfit = payload === undefined ? undefined : unfitData(payload);
+    if (unfit !== undefined) this.#context.counters.count("refused.query-payload");
+    const fit = unfit === undefined ? payload : undefined;
+    this.#sessions.find({ nslpId, sessionId, mri })?.invalidate(status, urgent, fit);
   }
 
-  datagram(datagram: Datagram): Interception {
+  datagram(datagram: Datagram): Interception | Promise<Interception> {
     try {
-      if (datagram.intercepted) return this.#queryIntake.take(datagram);
+      if (datagram.intercepted) return this.#intercepted(datagram);
       this.#messageIntake.take({ bytes: datagram.message, datagram });
       return "taken";
     } catch (error) {
@@ -146,12 +184,25 @@ export class GistNode implements GistService, TransportHandler {
     }
   }
 
-  drained(): void {
-    // Messages wait inside the connection; what does not fit there was refused when it was sent.
+  routesChanged(): void {
+    this.#pathWatch.routesChanged();
+  }
+
+  drained(connection: Connection): void {
+    this.#associations.of(connection)?.drained();
   }
 
   closed(connection: Connection, reason: string): void {
     this.#associations.of(connection)?.closed(reason);
+  }
+
+  #intercepted(datagram: Datagram): Interception | Promise<Interception> {
+    const interception = this.#queryIntake.take(datagram);
+    if (!(interception instanceof Promise)) return interception;
+    return interception.catch((error: unknown) => {
+      this.#failed(error);
+      return "drop";
+    });
   }
 
   #sendAlongPath(send: SendMessage): void {
@@ -164,8 +215,11 @@ export class GistNode implements GistService, TransportHandler {
       case "create-session":
         this.#sessions.addQuerying(send).message(send);
         break;
+      case "send-stateless":
+        sendStateless(this.#context, send);
+        break;
       case "refuse-last-node":
-        this.#refuse(send, "endpoint-found", "this node is the last one on the flow's path");
+        this.#refuseAsLast(send);
         break;
       case "refuse-no-state":
         this.#refuse(send, "no-response", "there is no routing state towards the flow's source");
@@ -176,6 +230,13 @@ export class GistNode implements GistService, TransportHandler {
     }
   }
 
+  #refuseAsLast(send: SendMessage): void {
+    const { nslpId, sessionId, mri } = send;
+    const detail = "this node is the last one on the flow's path";
+    this.#refuse(send, "endpoint-found", detail);
+    this.#context.nslps.notify({ nslpId, sessionId, mri, type: "last-node", detail });
+  }
+
   #holds(guard: NodeGuard, send: SendMessage, state: RoutingState | undefined): boolean {
     switch (guard) {
       case "state-exists":
@@ -183,7 +244,9 @@ export class GistNode implements GistService, TransportHandler {
       case "upstream":
         return send.mri.direction === "upstream";
       case "last-node":
-        return this.#isLocal(send.mri.destination);
+        return this.#context.isLocal(send.mri.destination);
+      case "stateless":
+        return send.transfer.establishState === false;
       case "tables-full":
         return this.#sessions.full;
       default:
@@ -192,12 +255,13 @@ export class GistNode implements GistService, TransportHandler {
   }
 
   #sendExplicitly(send: SendMessage): void {
+    const carriers = atLeast(send.transfer.secure ? "tls" : "tcp");
     const association =
-      send.siiHandle === undefined ? undefined : this.#associations.byHandle(send.siiHandle);
+      send.siiHandle === undefined ? undefined : this.#associations.byHandle(send.siiHandle, carriers);
     if (association === undefined)
-      this.#refuse(send, "transport-failed", "there is no messaging association with that peer");
-    else if (association.send(dataMessage(this.#context, send, true)))
-      this.#context.nslps.status(send, "no-error", "");
+      this.#refuse(send, "transport-failed", "there is no fit messaging association with that peer");
+    else if (association.send({ ...dataMessage(this.#context, send), explicitlyRouted: true }))
+      this.#context.nslps.status(send, "no-error", "", association.transfer);
     else this.#refuse(send, "overloaded", "the peer takes messages more slowly than they come");
   }
 
@@ -218,7 +282,11 @@ export class GistNode implements GistService, TransportHandler {
   }
 }
 
-function contextOf(config: GistNodeConfig, validity: () => Milliseconds): GistContext {
+function contextOf(
+  config: GistNodeConfig,
+  validity: () => Milliseconds,
+  failed: (error: unknown) => void,
+): GistContext {
   const { transport, time, random, log, identity } = config;
   const options = { ...DEFAULT_OPTIONS, ...config.options };
   const counters = new Counters();
@@ -232,17 +300,20 @@ function contextOf(config: GistNodeConfig, validity: () => Milliseconds): GistCo
     identityText: hex(identity),
     counters,
     nslps: new NslpHost(time, log, counters),
-    routes: new RouteCache(transport, time),
+    routes: new RouteCache(transport, time, failed),
     queues: new QueuePool(options.maxQueued, options.maxQueuedPerSession),
     cookies: new ResponderCookies(time, random, options.cookieSecretLifetime),
     datagrams: new TokenBucket(time, options.datagramRate, options.datagramBurst),
+    newStates: new SourceBuckets(time, options.newStateRate, options.newStateBurst),
+    peers: new AuthorisedPeers(config.authorisedPeers),
+    isLocal: config.isLocal,
     validity,
   };
 }
 
-function checkHops(hops: number | undefined): void {
-  if (hops !== undefined && !(Number.isInteger(hops) && hops >= 0 && hops <= 0xff))
-    throw new RangeError(`a hop count of ${hops} does not exist`);
+function checkHops(name: string, value: number | undefined, least: number): void {
+  if (value !== undefined && !(Number.isInteger(value) && value >= least && value <= 0xff))
+    throw new RangeError(`a ${name} of ${value} does not exist`);
 }
 
 /** Why data cannot be sent as it is. */

@@ -10,6 +10,7 @@ import type {
   PeerDecision,
   ReceivedMessage,
   SendMessage,
+  TransferAttributes,
 } from "./service.js";
 
 const NOT_A_PEER: PeerDecision = { peer: false };
@@ -32,31 +33,44 @@ export class NslpHost {
     this.#nslps.set(nslpId, nslp);
   }
 
+  /** What is still to be told to it is dropped. */
+  unregister(nslpId: number): void {
+    this.#nslps.delete(nslpId);
+  }
+
   has(nslpId: number): boolean {
     return this.#nslps.has(nslpId);
   }
 
-  recv(message: ReceivedMessage): PeerDecision {
+  /** Never throws, and the promise never rejects: an NSLP that fails does not peer. */
+  recv(message: ReceivedMessage): PeerDecision | Promise<PeerDecision> {
     const nslp = this.#nslps.get(message.nslpId);
     if (nslp === undefined) return NOT_A_PEER;
     try {
-      return nslp.recvMessage(message);
+      const decision = nslp.recvMessage(message);
+      if (!(decision instanceof Promise)) return decision;
+      return decision.catch((error: unknown) => this.#threw(message.nslpId, error));
     } catch (error) {
-      this.#threw(message.nslpId, error);
-      return NOT_A_PEER;
+      return this.#threw(message.nslpId, error);
     }
   }
 
-  /** Success is told only for messages with a handle: without one nobody could say which message it was. */
-  status(send: SendMessage, error: MessageError, detail: string): void {
+  /**
+   * Success is told only for messages with a handle: without one nobody could say which message it was.
+   *
+   * @param transfer how it was sent; without it it was not
+   */
+  status(send: SendMessage, error: MessageError, detail: string, transfer?: TransferAttributes): void {
     if (error === "no-error" && send.handle === undefined) return;
     this.#counters.count(`status.${error}`);
+    const { reliable, secure } = transfer ?? send.transfer;
     this.#deferTo(send.nslpId, (nslp) =>
       nslp.messageStatus({
         handle: send.handle,
         nslpId: send.nslpId,
         sessionId: send.sessionId,
         mri: send.mri,
+        transfer: { reliable, secure },
         error,
         detail,
       }),
@@ -73,6 +87,7 @@ export class NslpHost {
     const nslp = this.#nslps.get(nslpId);
     if (nslp === undefined) return;
     this.#later.push(() => {
+      if (this.#nslps.get(nslpId) !== nslp) return;
       try {
         call(nslp);
       } catch (error) {
@@ -88,8 +103,9 @@ export class NslpHost {
     for (const call of calls) call();
   }
 
-  #threw(nslpId: number, error: unknown): void {
+  #threw(nslpId: number, error: unknown): PeerDecision {
     this.#counters.count("nslp.threw");
     this.#log.error({ nslpId, error: error instanceof Error ? error.stack : error }, "an NSLP failed");
+    return NOT_A_PEER;
   }
 }

@@ -2,6 +2,8 @@
 import { type Milliseconds, ms, seconds } from "../base/units.js";
 
 export interface GistOptions {
+  /** "tls-and-tcp": associations without TLS carry what needs no security, to peers that offer nothing better. */
+  readonly stacks: "tls" | "tls-and-tcp";
   /** RS-Validity-Time told to peers; they refresh at random within [1/2, 3/4] of it. */
   readonly validity: Milliseconds;
   /** A peer's validity below this counts as this, so that no peer can order a storm of refreshes. */
@@ -18,6 +20,22 @@ export interface GistOptions {
   readonly install: "on-confirm" | "on-query";
   /** No_Confirm: wait for a Confirm where state is kept before it. */
   readonly confirmWait: Milliseconds;
+  /** How long a Query waits for the NSLP's decision; then it is dropped. */
+  readonly decisionWait: Milliseconds;
+  /** Queries that wait so at a time. */
+  readonly maxDecisions: number;
+  /**
+   * Whether a Query that bears the flow's source as its own (S = 0) is refused when this host has no route back to that
+   * source ("loose"), or none over the interface on which it came ("strict"). Off by default: routes that differ
+   * there and back are common, the kernel filters already where it is told to, and each forged source would cost
+   * a question to the kernel.
+   */
+  readonly ingressFilter: "off" | "loose" | "strict";
+  /**
+   * Whether a message that needs neither reliability nor security may travel within the Query that sets up its
+   * path, to be looked at along with the question whether the NSLP peers. Off by default: it may then come twice.
+   */
+  readonly payloadInQuery: boolean;
   /** GIST hop count of messages made here. */
   readonly hops: number;
   /** IP TTL of Queries. */
@@ -32,9 +50,14 @@ export interface GistOptions {
   readonly interceptBurst: number;
   readonly sourceRate: number;
   readonly sourceBurst: number;
+  /** New responding states for one peer: mean rate a second and burst. */
+  readonly newStateRate: number;
+  readonly newStateBurst: number;
   readonly maxRoutingStates: number;
   readonly maxPendingHandshakes: number;
   readonly maxAssociations: number;
+  /** Associations with one peer: one Peer-Identity, or without TLS one address. */
+  readonly maxAssociationsPerPeer: number;
   readonly maxQueuedPerSession: number;
   readonly maxQueued: number;
   /** Bytes that may wait in one association for a slow peer; less than what makes the transport give it up. */
@@ -42,6 +65,7 @@ export interface GistOptions {
 }
 
 export const DEFAULT_OPTIONS: GistOptions = {
+  stacks: "tls",
   validity: seconds(30),
   shortestValidity: seconds(1),
   holdTime: seconds(30),
@@ -50,6 +74,10 @@ export const DEFAULT_OPTIONS: GistOptions = {
   t1: ms(500),
   install: "on-confirm",
   confirmWait: seconds(30),
+  decisionWait: seconds(1),
+  maxDecisions: 1_024,
+  ingressFilter: "off",
+  payloadInQuery: false,
   hops: 32,
   ipTtl: 64,
   cookieSecretLifetime: seconds(150),
@@ -59,9 +87,12 @@ export const DEFAULT_OPTIONS: GistOptions = {
   interceptBurst: 20_000,
   sourceRate: 5_000,
   sourceBurst: 5_000,
+  newStateRate: 5_000,
+  newStateBurst: 20_000,
   maxRoutingStates: 200_000,
   maxPendingHandshakes: 20_000,
   maxAssociations: 1_024,
+  maxAssociationsPerPeer: 8,
   maxQueuedPerSession: 16,
   maxQueued: 65_536,
   maxQueuedBytes: 2 * 1024 * 1024,

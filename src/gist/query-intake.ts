@@ -1,49 +1,56 @@
 /** Query-mode packets taken out of the forwarding path, or addressed to this host (RFC 5971 section 4.3). */
-import type { IpAddress } from "../base/address.js";
+import { SourceBuckets, TokenBucket } from "../base/rate-limit.js";
 import { step } from "../base/machine.js";
 import { answerTo, type DatagramArrival, receivedMessage } from "./arrival.js";
 import type { Associations } from "./associations.js";
 import type { Complaints } from "./complaints.js";
-import { type GistContext, hex } from "./context.js";
-import { ENDPOINT_FOUND } from "./errors.js";
+import { countSent, type GistContext, hex, towardsPeer } from "./context.js";
+import { Decisions } from "./decisions.js";
+import { ENCAPSULATION, ENDPOINT_FOUND, fault, HOP_LIMIT, mriFault } from "./errors.js";
 import { NODE_MACHINE } from "./node-rules.js";
-import { ipDistance, objectionTo } from "./query-check.js";
-import { SourceBuckets, TokenBucket } from "../base/rate-limit.js";
+import { ipDistance, objectionTo, type QueryModeMessage } from "./query-check.js";
 import { type QueryArrival, respond } from "./responding.js";
 import type { PeerDecision } from "./service.js";
 import type { Sessions } from "./sessions.js";
-import type { Datagram, Interception } from "./transport/transport.js";
+import { reusableFor } from "./stack.js";
+import type { Datagram, Interception, Route } from "./transport/transport.js";
 import { ERROR_CODE, encodeGist } from "./wire/codec.js";
-import type { GistData, GistQuery } from "./wire/messages.js";
+import type { GistMessage, GistQuery } from "./wire/messages.js";
 
 const HEADER_BYTES = 8;
 const VERSION = 1;
+/** A message does not leave with hop count 0. */
+const LEAST_HOPS_TO_PASS_ON = 2;
+/** IP header with Router Alert, UDP header and magic number. */
+const AROUND_MESSAGE = { 4: 24 + 8 + 4, 6: 48 + 8 + 4 } as const;
+
+type Verdict = Interception | Promise<Interception>;
 
 export class QueryIntake {
   readonly #context: GistContext;
   readonly #sessions: Sessions;
   readonly #associations: Associations;
   readonly #complaints: Complaints;
-  readonly #isLocal: (address: IpAddress) => boolean;
+  readonly #decisions: Decisions;
   readonly #all: TokenBucket;
   readonly #sources: SourceBuckets;
 
   constructor(
     context: GistContext,
     parts: { sessions: Sessions; associations: Associations; complaints: Complaints },
-    isLocal: (address: IpAddress) => boolean,
   ) {
     const { time, options } = context;
     this.#context = context;
     this.#sessions = parts.sessions;
     this.#associations = parts.associations;
     this.#complaints = parts.complaints;
-    this.#isLocal = isLocal;
+    this.#decisions = new Decisions(context);
     this.#all = new TokenBucket(time, options.interceptRate, options.interceptBurst);
     this.#sources = new SourceBuckets(time, options.sourceRate, options.sourceBurst);
   }
 
-  take(datagram: Datagram): Interception {
+  /** Never rejects for what the message holds; a promise where the NSLP or a route has to be waited for. */
+  take(datagram: Datagram): Verdict {
     if (!this.#sources.take(datagram.source.toString()) || !this.#all.take()) {
       this.#context.counters.count("limited.intercepted");
       return "drop";
@@ -52,10 +59,14 @@ export class QueryIntake {
     if (this.#isForeign(datagram.message)) return this.#foreign(arrival);
     const message = this.#complaints.decode(arrival);
     if (message === undefined) return "drop";
-    if (message.type === "query") return this.#query(message, arrival);
-    if (message.type === "data" && message.queryMode) return this.#data(message, arrival);
-    this.#complaints.about({ code: ERROR_CODE.incorrectEncapsulation }, message, arrival);
-    return "drop";
+    if (!isQueryMode(message)) {
+      this.#complaints.about(ENCAPSULATION, message, arrival);
+      return "drop";
+    }
+    if (!this.#complaints.hopsLeft(message, arrival) || !this.#agrees(message, arrival)) return "drop";
+    return this.#routedBack(message, arrival, () =>
+      message.type === "query" ? this.#follow(message, arrival) : this.#data(message, arrival),
+    );
   }
 
   /** For an NSLP that is not here, as far as the header alone tells: the objects are not this node's business. */
@@ -65,41 +76,69 @@ export class QueryIntake {
   }
 
   #foreign(arrival: DatagramArrival): Interception {
-    if (!this.#isLocal(arrival.datagram.destination)) {
+    const atEnd = this.#context.isLocal(arrival.datagram.destination);
+    if (!atEnd && (arrival.bytes[1] ?? 0) >= LEAST_HOPS_TO_PASS_ON) {
       this.#context.counters.count("passed-on.other-nslp");
       return "decrement-hops";
     }
     const message = this.#complaints.decode(arrival);
-    if (message?.type === "query") this.#complaints.about(ENDPOINT_FOUND, message, arrival);
+    if (message !== undefined && isQueryMode(message))
+      this.#complaints.about(atEnd ? ENDPOINT_FOUND : HOP_LIMIT, message, arrival);
     return "drop";
   }
 
-  #data(data: GistData, arrival: DatagramArrival): Interception {
-    if (!this.#complaints.hopsLeft(data, arrival)) return "drop";
-    const { inboundInterface } = arrival.datagram;
-    const about = { routingStateCheck: false, ipDistance: undefined, inboundInterface };
-    this.#context.nslps.recv(receivedMessage(data, arrival, about));
+  /** Whether the message agrees with its packet; else it is counted, and answered where that is safe. */
+  #agrees(message: QueryModeMessage, arrival: DatagramArrival): boolean {
+    const objection = objectionTo(message, arrival.datagram);
+    if (objection === undefined) return true;
+    this.#context.counters.count(objection.counter);
+    if (objection.fault === undefined) return false;
+    if (objection.throughNat) this.#complaints.throughNat(objection.fault, arrival);
+    else this.#complaints.about(objection.fault, message, arrival);
+    return false;
+  }
+
+  /** MRI Validation Failure 12/2: what bears the flow's source has to come from where that source is. */
+  #routedBack(message: QueryModeMessage, arrival: DatagramArrival, follow: () => Verdict): Verdict {
+    const { ingressFilter } = this.#context.options;
+    if (ingressFilter === "off" || message.signallingSource) return follow();
+    const { datagram } = arrival;
+    const route = new Promise<Route | undefined>((resolve, reject) => {
+      const asked = this.#context.routes.lookup(towardsPeer(datagram.destination, datagram.source), resolve);
+      if (!asked) reject(new Error("too many routes are being looked up"));
+    });
+    return route.then(
+      (found) => {
+        if (isWayBack(found, datagram, ingressFilter)) return follow();
+        this.#context.counters.count("refused.ingress-filter");
+        const detail = "the flow's source is not where the packet came from";
+        const wrong = mriFault("ingressFilter", detail, message.mri, datagram.message);
+        this.#complaints.about(wrong, message, arrival);
+        return "drop";
+      },
+      () => {
+        this.#context.counters.count("limited.routes");
+        return "drop";
+      },
+    );
+  }
+
+  #data(data: QueryModeMessage, arrival: DatagramArrival): Interception {
+    void this.#context.nslps.recv(
+      receivedMessage(this.#context, data, arrival, {
+        routingStateCheck: false,
+        confirmed: false,
+        ipDistance: ipDistance(data, arrival.datagram),
+        inboundInterface: arrival.datagram.inboundInterface,
+      }),
+    );
     return "taken";
   }
 
-  #query(query: GistQuery, arrival: DatagramArrival): Interception {
-    if (!this.#complaints.hopsLeft(query, arrival)) return "drop";
-    const objection = objectionTo(query, arrival.datagram);
-    if (objection === undefined) return this.#follow(query, arrival);
-    this.#context.counters.count(objection.counter);
-    if (objection.complaint !== undefined) this.#complaints.about(objection.complaint, query, arrival);
-    return "drop";
-  }
-
-  #follow(query: GistQuery, arrival: DatagramArrival): Interception {
+  #follow(query: GistQuery, arrival: DatagramArrival, decision?: PeerDecision): Verdict {
     const { datagram } = arrival;
     const session = answerTo(query);
     const state = this.#sessions.responding(session);
-    let decision: PeerDecision | undefined;
-    const peers = (): boolean => {
-      decision ??= this.#ask(query, arrival);
-      return decision.peer;
-    };
     const arc = step(NODE_MACHINE, "node", "query", (guard) => {
       switch (guard) {
         case "own-query":
@@ -108,61 +147,114 @@ export class QueryIntake {
           return state !== undefined;
         case "tables-full":
           return this.#sessions.full;
+        case "undecided":
+          return decision === undefined;
         case "kept-before-confirm":
-          return this.#context.options.install === "on-query" && peers();
+          return decision?.peer === true && this.#keepsState(query);
         case "nslp-peers":
-          return peers();
+          return decision?.peer === true;
         default:
-          return this.#isLocal(datagram.destination);
+          return this.#context.isLocal(datagram.destination);
       }
     });
     switch (arc?.do[0]) {
       case "to-session":
         state?.query(this.#arrival(query, datagram));
         return "taken";
+      case "ask-nslp":
+        return this.#ask(query, arrival);
       case "create-session":
-        this.#sessions.addResponding(session, query.nli).query(this.#arrival(query, datagram));
+        this.#sessions
+          .addResponding(session, query.nli)
+          .query(this.#arrival(query, datagram, decision?.payload));
         return "taken";
       case "respond-stateless":
-        respond(this.#context, this.#arrival(query, datagram), true, decision?.payload);
+        respond(this.#context, this.#arrival(query, datagram, decision?.payload), true);
         return "taken";
       case "refuse-endpoint":
         this.#complaints.about(ENDPOINT_FOUND, query, arrival);
         return "drop";
       case "pass-on":
-        return this.#passOn(query, decision?.payload);
+        return this.#passOn(query, arrival, decision?.payload);
       default:
         this.#context.counters.count("limited.routing-states");
         return "drop";
     }
   }
 
-  #ask(query: GistQuery, arrival: DatagramArrival): PeerDecision {
+  #keepsState({ nli }: GistQuery): boolean {
+    const { options, newStates } = this.#context;
+    return options.install === "on-query" && newStates.take(nli.interfaceAddress.toString());
+  }
+
+  #ask(query: GistQuery, arrival: DatagramArrival): Verdict {
     const { datagram } = arrival;
-    return this.#context.nslps.recv(
-      receivedMessage(query, arrival, {
+    const answer = this.#context.nslps.recv(
+      receivedMessage(this.#context, query, arrival, {
         routingStateCheck: true,
+        confirmed: false,
         ipDistance: ipDistance(query, datagram),
         inboundInterface: datagram.inboundInterface,
       }),
     );
+    if (!(answer instanceof Promise)) return this.#follow(query, arrival, answer);
+    return this.#decisions
+      .wait(answer)
+      .then((decision) => (decision === undefined ? "drop" : this.#follow(query, arrival, decision)));
   }
 
-  #arrival(query: GistQuery, datagram: Datagram): QueryArrival {
+  #arrival(query: GistQuery, datagram: Datagram, payload?: Uint8Array): QueryArrival {
     const { peerIdentity, interfaceAddress } = query.nli;
-    return { query, datagram, association: this.#associations.find(hex(peerIdentity), interfaceAddress) };
+    const carriers = reusableFor(query.stack?.proposal);
+    return {
+      query,
+      datagram,
+      payload,
+      association: this.#associations.find(hex(peerIdentity), interfaceAddress, carriers),
+    };
   }
 
   /** With a payload of the NSLP the Query leaves from here anew; it is as it came but for that and the hop count. */
-  #passOn(query: GistQuery, payload: Uint8Array | undefined): Interception {
-    this.#context.counters.count("passed-on.query");
-    if (payload === undefined) return "decrement-hops";
-    if (!this.#context.datagrams.take()) return "drop";
-    const changed = encodeGist({ ...query, hops: query.hops - 1, data: payload });
-    this.#context.transport.sendQueryMode(query.mri, changed, {
+  #passOn(query: GistQuery, arrival: DatagramArrival, payload: Uint8Array | undefined): Interception {
+    if (query.hops < LEAST_HOPS_TO_PASS_ON) {
+      this.#complaints.about(HOP_LIMIT, query, arrival);
+      return "drop";
+    }
+    const { transport, datagrams, options, counters } = this.#context;
+    const { message, destination, ipTtl } = arrival.datagram;
+    const changed = payload === undefined ? undefined : { ...query, hops: query.hops - 1, data: payload };
+    const bytes = changed === undefined ? message : encodeGist(changed);
+    const mtu = transport.cachedRoute?.(query.mri)?.mtu;
+    if (mtu !== undefined && bytes.length + AROUND_MESSAGE[destination.family] > mtu) {
+      const room = mtu - AROUND_MESSAGE[destination.family];
+      const detail = `a message of ${bytes.length} bytes is above the ${room} that the next link takes`;
+      const info = { type: "mtu", mtu: Math.min(mtu, 0xffff) } as const;
+      this.#complaints.about(fault(ERROR_CODE.messageTooLarge, 0, detail, [info]), query, arrival);
+      return "drop";
+    }
+    counters.count("passed-on.query");
+    if (changed === undefined) return "decrement-hops";
+    if (ipTtl === 1 || !datagrams.take()) return "drop";
+    countSent(this.#context, changed);
+    transport.sendQueryMode(query.mri, bytes, {
       spoofSource: !query.signallingSource,
-      ttl: this.#context.options.ipTtl,
+      ttl: ipTtl === 0 ? options.ipTtl : ipTtl - 1,
     });
     return "taken";
   }
+}
+
+function isQueryMode(message: GistMessage): message is QueryModeMessage {
+  return (
+    message.type === "query" || (message.type === "data" && message.queryMode && message.nli !== undefined)
+  );
+}
+
+function isWayBack(
+  route: Route | undefined,
+  { inboundInterface }: Datagram,
+  filter: "loose" | "strict",
+): boolean {
+  if (route === undefined) return false;
+  return filter === "loose" || inboundInterface === "" || route.interfaceName === inboundInterface;
 }

@@ -1,225 +1,33 @@
 /** Routing state towards the peer that this node asked for: Querying-SM of RFC 5971 section 6.2. */
 import type { IpAddress } from "../base/address.js";
-import { step, type Table } from "../base/machine.js";
+import { step } from "../base/machine.js";
 import { between } from "../base/random.js";
 import type { Timer } from "../base/time.js";
 import { type Milliseconds, ms } from "../base/units.js";
-import type { Association, AssociationUser } from "./association.js";
+import type { Association, AssociationUser, Loss } from "./association.js";
 import type { Associations } from "./associations.js";
-import {
-  type GistContext,
-  hex,
-  ownNli,
-  peerTime,
-  STACK_PROPOSAL,
-  sendDatagram,
-  stackConfiguration,
-} from "./context.js";
+import { type GistContext, countSent, hex, ownNli, peerTime, sendDatagram } from "./context.js";
 import { newQueryCookie, sameBytes } from "./cookies.js";
-import { needsAssociation, sendData } from "./data-path.js";
+import { originalMri } from "./nat.js";
 import { T2_FACTOR } from "./options.js";
-import { MessageQueue } from "./queue.js";
-import type { MessageError, SendMessage } from "./service.js";
-import { tlsPort } from "./stack.js";
+import { longestInQueryMode, needsAssociation, Outlet } from "./outlet.js";
+import {
+  QUERYING_MACHINE,
+  type QueryingAction,
+  type QueryingEvent,
+  type QueryingGuard,
+  type QueryingStateName,
+} from "./querying-rules.js";
+import type { MessageError, NetworkNotification, SendMessage } from "./service.js";
+import { atLeast, type Carrier, choose, offered, ownConfiguration, queryStack } from "./stack.js";
 import type { Datagram, Route } from "./transport/transport.js";
-import { encodeGist } from "./wire/codec.js";
+import { encodeGist, flipMri } from "./wire/codec.js";
 import type { GistConfirm, GistQuery, GistResponse, Mri, SessionId } from "./wire/messages.js";
-
-export type QueryingStateName =
-  "none" | "awaiting-response" | "awaiting-association" | "established" | "awaiting-refresh" | "gone";
-type Event =
-  | "message"
-  | "response"
-  | "no-response"
-  | "no-route"
-  | "refresh-due"
-  | "expired"
-  | "association-connected"
-  | "association-lost"
-  | "no-routing-state"
-  | "failed"
-  | "unwanted"
-  | "bad"
-  | "bad-urgent"
-  | "tentative"
-  | "shut-down";
-type Guard =
-  | "usable"
-  | "to-be-connected"
-  | "stack-too-weak"
-  | "confirm-requested"
-  | "tries-left"
-  | "wanted"
-  | "stale"
-  | "needs-association";
-type Action =
-  | "queue"
-  | "send"
-  | "begin"
-  | "send-query"
-  | "adopt-peer"
-  | "connect"
-  | "confirm"
-  | "release-queue"
-  | "schedule-refresh"
-  | "let-expire"
-  | "recall"
-  | "mark-stale"
-  | "fail-queue"
-  | "tell-failure"
-  | "remove";
-
-const GIVE_UP: readonly Action[] = ["fail-queue", "tell-failure", "remove"];
-
-export const QUERYING_MACHINE: Table<QueryingStateName, Event, Guard, Action> = [
-  { from: "none", on: "message", do: ["queue", "begin", "send-query"], to: "awaiting-response" },
-
-  { from: "awaiting-response", on: "message", do: ["queue"], to: "awaiting-response" },
-  {
-    from: ["awaiting-response", "awaiting-refresh"],
-    on: "response",
-    when: "stack-too-weak",
-    do: ["begin", "send-query"],
-    to: "awaiting-response",
-    note: "a message that needs an association came after the Query had gone without a stack proposal",
-  },
-  {
-    from: ["awaiting-response", "awaiting-refresh"],
-    on: "response",
-    when: "usable",
-    do: ["adopt-peer", "confirm", "release-queue", "schedule-refresh"],
-    to: "established",
-  },
-  {
-    from: ["awaiting-response", "awaiting-refresh"],
-    on: "response",
-    when: "to-be-connected",
-    do: ["adopt-peer", "connect"],
-    to: "awaiting-association",
-    note: "RFC 5971 counts this wait as Established with the messages queued in the MA-SM",
-  },
-  {
-    from: ["awaiting-response", "awaiting-refresh"],
-    on: "response",
-    do: GIVE_UP,
-    to: "gone",
-    note: "the peer offers no stack that is safe enough",
-  },
-  {
-    from: "awaiting-response",
-    on: "no-response",
-    when: "tries-left",
-    do: ["send-query"],
-    to: "awaiting-response",
-  },
-  { from: "awaiting-response", on: "no-response", do: GIVE_UP, to: "gone" },
-  { from: "awaiting-response", on: "no-route", do: GIVE_UP, to: "gone" },
-  {
-    from: ["awaiting-response", "awaiting-association", "awaiting-refresh"],
-    on: "failed",
-    do: GIVE_UP,
-    to: "gone",
-  },
-  {
-    from: "awaiting-response",
-    on: "no-routing-state",
-    do: ["recall"],
-    to: "awaiting-response",
-    note: "each Error is about one more message sent before",
-  },
-
-  { from: "awaiting-association", on: "message", do: ["queue"], to: "awaiting-association" },
-  {
-    from: "awaiting-association",
-    on: "association-connected",
-    do: ["confirm", "release-queue", "schedule-refresh"],
-    to: "established",
-  },
-  { from: "awaiting-association", on: "association-lost", do: GIVE_UP, to: "gone" },
-
-  {
-    from: "established",
-    on: "message",
-    when: "stale",
-    do: ["queue", "begin", "send-query"],
-    to: "awaiting-response",
-  },
-  {
-    from: ["established", "awaiting-refresh"],
-    on: "message",
-    when: "needs-association",
-    do: ["queue", "begin", "send-query"],
-    to: "awaiting-response",
-    note: "the state so far is for datagrams only",
-  },
-  { from: "established", on: "message", do: ["send"], to: "established" },
-  { from: "awaiting-refresh", on: "message", do: ["send"], to: "awaiting-refresh" },
-  {
-    from: "established",
-    on: "response",
-    when: "confirm-requested",
-    do: ["confirm"],
-    to: "established",
-    note: "the answer to another of the Queries sent; the first Confirm may be lost",
-  },
-  {
-    from: "established",
-    on: "refresh-due",
-    when: "wanted",
-    do: ["begin", "send-query"],
-    to: "awaiting-refresh",
-  },
-  {
-    from: "established",
-    on: "refresh-due",
-    do: ["let-expire"],
-    to: "established",
-    note: "Inactive_QNode: nobody needs it any more",
-  },
-  { from: "established", on: "expired", when: "wanted", do: ["begin", "send-query"], to: "awaiting-refresh" },
-  { from: "established", on: "expired", do: ["remove"], to: "gone" },
-  {
-    from: ["established", "awaiting-refresh"],
-    on: "unwanted",
-    do: ["let-expire"],
-    to: "established",
-    note: "SetStateLifetime 0; there is no teardown message",
-  },
-  {
-    from: "awaiting-refresh",
-    on: "no-response",
-    when: "tries-left",
-    do: ["send-query"],
-    to: "awaiting-refresh",
-  },
-  { from: "awaiting-refresh", on: "no-response", do: GIVE_UP, to: "gone" },
-  {
-    from: ["established", "awaiting-refresh"],
-    on: "no-routing-state",
-    do: ["recall", "begin", "send-query"],
-    to: "awaiting-response",
-  },
-  { from: ["established", "awaiting-refresh"], on: "association-lost", do: GIVE_UP, to: "gone" },
-  { from: "established", on: "bad", do: ["mark-stale"], to: "established" },
-  {
-    from: ["established", "awaiting-refresh"],
-    on: "bad-urgent",
-    do: ["begin", "send-query"],
-    to: "awaiting-response",
-  },
-  { from: "established", on: "tentative", do: ["begin", "send-query"], to: "awaiting-refresh" },
-  {
-    from: ["awaiting-response", "awaiting-association", "established", "awaiting-refresh"],
-    on: "shut-down",
-    do: ["fail-queue", "remove"],
-    to: "gone",
-  },
-];
 
 /** How a Response can be followed up. */
 type Way =
   | { readonly kind: "association"; readonly association: Association }
-  | { readonly kind: "connect"; readonly port: number }
+  | { readonly kind: "connect"; readonly carrier: Carrier; readonly port: number }
   | { readonly kind: "datagram"; readonly port: number }
   | { readonly kind: "again" }
   | { readonly kind: "none" };
@@ -227,40 +35,56 @@ type Way =
 interface Peer {
   readonly identity: string;
   readonly address: IpAddress;
-  /** For datagrams. */
-  readonly port: number;
 }
 
 export interface QueryingOwner {
   removed(state: QueryingState): void;
   /** A handshake began, or ended. */
   handshake(change: 1 | -1): void;
+  /** Behind a NAT the peer knows the flow by another MRI: from now on by this one, as this node would send it. */
+  knownAs(state: QueryingState, mri: Mri): void;
 }
 
-const NO_RESPONSE = { error: "no-response", detail: "the next node did not answer" } as const;
+interface Failure {
+  readonly error: MessageError;
+  readonly detail: string;
+  readonly notification: NetworkNotification["type"];
+}
+
+function failure(error: MessageError, detail: string): Failure {
+  return { error, detail, notification: "communication-failure" };
+}
+
+const NO_RESPONSE = failure("no-response", "the next node did not answer");
+const NO_STACK = failure("transport-failed", "the next node offers no stack that is safe enough");
 const NO_WAY: Way = { kind: "none" };
 
 /** S = 0 first, as the data travels; every third try shows the own address, for paths that stop foreign ones. */
 const OWN_SOURCE_EVERY = 3;
 
 export class QueryingState implements AssociationUser {
-  static readonly #actions: Readonly<Record<Action, (self: QueryingState) => void>> = {
-    queue: (self) => self.#enqueue(),
-    send: (self) => self.#sendNow(),
+  static readonly #actions: Readonly<Record<QueryingAction, (self: QueryingState) => void>> = {
+    queue: (self) => self.#withSend((send) => self.#outlet.enqueue(send)),
+    send: (self) => self.#withSend((send) => self.#outlet.send(send)),
     begin: (self) => self.#begin(),
     "send-query": (self) => self.#sendQuery(),
     "adopt-peer": (self) => self.#adoptPeer(),
     connect: (self) => self.#connect(),
     confirm: (self) => self.#confirm(),
-    "release-queue": (self) => self.#releaseQueue(),
+    "release-queue": (self) => self.#outlet.release(self.#carried),
     "schedule-refresh": (self) => self.#scheduleRefresh(),
     "let-expire": (self) => self.#letExpire(),
-    recall: (self) => self.#recall(),
+    recall: (self) => self.#outlet.recall(),
     "mark-stale": (self) => {
       self.#stale = true;
     },
-    "fail-queue": (self) => self.#failQueue(),
+    "fail-queue": (self) => self.#outlet.fail(self.#failure.error, self.#failure.detail),
     "tell-failure": (self) => self.#tellFailure(),
+    "tell-route-gone": (self) =>
+      self.#notify("routing-status-change", "there is no route to the destination"),
+    "refuse-stack": (self) => {
+      self.#failure = NO_STACK;
+    },
     remove: (self) => self.#remove(),
   };
 
@@ -272,22 +96,26 @@ export class QueryingState implements AssociationUser {
   readonly #context: GistContext;
   readonly #associations: Associations;
   readonly #owner: QueryingOwner;
-  readonly #queue: MessageQueue;
+  readonly #outlet: Outlet;
   #state: QueryingStateName = "none";
   #peer: Peer | undefined;
-  #association: Association | undefined;
-  #localAddress: IpAddress | undefined;
+  /** The one that the last Query took. */
+  #route: Route | undefined;
   /** Of every Query of this handshake: an answer to any of them counts. */
   #cookies: Uint8Array[] = [];
-  /** Whether the Queries of this handshake propose a stack. */
-  #proposing = false;
+  /** The stacks that the Queries of this handshake propose; none: datagrams do. */
+  #proposed: readonly Carrier[] = [];
+  /** A message that travels within the Queries of this handshake, and waits too until one is answered. */
+  #carried: SendMessage | undefined;
+  /** What the NSLP gave along for the Queries of this handshake. */
+  #payload: Uint8Array | undefined;
   #timer: Timer | undefined;
   #validUntil: Milliseconds;
   #wantedUntil = Number.NEGATIVE_INFINITY;
   #usedAt: number;
   #stale = false;
   #wasEstablished = false;
-  #failure: { readonly error: MessageError; readonly detail: string } = NO_RESPONSE;
+  #failure: Failure = NO_RESPONSE;
   // What the event being handled is about.
   #send: SendMessage | undefined;
   #response: GistResponse | undefined;
@@ -309,9 +137,7 @@ export class QueryingState implements AssociationUser {
     this.mri = flow.mri;
     this.#usedAt = context.time.now();
     this.#validUntil = context.time.now();
-    this.#queue = new MessageQueue(context.time, context.queues, (send) =>
-      context.nslps.status(send, "no-response", "the next node did not answer in the time given"),
-    );
+    this.#outlet = new Outlet(context, this);
   }
 
   get state(): QueryingStateName {
@@ -328,12 +154,22 @@ export class QueryingState implements AssociationUser {
     return this.#state === "awaiting-response" || this.#state === "awaiting-refresh";
   }
 
-  get hasAssociation(): boolean {
-    return this.#association !== undefined;
+  get association(): Association | undefined {
+    return this.#outlet.association;
   }
 
   get peerAddress(): IpAddress | undefined {
     return this.#peer?.address;
+  }
+
+  /** The flow as the peer knows it, where a NAT makes that differ. */
+  get peerMri(): Mri | undefined {
+    return this.#outlet.peerMri;
+  }
+
+  /** Undefined while it is being set up. */
+  get expiresAt(): Milliseconds | undefined {
+    return this.#wasEstablished ? this.#validUntil : undefined;
   }
 
   message(send: SendMessage): void {
@@ -363,8 +199,15 @@ export class QueryingState implements AssociationUser {
 
   /** The peer, or a node that the Query met, refused: for good. */
   failed(error: MessageError, detail: string): void {
-    this.#failure = { error, detail };
+    this.#failure = failure(error, detail);
     this.#raise("failed");
+  }
+
+  /** What the route of the flow is now; asks for the peer anew where that is another one than before. */
+  routeIs(route: Route | undefined): void {
+    if (this.#route === undefined) return;
+    if (route === undefined) this.#raise("route-gone");
+    else if (!sameWay(route, this.#route)) this.#raise("route-changed");
   }
 
   noRoutingState(): void {
@@ -381,12 +224,13 @@ export class QueryingState implements AssociationUser {
     this.#raise("unwanted");
   }
 
-  invalidate(status: "bad" | "tentative", urgent: boolean): void {
+  invalidate(status: "bad" | "tentative", urgent: boolean, payload: Uint8Array | undefined): void {
+    this.#payload = payload;
     this.#raise(status === "tentative" ? "tentative" : urgent ? "bad-urgent" : "bad");
   }
 
-  shutDown(): void {
-    this.#failure = { error: "transport-failed", detail: "this node is stopping" };
+  shutDown(reason: string): void {
+    this.#failure = failure("transport-failed", reason);
     this.#raise("shut-down");
   }
 
@@ -394,18 +238,26 @@ export class QueryingState implements AssociationUser {
     this.#raise("association-connected");
   }
 
-  associationLost(reason: string, refused: boolean): void {
-    this.#association = undefined;
-    this.#failure = { error: refused ? "not-authorised" : "transport-failed", detail: reason };
+  associationHasRoom(): void {
+    this.#raise("room");
+  }
+
+  associationLost({ reason, cause }: Loss): void {
+    this.#outlet.lost();
+    this.#failure = {
+      error: cause === "closed" ? "transport-failed" : "not-authorised",
+      detail: reason,
+      notification: cause === "unauthorised" ? "node-authorisation-change" : "communication-failure",
+    };
     this.#raise("association-lost");
   }
 
   associationReplaced(by: Association): void {
-    this.#attach(by);
+    this.#outlet.attach(by);
     if (by.live) this.#raise("association-connected");
   }
 
-  #raise(event: Event): void {
+  #raise(event: QueryingEvent): void {
     const arc = step(QUERYING_MACHINE, this.#state, event, (guard) => this.#holds(guard));
     if (arc === undefined) return;
     this.#enter(arc.to);
@@ -418,7 +270,7 @@ export class QueryingState implements AssociationUser {
     if (change === 1 || change === -1) this.#owner.handshake(change);
   }
 
-  #holds(guard: Guard): boolean {
+  #holds(guard: QueryingGuard): boolean {
     switch (guard) {
       case "usable":
         return this.#way.kind === "association" || this.#way.kind === "datagram";
@@ -435,16 +287,12 @@ export class QueryingState implements AssociationUser {
       case "stale":
         return this.#stale;
       case "needs-association":
-        return this.#association === undefined && this.#send !== undefined && needsAssociation(this.#send);
+        return this.#send !== undefined && !this.#outlet.suits(this.#send);
     }
   }
 
-  #sendNow(): void {
-    if (this.#send !== undefined) this.#transmit(this.#send);
-  }
-
-  #releaseQueue(): void {
-    for (const send of this.#queue.drain()) this.#transmit(send);
+  #withSend(use: (send: SendMessage) => void): void {
+    if (this.#send !== undefined) use(this.#send);
   }
 
   #letExpire(): void {
@@ -453,22 +301,39 @@ export class QueryingState implements AssociationUser {
 
   #remove(): void {
     this.#timer?.cancel();
-    this.#association?.detach(this);
+    this.#outlet.attach(undefined);
     this.#owner.removed(this);
-  }
-
-  #enqueue(): void {
-    const send = this.#send;
-    if (send === undefined || this.#queue.push(send)) return;
-    this.#context.counters.count("limited.queue");
-    this.#context.nslps.status(send, "overloaded", "too many messages wait for the next node");
   }
 
   #begin(): void {
     this.#cookies = [];
     this.#stale = false;
     this.#failure = NO_RESPONSE;
-    this.#proposing = this.#proposing || this.#queue.some(needsAssociation);
+    this.#proposed = this.#needed();
+    this.#carried = this.#fitForQuery();
+  }
+
+  /** The stacks for what waits and for what the state had so far; a Query that needs security offers only TLS. */
+  #needed(): readonly Carrier[] {
+    const outlet = this.#outlet;
+    const before = this.#proposed.length > 0 || outlet.association !== undefined;
+    if (!before && !outlet.anyWaiting(needsAssociation)) return [];
+    const all = offered(this.#context);
+    const secure = outlet.association?.transfer.secure === true;
+    return secure || outlet.anyWaiting((send) => send.transfer.secure)
+      ? all.filter((carrier) => carrier === "tls")
+      : all;
+  }
+
+  #fitForQuery(): SendMessage | undefined {
+    const send = this.#send;
+    const fit =
+      this.#context.options.payloadInQuery &&
+      send !== undefined &&
+      this.#payload === undefined &&
+      this.#outlet.waiting === 1 &&
+      !needsAssociation(send);
+    return fit ? send : undefined;
   }
 
   #sendQuery(): void {
@@ -490,89 +355,121 @@ export class QueryingState implements AssociationUser {
   #emitQuery(cookie: Uint8Array, tries: number, route: Route | undefined): void {
     if (this.#state !== "awaiting-response" && this.#state !== "awaiting-refresh") return;
     if (route === undefined) {
-      this.#failure = { error: "no-response", detail: "there is no route to the flow's destination" };
+      this.#failure = failure("no-response", "there is no route to the flow's destination");
       this.#raise("no-route");
       return;
     }
-    this.#localAddress = route.interfaceAddress;
+    this.#route = route;
     if (!this.#context.datagrams.take()) {
       this.#context.counters.count("limited.datagram");
       return;
     }
     const spoofSource = tries % OWN_SOURCE_EVERY !== 0;
-    const query = this.#query(cookie, route.interfaceAddress, !spoofSource);
-    this.#context.counters.count(tries === 1 ? "sent.query" : "sent.query-again");
-    const { ipTtl } = this.#context.options;
-    this.#context.transport.sendQueryMode(this.mri, encodeGist(query), { spoofSource, ttl: ipTtl });
+    const ttl = this.#stillCarried()?.ipTtl ?? this.#context.options.ipTtl;
+    const bare = this.#query(cookie, route.interfaceAddress, { signallingSource: !spoofSource, ttl });
+    if (tries > 1) this.#context.counters.count("sent.query-again");
+    countSent(this.#context, bare);
+    const bytes = this.#withPayload(bare, route);
+    this.#context.transport.sendQueryMode(this.mri, bytes, { spoofSource, ttl });
   }
 
-  #query(queryCookie: Uint8Array, interfaceAddress: IpAddress, signallingSource: boolean): GistQuery {
-    const { options } = this.#context;
-    const query = {
+  /** A payload that makes the Query too long stays here; a message that was to travel so goes after the handshake. */
+  #withPayload(query: GistQuery, route: Route): Uint8Array {
+    const data = this.#stillCarried()?.data ?? this.#payload;
+    if (data === undefined) return encodeGist(query);
+    const bytes = encodeGist({ ...query, data });
+    if (bytes.length <= longestInQueryMode(route.mtu)) return bytes;
+    this.#context.counters.count("refused.query-payload");
+    this.#carried = undefined;
+    this.#payload = undefined;
+    return encodeGist(query);
+  }
+
+  #query(
+    queryCookie: Uint8Array,
+    interfaceAddress: IpAddress,
+    { signallingSource, ttl }: { signallingSource: boolean; ttl: number },
+  ): GistQuery {
+    return {
       type: "query",
-      hops: options.hops,
+      hops: this.#stillCarried()?.hopCount ?? this.#context.options.hops,
       nslpId: this.nslpId,
       signallingSource,
       mri: this.mri,
       sessionId: this.sessionId,
-      nli: ownNli(this.#context, interfaceAddress, options.ipTtl, this.#context.validity()),
+      nli: ownNli(this.#context, interfaceAddress, ttl, this.#context.validity()),
       queryCookie,
-    } as const;
-    if (!this.#proposing) return query;
-    return {
-      ...query,
-      stack: { proposal: STACK_PROPOSAL, configuration: stackConfiguration(this.#context, []) },
+      ...(this.#proposed.length === 0 ? {} : { stack: queryStack(this.#context, this.#proposed) }),
     };
+  }
+
+  /** Not once its time is over and it was reported. */
+  #stillCarried(): SendMessage | undefined {
+    return this.#outlet.anyWaiting((send) => send === this.#carried) ? this.#carried : undefined;
   }
 
   #wayFor(response: GistResponse, via: Association | undefined, datagram: Datagram | undefined): Way {
-    if (via !== undefined) return { kind: "association", association: via };
-    if (!this.#proposing) {
-      if (this.#queue.some(needsAssociation)) return { kind: "again" };
+    const waiting = this.#outlet;
+    if (via !== undefined) {
+      const tooWeak = via.carrier === "tcp" && waiting.anyWaiting((send) => send.transfer.secure);
+      return tooWeak ? this.#again() : { kind: "association", association: via };
+    }
+    if (this.#proposed.length === 0) {
+      if (waiting.anyWaiting(needsAssociation)) return this.#again();
       return { kind: "datagram", port: datagram?.sourcePort ?? 0 };
     }
-    const { peerIdentity, interfaceAddress } = response.nli;
-    const association = this.#associations.find(hex(peerIdentity), interfaceAddress);
-    if (association !== undefined) return { kind: "association", association };
-    const port = response.stack === undefined ? undefined : tlsPort(response.stack);
-    return port === undefined ? NO_WAY : { kind: "connect", port };
+    const { stack, nli } = response;
+    const chosen = stack === undefined ? undefined : choose(this.#proposed, stack);
+    if (chosen?.carrier === "tcp" && waiting.anyWaiting((send) => send.transfer.secure)) return this.#again();
+    const carriers = chosen === undefined ? this.#proposed : atLeast(chosen.carrier);
+    const association = this.#associations.find(hex(nli.peerIdentity), nli.interfaceAddress, carriers);
+    if (association !== undefined && (chosen !== undefined || stack === undefined))
+      return { kind: "association", association };
+    return chosen === undefined ? NO_WAY : { kind: "connect", ...chosen };
+  }
+
+  /** Another Query, with a proposal that serves what has come to wait meanwhile: where there can be one. */
+  #again(): Way {
+    const needed = this.#needed();
+    const same = needed.length === this.#proposed.length && this.#proposed.every((c, i) => c === needed[i]);
+    return needed.length === 0 || same ? NO_WAY : { kind: "again" };
   }
 
   #adoptPeer(): void {
-    const nli = this.#response?.nli;
-    if (nli === undefined) return;
-    const { interfaceAddress } = nli;
-    const identity = hex(nli.peerIdentity);
+    const response = this.#response;
+    if (response === undefined || this.#route === undefined) return;
+    const { interfaceAddress, peerIdentity, validity } = response.nli;
     const before = this.#peer;
-    const validity = peerTime(this.#context, nli.validity);
-    this.#peer = {
-      identity,
+    const way = this.#way;
+    this.#peer = { identity: hex(peerIdentity), address: interfaceAddress };
+    this.#outlet.path = {
       address: interfaceAddress,
-      port: this.#way.kind === "datagram" ? this.#way.port : 0,
+      port: way.kind === "datagram" ? way.port : 0,
+      localAddress: this.#route.interfaceAddress,
     };
-    this.#validUntil = ms(this.#context.time.now() + validity);
-    if (this.#way.kind === "association") this.#attach(this.#way.association);
-    else this.#attach(undefined);
-    if (before === undefined || (before.identity === identity && before.address.equals(interfaceAddress)))
-      return;
+    this.#validUntil = ms(this.#context.time.now() + peerTime(this.#context, validity));
+    this.#adoptMri(response);
+    this.#outlet.attach(way.kind === "association" ? way.association : undefined);
+    if (before === undefined || samePeer(before, this.#peer)) return;
     this.#notify(
       "routing-status-change",
       `the next node is now ${interfaceAddress}, it was ${before.address}`,
     );
   }
 
-  #attach(association: Association | undefined): void {
-    if (association === this.#association) return;
-    this.#association?.detach(this);
-    this.#association = association;
-    association?.attach(this);
+  /** Behind a NAT that knows GIST the state keeps its own MRI, and the peer is told its own (RFC 5971 section 7.2). */
+  #adoptMri({ natTraversal, mri }: GistResponse): void {
+    if (natTraversal === undefined || originalMri(natTraversal) === undefined) return;
+    const now = flipMri(mri);
+    this.#owner.knownAs(this, now);
+    this.#outlet.peerMri = now;
   }
 
   #connect(): void {
     if (this.#peer === undefined || this.#way.kind !== "connect") return;
     this.#timer?.cancel();
     const { identity, address } = this.#peer;
-    const association = this.#associations.open(identity, address, this.#way.port);
+    const association = this.#associations.open(identity, address, this.#way.port, this.#way.carrier);
     if (association === undefined) {
       this.#context.counters.count("limited.associations");
       this.failed("overloaded", "there are too many messaging associations");
@@ -580,88 +477,79 @@ export class QueryingState implements AssociationUser {
     }
     const holdTime = this.#response?.stack?.configuration.holdTime;
     if (holdTime !== undefined) association.peerHoldTime = peerTime(this.#context, holdTime);
-    this.#attach(association);
+    this.#outlet.attach(association);
   }
 
   #confirm(): void {
     const response = this.#response;
-    if (response?.confirmRequested !== true || this.#localAddress === undefined) return;
-    const { options } = this.#context;
+    const { association, path } = this.#outlet;
+    if (response?.confirmRequested !== true || path?.localAddress === undefined) return;
+    const { responderCookie, stack } = response;
     const confirm: GistConfirm = {
       type: "confirm",
-      hops: options.hops,
+      hops: this.#context.options.hops,
       nslpId: this.nslpId,
       signallingSource: true,
-      mri: this.mri,
+      mri: this.#outlet.peerMri ?? this.mri,
       sessionId: this.sessionId,
-      nli: ownNli(this.#context, this.#localAddress, 0, this.#context.validity()),
-      ...(response.responderCookie === undefined ? {} : { responderCookie: response.responderCookie }),
-      ...(response.stack === undefined
+      nli: ownNli(this.#context, path.localAddress, 0, this.#context.validity()),
+      ...(responderCookie === undefined ? {} : { responderCookie }),
+      ...(stack === undefined
         ? {}
-        : {
-            proposal: response.stack.proposal,
-            configuration: stackConfiguration(this.#context, []),
-          }),
+        : { proposal: stack.proposal, configuration: ownConfiguration(this.#context) }),
     };
-    if (this.#association !== undefined) this.#association.send(confirm);
-    else if (this.#peer !== undefined)
-      sendDatagram(this.#context, this.#peer.address, this.#peer.port, confirm);
-  }
-
-  #transmit(send: SendMessage): void {
-    if (this.#peer === undefined || this.#localAddress === undefined) return;
-    const { address, port } = this.#peer;
-    const path = { association: this.#association, address, port, localAddress: this.#localAddress };
-    sendData(this.#context, path, this, send);
+    if (association !== undefined) association.send(confirm);
+    else sendDatagram(this.#context, path.address, path.port, confirm);
   }
 
   #scheduleRefresh(): void {
     this.#wasEstablished = true;
     this.#response = undefined;
+    this.#carried = undefined;
+    this.#payload = undefined;
     const validity = this.#validUntil - this.#context.time.now();
     this.#setTimer(ms(between(this.#context.random, validity / 2, (validity * 3) / 4)), "refresh-due");
   }
 
-  #recall(): void {
-    const send = this.#association?.recall(this);
-    if (send === undefined) return;
-    this.#context.counters.count("data.sent-again");
-    if (!this.#queue.pushFront(send))
-      this.#context.nslps.status(send, "overloaded", "too many messages wait for the next node");
-  }
-
-  #failQueue(): void {
-    const { error, detail } = this.#failure;
-    for (const send of this.#queue.drain()) this.#context.nslps.status(send, error, detail);
-  }
-
   #tellFailure(): void {
-    if (this.#wasEstablished) this.#notify("communication-failure", this.#failure.detail);
+    const { error, detail, notification } = this.#failure;
+    if (error === "endpoint-found") this.#notify("last-node", detail);
+    else if (this.#wasEstablished) this.#notify(notification, detail);
   }
 
-  #notify(type: "communication-failure" | "routing-status-change", detail: string): void {
+  #notify(type: NetworkNotification["type"], detail: string): void {
     const { nslpId, sessionId, mri } = this;
     this.#context.nslps.notify({ nslpId, sessionId, mri, type, detail });
   }
 
   /** Whether somebody waits for the end of the handshake. */
   #awaited(): boolean {
-    return this.#queue.length > 0 || this.#wasEstablished || this.#wantedUntil > this.#context.time.now();
+    return this.#outlet.waiting > 0 || this.#wasEstablished || this.#wantedUntil > this.#context.time.now();
   }
 
   #wanted(): boolean {
     const now = this.#context.time.now();
     return (
-      this.#queue.length > 0 ||
+      this.#outlet.waiting > 0 ||
       this.#wantedUntil > now ||
       this.#usedAt + this.#context.options.inactivity > now
     );
   }
 
-  #setTimer(delay: Milliseconds, event: Event): void {
+  #setTimer(delay: Milliseconds, event: QueryingEvent): void {
     this.#timer?.cancel();
     this.#timer = this.#context.time.after(delay, () => this.#raise(event));
   }
+}
+
+function samePeer(a: Peer, b: Peer): boolean {
+  return a.identity === b.identity && a.address.equals(b.address);
+}
+
+function sameWay(a: Route, b: Route): boolean {
+  const sameNextHop =
+    a.nextHop === undefined ? b.nextHop === undefined : b.nextHop?.equals(a.nextHop) === true;
+  return sameNextHop && a.interfaceName === b.interfaceName && a.interfaceAddress.equals(b.interfaceAddress);
 }
 
 function isHandshake(state: QueryingStateName): boolean {

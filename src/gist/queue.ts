@@ -68,6 +68,15 @@ export class MessageQueue {
     return true;
   }
 
+  /** Takes the first message. */
+  shift(): SendMessage | undefined {
+    const first = this.#waiting.shift();
+    if (first === undefined) return undefined;
+    first.timer?.cancel();
+    this.#pool.giveBack();
+    return first.send;
+  }
+
   /** Empties the queue. */
   drain(): readonly SendMessage[] {
     if (this.#waiting.length === 0) return [];

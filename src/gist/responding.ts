@@ -1,23 +1,20 @@
 /** Routing state towards a peer that asked for it: Responding-SM of RFC 5971 section 6.3. */
 import type { IpAddress } from "../base/address.js";
-import { step, type Table } from "../base/machine.js";
+import { step } from "../base/machine.js";
 import type { Timer } from "../base/time.js";
-import type { Milliseconds } from "../base/units.js";
-import type { Association, AssociationUser } from "./association.js";
-import {
-  type GistContext,
-  hex,
-  ownNli,
-  STACK_PROPOSAL,
-  sendDatagram,
-  stackConfiguration,
-  stateKey,
-  towardsPeer,
-} from "./context.js";
+import { type Milliseconds, ms } from "../base/units.js";
+import type { Association, AssociationUser, Loss } from "./association.js";
+import { type GistContext, hex, ownNli, sendDatagram, stateKey, towardsPeer } from "./context.js";
 import type { CookieSubject } from "./cookies.js";
-import { sendData } from "./data-path.js";
-import type { SendMessage } from "./service.js";
-import { portOption } from "./stack.js";
+import { Outlet } from "./outlet.js";
+import {
+  RESPONDING_MACHINE,
+  type RespondingAction,
+  type RespondingEvent,
+  type RespondingStateName,
+} from "./responding-rules.js";
+import type { NetworkNotification, SendMessage } from "./service.js";
+import { ownStack } from "./stack.js";
 import type { Datagram } from "./transport/transport.js";
 import { flipMri } from "./wire/codec.js";
 import type {
@@ -29,114 +26,14 @@ import type {
   SessionId,
 } from "./wire/messages.js";
 
-export type RespondingStateName = "none" | "awaiting-confirm" | "established" | "awaiting-refresh" | "gone";
-type Event =
-  | "query"
-  | "confirm"
-  | "no-confirm"
-  | "message"
-  | "data"
-  | "expired"
-  | "association-lost"
-  | "no-routing-state"
-  | "bad"
-  | "shut-down";
-type Guard = "peer-unchanged";
-type Action =
-  | "respond"
-  | "respond-with-cookie"
-  | "await-confirm"
-  | "stop-awaiting"
-  | "adopt-peer"
-  | "restart-expiry"
-  | "send"
-  | "refuse-message"
-  | "deliver"
-  | "refuse-data"
-  | "tell-expired"
-  | "tell-failure"
-  | "remove";
-
-const HELD = ["established", "awaiting-refresh"] as const;
-const ANY = ["awaiting-confirm", ...HELD] as const;
-
-export const RESPONDING_MACHINE: Table<RespondingStateName, Event, Guard, Action> = [
-  {
-    from: "none",
-    on: "query",
-    do: ["respond-with-cookie", "await-confirm"],
-    to: "awaiting-confirm",
-    note: "only where state is kept before the Confirm",
-  },
-  {
-    from: "none",
-    on: "confirm",
-    do: ["adopt-peer", "restart-expiry"],
-    to: "established",
-    note: "delayed state installation: the Confirm alone rebuilds everything",
-  },
-  { from: "awaiting-confirm", on: "query", do: ["respond-with-cookie"], to: "awaiting-confirm" },
-  {
-    from: "awaiting-confirm",
-    on: "confirm",
-    do: ["stop-awaiting", "adopt-peer", "restart-expiry"],
-    to: "established",
-  },
-  { from: "awaiting-confirm", on: "no-confirm", do: ["remove"], to: "gone" },
-  { from: "awaiting-confirm", on: "data", do: ["refuse-data"], to: "awaiting-confirm" },
-  { from: "awaiting-confirm", on: "message", do: ["refuse-message"], to: "awaiting-confirm" },
-  { from: HELD, on: "query", when: "peer-unchanged", do: ["respond", "restart-expiry"], to: "established" },
-  {
-    from: "established",
-    on: "query",
-    do: ["respond-with-cookie", "await-confirm"],
-    to: "awaiting-refresh",
-    note: "another peer, or no association with it: nothing changes before it has confirmed",
-  },
-  { from: "awaiting-refresh", on: "query", do: ["respond-with-cookie"], to: "awaiting-refresh" },
-  {
-    from: "awaiting-refresh",
-    on: "confirm",
-    do: ["stop-awaiting", "adopt-peer", "restart-expiry"],
-    to: "established",
-  },
-  {
-    from: "awaiting-refresh",
-    on: "no-confirm",
-    do: [],
-    to: "established",
-    note: "a forged Query must not end the state; its own expiry does",
-  },
-  {
-    from: "established",
-    on: "confirm",
-    do: ["adopt-peer", "restart-expiry"],
-    to: "established",
-    note: "of an earlier Response, or of a peer that lost its state",
-  },
-  { from: "established", on: "message", do: ["send"], to: "established" },
-  { from: "awaiting-refresh", on: "message", do: ["send"], to: "awaiting-refresh" },
-  { from: "established", on: "data", do: ["deliver"], to: "established" },
-  { from: "awaiting-refresh", on: "data", do: ["deliver"], to: "awaiting-refresh" },
-  { from: HELD, on: "expired", do: ["tell-expired", "remove"], to: "gone", note: "Expire_RNode" },
-  { from: HELD, on: "association-lost", do: ["tell-failure", "remove"], to: "gone" },
-  {
-    from: HELD,
-    on: "no-routing-state",
-    do: ["tell-failure", "remove"],
-    to: "gone",
-    note: "a responding node cannot refresh; the peer has to ask again",
-  },
-  { from: HELD, on: "bad", do: ["remove"], to: "gone" },
-  { from: ANY, on: "shut-down", do: ["remove"], to: "gone" },
-];
-
 /** A Query together with how it came. */
 export interface QueryArrival {
   readonly query: GistQuery;
   readonly datagram: Datagram;
   /** The live association with the node that the Query names, which then carries the Response. */
   readonly association: Association | undefined;
+  /** What the NSLP sends back with the Response. */
+  readonly payload?: Uint8Array | undefined;
 }
 
 export interface RespondingOwner {
@@ -150,19 +47,23 @@ export interface DataHandler {
 }
 
 export class RespondingState implements AssociationUser {
-  static readonly #actions: Readonly<Record<Action, (self: RespondingState) => void>> = {
+  static readonly #actions: Readonly<Record<RespondingAction, (self: RespondingState) => void>> = {
     respond: (self) => self.#respond(false),
     "respond-with-cookie": (self) => self.#respond(true),
+    "repeat-response": (self) => self.#scheduleResponse(),
+    "respond-again": (self) => self.#respondAgain(),
     "await-confirm": (self) => self.#awaitConfirm(),
-    "stop-awaiting": (self) => self.#confirmTimer?.cancel(),
+    "stop-awaiting": (self) => self.#stopAwaiting(),
     "adopt-peer": (self) => self.#adoptPeer(),
     "restart-expiry": (self) => self.#restartExpiry(),
-    send: (self) => self.#transmit(),
+    send: (self) => self.#withSend((send) => self.#outlet.send(send)),
+    "release-queue": (self) => self.#outlet.release(),
     "refuse-message": (self) => self.#refuseMessage(),
     deliver: (self) => self.#data?.deliver(),
     "refuse-data": (self) => self.#data?.refuse(),
     "tell-expired": (self) => self.#tellExpired(),
-    "tell-failure": (self) => self.#notify("communication-failure", self.#lost),
+    "tell-failure": (self) => self.#notify(self.#lost.notification, self.#lost.detail),
+    "fail-queue": (self) => self.#outlet.fail("transport-failed", self.#lost.detail),
     remove: (self) => self.#remove(),
   };
 
@@ -177,14 +78,16 @@ export class RespondingState implements AssociationUser {
   #state: RespondingStateName = "none";
   #identity = "";
   #address: IpAddress;
-  #port = 0;
-  #localAddress: IpAddress;
-  #association: Association | undefined;
+  readonly #outlet: Outlet;
   #inboundInterface = "";
   #expiry: Timer | undefined;
   #confirmTimer: Timer | undefined;
+  #responseTimer: Timer | undefined;
   #wantedUntil = Number.NEGATIVE_INFINITY;
-  #lost = "";
+  #expiresAt: Milliseconds | undefined;
+  #lost: Lost = { notification: "communication-failure", detail: "the routing state is gone" };
+  /** The Query to which Responses are repeated, and how long the wait for its Confirm was so far. */
+  #unanswered: { readonly arrival: QueryArrival; wait: Milliseconds; left: Milliseconds } | undefined;
   // What the event being handled is about.
   #arrival: QueryArrival | undefined;
   #peer: ConfirmedPeer | undefined;
@@ -204,7 +107,7 @@ export class RespondingState implements AssociationUser {
     this.sessionId = flow.sessionId;
     this.mri = flow.mri;
     this.#address = flow.nli.interfaceAddress;
-    this.#localAddress = flow.nli.interfaceAddress;
+    this.#outlet = new Outlet(context, this);
   }
 
   get state(): RespondingStateName {
@@ -216,8 +119,13 @@ export class RespondingState implements AssociationUser {
     return this.#identity;
   }
 
-  get hasAssociation(): boolean {
-    return this.#association !== undefined;
+  get association(): Association | undefined {
+    return this.#outlet.association;
+  }
+
+  /** Undefined before it is set up. */
+  get expiresAt(): Milliseconds | undefined {
+    return this.#expiresAt;
   }
 
   get peerAddress(): IpAddress {
@@ -254,8 +162,7 @@ export class RespondingState implements AssociationUser {
   }
 
   noRoutingState(): void {
-    this.#lost = "the previous node has no routing state for this session";
-    this.#raise("no-routing-state");
+    this.#loseTo("the previous node has no routing state for this session", "no-routing-state");
   }
 
   setLifetime(lifetime: Milliseconds): void {
@@ -267,23 +174,36 @@ export class RespondingState implements AssociationUser {
     if (status === "bad") this.#raise("bad");
   }
 
-  shutDown(): void {
-    this.#raise("shut-down");
+  shutDown(reason: string): void {
+    this.#loseTo(reason, "shut-down");
   }
 
   associationConnected(): void {}
 
-  associationLost(reason: string): void {
-    this.#association = undefined;
-    this.#lost = reason;
-    this.#raise("association-lost");
+  associationHasRoom(): void {
+    this.#raise("room");
+  }
+
+  associationLost({ reason, cause }: Loss): void {
+    this.#outlet.lost();
+    const notification = cause === "unauthorised" ? "node-authorisation-change" : "communication-failure";
+    this.#loseTo(reason, "association-lost", notification);
   }
 
   associationReplaced(by: Association): void {
-    this.#attach(by);
+    this.#outlet.attach(by);
   }
 
-  #raise(event: Event): void {
+  #loseTo(
+    detail: string,
+    event: RespondingEvent,
+    notification: NetworkNotification["type"] = "communication-failure",
+  ): void {
+    this.#lost = { notification, detail };
+    this.#raise(event);
+  }
+
+  #raise(event: RespondingEvent): void {
     const arc = step(RESPONDING_MACHINE, this.#state, event, () => this.#peerUnchanged());
     if (arc === undefined) return;
     this.#state = arc.to;
@@ -294,7 +214,7 @@ export class RespondingState implements AssociationUser {
     if (this.#arrival === undefined) return false;
     const { query, association } = this.#arrival;
     return (
-      association === this.#association &&
+      association === this.#outlet.association &&
       (association !== undefined || query.stack === undefined) &&
       hex(query.nli.peerIdentity) === this.#identity &&
       query.nli.interfaceAddress.equals(this.#address)
@@ -302,7 +222,30 @@ export class RespondingState implements AssociationUser {
   }
 
   #respond(withCookie: boolean): void {
-    if (this.#arrival !== undefined) respond(this.#context, this.#arrival, withCookie, undefined);
+    if (this.#arrival !== undefined) respond(this.#context, this.#arrival, withCookie);
+  }
+
+  #scheduleResponse(): void {
+    const { options, time } = this.#context;
+    if (this.#arrival !== undefined)
+      this.#unanswered = { arrival: kept(this.#arrival), wait: options.t1, left: options.confirmWait };
+    const unanswered = this.#unanswered;
+    if (unanswered === undefined || unanswered.wait > unanswered.left) return;
+    unanswered.left = ms(unanswered.left - unanswered.wait);
+    this.#responseTimer = time.after(unanswered.wait, () => this.#raise("response-due"));
+    unanswered.wait = ms(unanswered.wait * 2);
+  }
+
+  #respondAgain(): void {
+    if (this.#unanswered === undefined) return;
+    this.#context.counters.count("sent.response-again");
+    respond(this.#context, this.#unanswered.arrival, true);
+  }
+
+  #stopAwaiting(): void {
+    this.#confirmTimer?.cancel();
+    this.#responseTimer?.cancel();
+    this.#unanswered = undefined;
   }
 
   #awaitConfirm(): void {
@@ -312,7 +255,9 @@ export class RespondingState implements AssociationUser {
 
   #restartExpiry(): void {
     this.#expiry?.cancel();
-    this.#expiry = this.#context.time.after(this.#context.validity(), () => this.#raise("expired"));
+    const validity = this.#context.validity();
+    this.#expiresAt = ms(this.#context.time.now() + validity);
+    this.#expiry = this.#context.time.after(validity, () => this.#raise("expired"));
   }
 
   #refuseMessage(): void {
@@ -321,14 +266,14 @@ export class RespondingState implements AssociationUser {
   }
 
   #tellExpired(): void {
-    if (this.#wantedUntil > this.#context.time.now())
-      this.#notify("route-deletion", "the previous node stopped refreshing");
+    this.#lost = { ...this.#lost, detail: "the previous node stopped refreshing" };
+    if (this.#wantedUntil > this.#context.time.now()) this.#notify("route-deletion", this.#lost.detail);
   }
 
   #remove(): void {
     this.#expiry?.cancel();
-    this.#confirmTimer?.cancel();
-    this.#association?.detach(this);
+    this.#stopAwaiting();
+    this.#outlet.attach(undefined);
     this.#owner.removed(this);
   }
 
@@ -340,36 +285,38 @@ export class RespondingState implements AssociationUser {
     const was = this.#address;
     this.#identity = peer.identity;
     this.#address = peer.address;
-    this.#port = peer.port;
-    this.#localAddress = peer.localAddress;
+    this.#outlet.path = { address: peer.address, port: peer.port };
     this.#inboundInterface = peer.inboundInterface;
-    this.#attach(peer.association);
+    this.#outlet.attach(peer.association);
     if (changed)
       this.#notify("routing-status-change", `the previous node is now ${peer.address}, it was ${was}`);
   }
 
-  #attach(association: Association | undefined): void {
-    if (association === this.#association) return;
-    this.#association?.detach(this);
-    this.#association = association;
-    association?.attach(this);
+  #withSend(use: (send: SendMessage) => void): void {
+    if (this.#send !== undefined) use(this.#send);
   }
 
-  #transmit(): void {
-    if (this.#send === undefined) return;
-    const path = {
-      association: this.#association,
-      address: this.#address,
-      port: this.#port,
-      localAddress: this.#localAddress,
-    };
-    sendData(this.#context, path, this, this.#send);
-  }
-
-  #notify(type: "communication-failure" | "routing-status-change" | "route-deletion", detail: string): void {
+  #notify(type: NetworkNotification["type"], detail: string): void {
     const { nslpId, sessionId, mri } = this;
     this.#context.nslps.notify({ nslpId, sessionId, mri, type, detail });
   }
+}
+
+/** To be kept beyond the handling of the packet: what an answer repeats is copied out of it. */
+function kept(arrival: QueryArrival): QueryArrival {
+  const { natTraversal, queryCookie } = arrival.query;
+  const query = {
+    ...arrival.query,
+    queryCookie: queryCookie.slice(),
+    ...(natTraversal === undefined ? {} : { natTraversal: { value: natTraversal.value.slice() } }),
+  };
+  return { ...arrival, query };
+}
+
+/** Why the state ends. */
+interface Lost {
+  readonly notification: NetworkNotification["type"];
+  readonly detail: string;
 }
 
 /** Who confirmed, as checked. */
@@ -377,9 +324,8 @@ export interface ConfirmedPeer {
   readonly identity: string;
   readonly address: IpAddress;
   readonly association: Association | undefined;
-  /** Without association: the peer's UDP port, and the own address it sent to. */
+  /** Without association: the peer's UDP port. */
   readonly port: number;
-  readonly localAddress: IpAddress;
   /** Where its Query came in. */
   readonly inboundInterface: string;
 }
@@ -395,18 +341,13 @@ export function cookieSubject(message: GistQuery | GistConfirm): CookieSubject {
 
 /**
  * Answers a Query, over the association with its sender where there is one, else as a datagram to its
- * Interface-Address and UDP source port. Keeps nothing. `payload` is the NSLP's, for the querying NSLP.
+ * Interface-Address and UDP source port. Keeps nothing.
  */
-export function respond(
-  context: GistContext,
-  arrival: QueryArrival,
-  withCookie: boolean,
-  payload: Uint8Array | undefined,
-): void {
+export function respond(context: GistContext, arrival: QueryArrival, withCookie: boolean): void {
   const { query, datagram, association } = arrival;
   const local = association?.connection?.localAddress;
   if (association !== undefined && local !== undefined) {
-    association.send(response(context, arrival, local, withCookie, payload));
+    association.send(response(context, arrival, local, withCookie));
     return;
   }
   const to = query.nli.interfaceAddress;
@@ -415,7 +356,7 @@ export function respond(
       context.counters.count("dropped.no-route-back");
       return;
     }
-    const message = response(context, arrival, route.interfaceAddress, withCookie, payload);
+    const message = response(context, arrival, route.interfaceAddress, withCookie);
     sendDatagram(context, to, datagram.sourcePort, message);
   });
   if (!asked) context.counters.count("limited.routes");
@@ -423,10 +364,9 @@ export function respond(
 
 function response(
   context: GistContext,
-  { query, datagram, association }: QueryArrival,
+  { query, datagram, association, payload }: QueryArrival,
   interfaceAddress: IpAddress,
   withCookie: boolean,
-  payload: Uint8Array | undefined,
 ): GistResponse {
   return {
     type: "response",
@@ -445,12 +385,7 @@ function response(
     // The proposal is the same whatever the Query proposed (RFC 5971 section 5.7.1); an association that is
     // reused needs none.
     ...(withCookie && query.stack !== undefined && association === undefined
-      ? {
-          stack: {
-            proposal: STACK_PROPOSAL,
-            configuration: stackConfiguration(context, [portOption(context.transport.tlsPort)]),
-          },
-        }
+      ? { stack: ownStack(context) }
       : {}),
     ...(payload === undefined ? {} : { data: payload }),
   };

@@ -18,13 +18,18 @@ const MOST_WAITING = 4096;
 export class RouteCache {
   readonly #transport: Transport;
   readonly #time: Time;
+  readonly #failed: (error: unknown) => void;
   readonly #known = new Map<string, Entry>();
   readonly #asked = new Map<string, Use[]>();
   #waiting = 0;
+  /** Counts changes: an answer to a question from before one is not remembered. */
+  #epoch = 0;
 
-  constructor(transport: Transport, time: Time) {
+  /** @param failed is told when what was to be done with a route throws: nobody else could be */
+  constructor(transport: Transport, time: Time, failed: (error: unknown) => void) {
     this.#transport = transport;
     this.#time = time;
+    this.#failed = failed;
   }
 
   /**
@@ -46,16 +51,23 @@ export class RouteCache {
       return true;
     }
     this.#asked.set(key, [use]);
-    this.#transport.route(mri).then(
-      (route) => this.#answer(key, route),
-      () => this.#answer(key, undefined),
-    );
+    this.#ask(key, mri);
     return true;
   }
 
   /** The next look-up asks the kernel again. */
   forget(): void {
+    this.#epoch++;
     this.#known.clear();
+  }
+
+  #ask(key: string, mri: Mri): void {
+    const epoch = this.#epoch;
+    const answered = (route: Route | undefined): void => {
+      if (epoch === this.#epoch) this.#answer(key, route);
+      else this.#ask(key, mri);
+    };
+    this.#transport.route(mri).then(answered, () => answered(undefined));
   }
 
   #answer(key: string, route: Route | undefined): void {
@@ -64,6 +76,11 @@ export class RouteCache {
     const waiting = this.#asked.get(key) ?? [];
     this.#asked.delete(key);
     this.#waiting -= waiting.length;
-    for (const use of waiting) use(route);
+    for (const use of waiting)
+      try {
+        use(route);
+      } catch (error) {
+        this.#failed(error);
+      }
   }
 }

@@ -18,6 +18,25 @@ export interface TransferAttributes {
   readonly secure: boolean;
 }
 
+/** What an NSLP asks for; local processing is a hint to this node alone. */
+export interface SendAttributes extends TransferAttributes {
+  /**
+   * false: no routing state is set up for this message. Where there is none it travels once along the flow's path as
+   * Data in Query mode; it can then be neither reliable nor secure. Default true.
+   */
+  readonly establishState?: boolean;
+}
+
+/** What GIST knows of how a message came. */
+export interface ReceiveAttributes extends TransferAttributes {
+  /** The sender chose this node by its SII-Handle, not by the path (flag E). */
+  readonly explicitlyRouted: boolean;
+  /** The peer has shown that it receives what is sent to the address it names. */
+  readonly returnRoutable: boolean;
+  /** This node is the last one on the path in the message's direction. */
+  readonly lastNode: boolean;
+}
+
 /** SendMessage (B.1). */
 export interface SendMessage {
   readonly data: Uint8Array;
@@ -28,7 +47,7 @@ export interface SendMessage {
   readonly handle?: MessageHandle;
   /** Send to this peer whatever the routing state says (flag E). */
   readonly siiHandle?: SiiHandle;
-  readonly transfer: TransferAttributes;
+  readonly transfer: SendAttributes;
   /** How long GIST may take to hand the message to the peer before it reports failure. */
   readonly timeout?: Milliseconds;
   readonly ipTtl?: number;
@@ -45,7 +64,7 @@ export interface ReceivedMessage {
   /** The message is a Query and no routing state exists yet: the answer decides whether this node peers. */
   readonly routingStateCheck: boolean;
   readonly siiHandle: SiiHandle;
-  readonly transfer: TransferAttributes & { readonly explicitlyRouted: boolean };
+  readonly transfer: ReceiveAttributes;
   readonly ipTtl: number;
   /** IP hops from the previous peer; undefined where it cannot be told. */
   readonly ipDistance: number | undefined;
@@ -78,6 +97,8 @@ export interface MessageStatus {
   readonly nslpId: number;
   readonly sessionId: SessionId;
   readonly mri: Mri;
+  /** How it was sent, where it was; what was asked for, where it was not. */
+  readonly transfer: TransferAttributes;
   readonly error: MessageError;
   /** For a person. */
   readonly detail: string;
@@ -99,7 +120,11 @@ export interface NetworkNotification {
 
 /** What an NSLP offers to GIST. None of these may throw; the node logs and counts it if one does. */
 export interface Nslp {
-  recvMessage(message: ReceivedMessage): PeerDecision;
+  /**
+   * A promise where the answer comes from another process; a Query waits for it, for a bounded time. Only with
+   * `routingStateCheck` is the answer looked at.
+   */
+  recvMessage(message: ReceivedMessage): PeerDecision | Promise<PeerDecision>;
   messageStatus(status: MessageStatus): void;
   networkNotification(notification: NetworkNotification): void;
 }
@@ -112,13 +137,14 @@ export interface GistService {
   sendMessage(message: SendMessage): void;
   /** SetStateLifetime (B.5): how long the NSLP wants the routing state kept up; 0: no longer. */
   setStateLifetime(nslpId: number, sessionId: SessionId, mri: Mri, lifetime: Milliseconds): void;
-  /** InvalidateRoutingState (B.6). `urgent`: find the new peer at once. */
+  /** InvalidateRoutingState (B.6). `urgent`: find the new peer at once; `payload` goes with that Query. */
   invalidateRoutingState(
     nslpId: number,
     sessionId: SessionId,
     mri: Mri,
     status: "bad" | "tentative",
     urgent: boolean,
+    payload?: Uint8Array,
   ): void;
 }
 
@@ -129,6 +155,23 @@ export interface GistView {
   readonly routingStates: { readonly querying: number; readonly responding: number };
   /** Counters by name, such as "received.query" or "dropped.rate-limit". */
   readonly counters: Readonly<Record<string, number>>;
+}
+
+/** One routing state, for people. */
+export interface RoutingStateView {
+  readonly role: "querying" | "responding";
+  readonly nslpId: number;
+  readonly sessionId: SessionId;
+  /** "downstream 192.168.20.1 > 192.168.21.4 tcp 4000 > 80", as this node sends it. */
+  readonly mri: string;
+  /** State of its machine. */
+  readonly state: string;
+  /** Interface address of the peer; empty before it is known. */
+  readonly peer: string;
+  readonly peerIdentity: string;
+  readonly carriedBy: "tls" | "tcp" | "datagram";
+  /** Until it expires unless refreshed; null while it is being set up. */
+  readonly expiresIn: Milliseconds | null;
 }
 
 export interface AssociationView {

@@ -20,6 +20,8 @@ export class Sessions implements QueryingOwner, RespondingOwner {
   readonly #associations: Associations;
   readonly #querying = new Map<string, QueryingState>();
   readonly #responding = new Map<string, RespondingState>();
+  /** States whose peer, behind a NAT, knows the flow by another MRI: by that. */
+  readonly #behindNat = new Map<string, QueryingState>();
   #handshakes = 0;
 
   constructor(context: GistContext, associations: Associations) {
@@ -53,7 +55,17 @@ export class Sessions implements QueryingOwner, RespondingOwner {
 
   find(session: FlowSession): RoutingState | undefined {
     const key = keyOf(session);
-    return this.#querying.get(key) ?? this.#responding.get(key);
+    return this.#querying.get(key) ?? this.#responding.get(key) ?? this.#behindNat.get(key);
+  }
+
+  *all(): Iterable<RoutingState> {
+    yield* this.#querying.values();
+    yield* this.#responding.values();
+  }
+
+  /** A live view: what is added or removed while it is walked is seen so. */
+  allQuerying(): IterableIterator<QueryingState> {
+    return this.#querying.values();
   }
 
   addQuerying({ nslpId, sessionId, mri }: FlowSession): QueryingState {
@@ -71,16 +83,34 @@ export class Sessions implements QueryingOwner, RespondingOwner {
   }
 
   removed(state: RoutingState): void {
-    if (state instanceof QueryingState) this.#querying.delete(state.key);
-    else this.#responding.delete(state.key);
+    if (!(state instanceof QueryingState)) {
+      this.#responding.delete(state.key);
+      return;
+    }
+    this.#querying.delete(state.key);
+    this.#forgetName(state);
+  }
+
+  knownAs(state: QueryingState, mri: Mri): void {
+    this.#forgetName(state);
+    this.#behindNat.set(stateKey(mri, state.sessionId, state.nslpId), state);
+  }
+
+  #forgetName({ peerMri, sessionId, nslpId }: QueryingState): void {
+    if (peerMri !== undefined) this.#behindNat.delete(stateKey(peerMri, sessionId, nslpId));
   }
 
   handshake(change: 1 | -1): void {
     this.#handshakes += change;
   }
 
-  shutDown(): void {
-    for (const state of [...this.#querying.values(), ...this.#responding.values()]) state.shutDown();
+  shutDown(reason: string): void {
+    for (const state of [...this.all()]) state.shutDown(reason);
+  }
+
+  /** Forgets the state of an NSLP that is gone. */
+  forget(nslpId: number): void {
+    for (const state of [...this.all()]) if (state.nslpId === nslpId) state.shutDown("the NSLP is gone");
   }
 }
 

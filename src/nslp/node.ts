@@ -130,7 +130,9 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     if (session === undefined || status.mri.direction !== "downstream") return;
     const detail = `${status.error}: ${status.detail}`;
     if (session.role === "sender") return session.undeliverable(detail);
-    if (session.role === "router" && session.pending) this.#noPathOn(session, detail);
+    // What went down with an association goes again with the sender's second try.
+    const final = status.error !== "transport-failed";
+    if (session.role === "router" && session.pending && final) this.#noPathOn(session, detail);
   }
 
   networkNotification(notification: NetworkNotification): void {

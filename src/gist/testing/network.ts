@@ -17,9 +17,23 @@ import type {
   ReceivedMessage,
   SendMessage,
 } from "../service.js";
-import type { Connection, Route, Transport, TransportHandler } from "../transport/transport.js";
+import type { AuthorisedPeer } from "../authorised-peers.js";
+import type {
+  Connection,
+  Interception,
+  PeerCertificate,
+  Route,
+  Transport,
+  TransportHandler,
+} from "../transport/transport.js";
 import { decodeGist, newSessionId } from "../wire/codec.js";
-import { GIST_PORT, type GistMessage, type Mri, type SessionId } from "../wire/messages.js";
+import {
+  GIST_PORT,
+  type GistMessage,
+  type Mri,
+  type PathCoupledMri,
+  type SessionId,
+} from "../wire/messages.js";
 
 export type Mode = "query" | "datagram" | "association";
 
@@ -38,6 +52,7 @@ export type Fate = (sent: Sent) => "lost" | Uint8Array | undefined;
 
 export const TEST_NSLP = 32704;
 const TLS_PORT = 5270;
+const TCP_PORT = 5271;
 const HOP: Milliseconds = TICK;
 const ANY_MTU = 1500;
 
@@ -49,11 +64,13 @@ export class MemoryNetwork {
   fate: Fate = () => undefined;
   /** Whether associations can be opened. */
   connects = true;
+  /** Hosts that packets in Query mode do not come by now. */
+  readonly offPath = new Set<Host>();
   readonly #random = seededRandom(7);
 
   /** A GIST node at the end of the line so far. */
-  addNode(address: string, options: Partial<GistOptions> = {}): TestNode {
-    const node = new TestNode(this, address, this.hosts.length + 1, options);
+  addNode(address: string, options: Partial<GistOptions> = {}, more: NodeSetting = {}): TestNode {
+    const node = new TestNode(this, address, this.hosts.length + 1, options, more);
     this.hosts.push(node);
     return node;
   }
@@ -101,7 +118,7 @@ export class MemoryNetwork {
     const arriving = this.record(from, to.toString(), "datagram", bytes);
     if (arriving === undefined || port !== GIST_PORT) return;
     this.time.after(HOP, () => {
-      this.host(to)?.handler?.datagram({
+      void this.host(to)?.handler?.datagram({
         message: arriving,
         source: from.address,
         sourcePort: GIST_PORT,
@@ -129,8 +146,12 @@ export class MemoryNetwork {
     const at = packet.at + packet.step;
     const host = this.hosts[at];
     if (host === undefined || packet.ttl < 1) return;
+    if (this.offPath.has(host)) {
+      this.#pass(bytes, { ...packet, at });
+      return;
+    }
     this.time.after(HOP, () => {
-      const interception = host.handler?.datagram({
+      const answer = host.handler?.datagram({
         message: bytes,
         source: packet.source,
         sourcePort: GIST_PORT,
@@ -139,11 +160,23 @@ export class MemoryNetwork {
         inboundInterface: packet.step === 1 ? "left" : "right",
         intercepted: true,
       });
-      if (interception === "taken" || interception === "drop" || host.address.equals(packet.to)) return;
-      if (interception === "decrement-hops") bytes[1] = (bytes[1] ?? 0) - 1;
-      this.#pass(bytes, { ...packet, at, ttl: packet.ttl - 1 });
+      const follow = (interception: Interception | undefined): void => {
+        if (interception === "taken" || interception === "drop" || host.address.equals(packet.to)) return;
+        if (interception === "decrement-hops") bytes[1] = (bytes[1] ?? 0) - 1;
+        this.#pass(bytes, { ...packet, at, ttl: packet.ttl - 1 });
+      };
+      if (answer instanceof Promise) void answer.then(follow);
+      else follow(answer);
     });
   }
+}
+
+export interface NodeSetting {
+  /** Whether it has a certificate, and so TLS; default true. */
+  readonly tls?: boolean;
+  /** Whether it takes associations without TLS; default false. */
+  readonly tcp?: boolean;
+  readonly authorisedPeers?: readonly AuthorisedPeer[];
 }
 
 export interface Host {
@@ -156,7 +189,10 @@ export class TestNode implements Host, Transport, Nslp {
   readonly address: IpAddress;
   readonly identity: Uint8Array;
   readonly gist: GistNode;
-  readonly tlsPort = TLS_PORT;
+  readonly tlsPort: number;
+  readonly tcpPort: number | undefined;
+  /** Of its certificate. */
+  readonly names: readonly string[];
   readonly received: ReceivedMessage[] = [];
   readonly asked: ReceivedMessage[] = [];
   readonly statuses: (MessageStatus & { at: Milliseconds })[] = [];
@@ -164,17 +200,29 @@ export class TestNode implements Host, Transport, Nslp {
   readonly connections = new Set<MemoryConnection>();
   /** The identity that this node's certificate stands for; its own unless a test says otherwise. */
   certified: Uint8Array;
-  decide: (message: ReceivedMessage) => PeerDecision = () => ({ peer: true });
+  decide: (message: ReceivedMessage) => PeerDecision | Promise<PeerDecision> = () => ({ peer: true });
   /** Called with every message received, after it was recorded. */
   react: (message: ReceivedMessage) => void = () => {};
+  /** The routing table; undefined as an answer: no route. */
+  routeTo: (target: IpAddress) => Route | undefined;
   readonly network: MemoryNetwork;
 
-  constructor(network: MemoryNetwork, address: string, number: number, options: Partial<GistOptions>) {
+  constructor(
+    network: MemoryNetwork,
+    address: string,
+    number: number,
+    options: Partial<GistOptions>,
+    more: NodeSetting,
+  ) {
     this.network = network;
+    this.tlsPort = more.tls === false ? 0 : TLS_PORT;
+    this.tcpPort = more.tcp === true ? TCP_PORT : undefined;
+    this.names = [`n${number}.example.net`];
+    this.routeTo = (target) => (network.host(target) === undefined ? undefined : this.wayOut());
     this.address = IpAddress.parse(address);
     this.identity = new Uint8Array(16).fill(number);
     this.certified = this.identity;
-    this.gist = this.#newGist(number, options);
+    this.gist = this.#newGist(number, options, more);
     this.gist.register(TEST_NSLP, this);
   }
 
@@ -211,7 +259,7 @@ export class TestNode implements Host, Transport, Nslp {
     for (const connection of [...this.connections]) connection.break("connection reset");
   }
 
-  recvMessage(message: ReceivedMessage): PeerDecision {
+  recvMessage(message: ReceivedMessage): PeerDecision | Promise<PeerDecision> {
     if (message.routingStateCheck) {
       this.asked.push(message);
       return this.decide(message);
@@ -237,40 +285,47 @@ export class TestNode implements Host, Transport, Nslp {
     return Promise.resolve();
   }
 
+  /** A route over an interface of this node. */
+  wayOut(interfaceName = "right", nextHop?: string): Route {
+    const route = { interfaceAddress: this.address, interfaceName, mtu: ANY_MTU };
+    return nextHop === undefined ? route : { ...route, nextHop: IpAddress.parse(nextHop) };
+  }
+
   route(mri: Mri): Promise<Route | undefined> {
-    const target = mri.direction === "downstream" ? mri.destination : mri.source;
-    const known = this.network.host(target) !== undefined;
-    return Promise.resolve(
-      known ? { interfaceAddress: this.address, interfaceName: "right", mtu: ANY_MTU } : undefined,
-    );
+    return Promise.resolve(this.routeTo(targetOf(mri)));
+  }
+
+  cachedRoute(mri: Mri): Route | undefined {
+    return this.routeTo(targetOf(mri));
   }
 
   sendQueryMode(mri: Mri, message: Uint8Array, options: { spoofSource: boolean; ttl: number }): void {
     const source = options.spoofSource ? mri.source : this.address;
-    this.network.queryMode(this, mri.destination, message, source, options.ttl);
+    this.network.queryMode(this, targetOf(mri), message, source, options.ttl);
   }
 
   sendDatagram(to: IpAddress, port: number, message: Uint8Array): void {
     this.network.datagram(this, to, port, message);
   }
 
-  connect(to: IpAddress, port: number, _protocol: "tls" | "tcp", timeout: Milliseconds): Promise<Connection> {
+  connect(to: IpAddress, port: number, protocol: "tls" | "tcp", timeout: Milliseconds): Promise<Connection> {
     const peer = this.network.host(to);
-    if (!(peer instanceof TestNode) || port !== TLS_PORT || !this.network.connects)
+    const listens = peer instanceof TestNode && port === (protocol === "tls" ? peer.tlsPort : peer.tcpPort);
+    if (!(peer instanceof TestNode) || !listens || !this.network.connects)
       return new Promise((_, reject) =>
         this.network.time.after(timeout, () => reject(new Error("timed out"))),
       );
     return new Promise((resolve) => {
       // TCP and TLS: two round trips.
       this.network.time.after(ms(4 * HOP), () => {
-        const [here, there] = connected(this, peer);
+        const [here, there] = connected(this, peer, protocol);
         resolve(here);
         peer.gist.accepted(there);
       });
     });
   }
 
-  #newGist(number: number, options: Partial<GistOptions>): GistNode {
+  #newGist(number: number, options: Partial<GistOptions>, { authorisedPeers = [] }: NodeSetting): GistNode {
     return new GistNode({
       identity: this.identity,
       transport: this,
@@ -279,25 +334,30 @@ export class TestNode implements Host, Transport, Nslp {
       log: silentLogger,
       isLocal: (address) => address.equals(this.address),
       options,
+      authorisedPeers,
     });
   }
 }
 
 export class MemoryConnection implements Connection {
-  readonly protocol: "tls" | "tcp" = "tls";
+  readonly protocol: "tls" | "tcp";
   queued = 0;
   open = true;
   other: MemoryConnection | undefined;
   readonly initiator: boolean;
   readonly #owner: TestNode;
   readonly #peer: TestNode;
-  readonly peer: { readonly subject: string; readonly identity: Uint8Array };
+  readonly peer: PeerCertificate | undefined;
 
-  constructor(owner: TestNode, peer: TestNode, initiator: boolean) {
+  constructor(owner: TestNode, peer: TestNode, initiator: boolean, protocol: "tls" | "tcp") {
+    this.protocol = protocol;
     this.#owner = owner;
     this.#peer = peer;
     this.initiator = initiator;
-    this.peer = { subject: `host ${peer.name}`, identity: peer.certified };
+    this.peer =
+      protocol === "tls"
+        ? { subject: `host ${peer.name}`, names: peer.names, identity: peer.certified }
+        : undefined;
     owner.connections.add(this);
   }
 
@@ -321,6 +381,12 @@ export class MemoryConnection implements Connection {
     return true;
   }
 
+  /** The peer takes what is queued. */
+  drain(): void {
+    this.queued = 0;
+    this.#owner.gist.drained(this);
+  }
+
   close(): void {
     const { time } = this.#owner.network;
     time.after(HOP, () => this.break("closed"));
@@ -341,16 +407,24 @@ export class MemoryConnection implements Connection {
   }
 }
 
-function connected(from: TestNode, to: TestNode): [MemoryConnection, MemoryConnection] {
-  const here = new MemoryConnection(from, to, true);
-  const there = new MemoryConnection(to, from, false);
+function targetOf(mri: Mri): IpAddress {
+  return mri.direction === "downstream" ? mri.destination : mri.source;
+}
+
+function connected(
+  from: TestNode,
+  to: TestNode,
+  protocol: "tls" | "tcp",
+): [MemoryConnection, MemoryConnection] {
+  const here = new MemoryConnection(from, to, true, protocol);
+  const there = new MemoryConnection(to, from, false, protocol);
   here.other = there;
   there.other = here;
   return [here, there];
 }
 
 /** MRI of a UDP flow between two hosts; `port` tells flows apart. */
-export function flowMri(source: string, destination: string, port = 4000): Mri {
+export function flowMri(source: string, destination: string, port = 4000): PathCoupledMri {
   return {
     method: "path-coupled",
     direction: "downstream",

@@ -1,14 +1,15 @@
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { type AddressInfo, connect as connectTcp, createServer, type Socket } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectTcp, type Socket } from "node:net";
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
 import test, { type ExecutionContext } from "ava";
 import { IpAddress } from "../../base/address.js";
 import { silentLogger } from "../../base/log.js";
 import { SystemTime } from "../../base/time.js";
 import { seconds } from "../../base/units.js";
-import { type AssociationLimits, Associations, type Credentials, identityOf } from "./association.js";
+import { type AssociationLimits, Associations, type Credentials } from "./association.js";
 import { Counters } from "./counters.js";
+import { dnsNamesIn, identityOf } from "./peer.js";
 import { DEFAULT_LIMITS } from "./system.js";
 import { issue, makeAuthority } from "./test-certificates.js";
 import type { Connection, TransportHandler } from "./transport.js";
@@ -42,6 +43,8 @@ class Node implements TransportHandler {
       counters: this.counters,
     });
   }
+
+  routesChanged(): void {}
 
   datagram(): "drop" {
     return "drop";
@@ -108,13 +111,8 @@ async function closes(socket: Socket): Promise<void> {
   if (!socket.destroyed) await new Promise((closed) => socket.once("close", closed));
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen({ host: "127.0.0.1", port: 0 });
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
+function dialTcp(from: Node, to: Node): Promise<Connection> {
+  return from.associations.connect(LOOPBACK, to.associations.tcpPort ?? 0, "tcp", seconds(5));
 }
 
 function gistMessage(words: number, fill = 0): Buffer {
@@ -284,13 +282,15 @@ test("plain TCP is there only where it is asked for", async (t) => {
     message: /not allowed/,
   });
 
-  const tcpPort = await freePort();
-  const open = await start(t, {}, {}, tcpPort);
-  const connection = await open.associations.connect(LOOPBACK, tcpPort, "tcp", seconds(5));
+  const open = await start(t, {}, {}, 0);
+  const connection = await dialTcp(open, open);
   t.is(connection.peer, undefined);
+  t.is(strict.associations.tcpPort, undefined);
   connection.send(gistMessage(2));
   await open.until(() => open.messages.length === 1);
   t.is(open.acceptedConnections[0]?.protocol, "tcp");
+  t.is(open.counters.get("association.accepted-tcp"), 1);
+  t.is(open.counters.get("association.opened-tcp"), 1);
 });
 
 test("credentials that cannot work are refused at the start", async (t) => {
@@ -313,4 +313,163 @@ test("stopping sends what is queued and closes everything", async (t) => {
   t.is(server.messages.length, 1);
   t.deepEqual(client.reasons, ["closed by this node"]);
   await t.throwsAsync(dial(client, server), { message: /not running/ });
+});
+
+test("without TLS who says nothing is bounded like an open handshake, and ends by itself", async (t) => {
+  const server = await start(t, {}, { handshakesPerSource: 2, handshakeTimeout: seconds(0.2) }, 0);
+  const talking = await dialTcp(server, server);
+  talking.send(gistMessage(1));
+  await server.until(() => server.messages.length === 1);
+  const silent = [await dialTcp(server, server), await dialTcp(server, server)];
+  t.is(server.counters.get("association.turned-away"), 0, "one that has spoken counts no longer");
+  const third = connectTcp({ host: "127.0.0.1", port: server.associations.tcpPort ?? 0 });
+  third.on("error", () => {});
+  await closes(third);
+  t.is(server.counters.get("association.turned-away"), 1);
+  // Each end of both tells.
+  await server.until(() => server.reasons.length === 2 * silent.length);
+  t.true(server.reasons.includes("no message came"));
+  t.true(talking.send(gistMessage(1)));
+  await server.until(() => server.messages.length === 2);
+});
+
+test("one peer has a bounded number of associations, others are not in its way", async (t) => {
+  const server = await start(t, {}, { acceptedPerPeer: 2 });
+  const [client, other] = [await start(t, { ...bob }), await start(t, { ...issue(authority, "carol") })];
+  const first = await dial(client, server);
+  await dial(client, server);
+  await server.until(() => server.acceptedConnections.length === 2);
+  await dial(client, server);
+  await client.until(() => client.reasons.length === 1);
+  t.is(server.counters.get("association.peer-limit"), 1);
+  t.is(server.acceptedConnections.length, 2);
+  t.deepEqual(server.reasons, [], "the refused one was never told of");
+
+  await dial(other, server);
+  await server.until(() => server.acceptedConnections.length === 3);
+  first.close();
+  await server.until(() => server.reasons.length === 1);
+  await dial(client, server);
+  await server.until(() => server.acceptedConnections.length === 4);
+  t.is(server.counters.get("association.peer-limit"), 1);
+});
+
+test("a peer has the dNSNames of its certificate, else its common name", async (t) => {
+  const names = ["router.example.net", "*.example.org"];
+  const server = await start(t, { ...issue(authority, "alice", undefined, names) });
+  const client = await start(t, { ...bob });
+  const connection = await dial(client, server);
+  t.is(connection.peer?.subject, "alice");
+  t.deepEqual(connection.peer?.names, names);
+  await server.until(() => server.acceptedConnections.length === 1);
+  t.deepEqual(server.acceptedConnections[0]?.peer?.names, ["bob"]);
+});
+
+test("names are read out of the text of a subject alternative name, and none can be smuggled in", (t) => {
+  t.deepEqual(dnsNamesIn(""), []);
+  t.deepEqual(dnsNamesIn("DNS:a.example, IP Address:10.0.0.1, DNS:b.example"), ["a.example", "b.example"]);
+  t.deepEqual(dnsNamesIn('URI:"http://x/, DNS:evil.example", DNS:a.example'), ["a.example"]);
+  t.deepEqual(dnsNamesIn('DNS:"a.example, DNS:evil.example"'), []);
+  t.deepEqual(dnsNamesIn('DNS:"a\\", DNS:evil.example'), []);
+  t.is(dnsNamesIn(Array.from({ length: 100 }, (_, i) => `DNS:n${i}`).join(", ")).length, 64);
+});
+
+test("other credentials hold from the next association on, and those that stand keep", async (t) => {
+  const server = await start(t, { ...alice });
+  const client = await start(t, { ...bob, authorities: [authority.pem, stranger.pem] });
+  const before = await dial(client, server);
+  server.associations.setCredentials({ ...issue(stranger, "alice the second"), authorities: [authority.pem] });
+  const after = await dial(client, server);
+  t.is(before.peer?.subject, "alice");
+  t.is(after.peer?.subject, "alice the second");
+  before.send(gistMessage(1));
+  await server.until(() => server.messages.length === 1);
+  t.deepEqual(server.reasons, []);
+
+  // What the node opens itself shows the new ones too; bob trusts the stranger.
+  await server.associations.connect(LOOPBACK, client.associations.tlsPort, "tls", seconds(5));
+  await client.until(() => client.acceptedConnections.length === 1);
+  t.is(client.acceptedConnections[0]?.peer?.subject, "alice the second");
+
+  server.associations.setCredentials({ ...alice, authorities: [stranger.pem] });
+  await dial(client, server).catch(() => undefined);
+  // With TLS 1.3 the refusal comes after the client's part is done.
+  await client.until(() => client.reasons.length === 1);
+  t.is(server.counters.get("association.handshake-failed"), 1);
+});
+
+test("credentials that cannot work change nothing", async (t) => {
+  const server = await start(t, { ...alice });
+  const client = await start(t, { ...bob });
+  for (const bad of [
+    { ...alice, key: bob.key, authorities: [authority.pem] },
+    { ...alice, certificate: "nonsense", authorities: [authority.pem] },
+    { ...alice, authorities: ["nonsense"] },
+    { ...alice, authorities: [] },
+  ])
+    t.throws(() => server.associations.setCredentials(bad), {
+      message: /cannot be used for TLS|no authority is trusted/,
+    });
+  t.is((await dial(client, server)).peer?.subject, "alice");
+});
+
+test("credentials can be changed before the start", async (t) => {
+  const server = new Node({ ...alice });
+  server.associations.setCredentials({ ...issue(authority, "dora"), authorities: [authority.pem] });
+  await server.associations.start(server);
+  t.teardown(() => server.associations.stop());
+  t.is((await dial(await start(t, { ...bob }), server)).peer?.subject, "dora");
+});
+
+/** Tries a handshake; resolves with the socket, or with undefined when it failed. */
+async function handshake(to: Node, options: ConnectionOptions): Promise<TLSSocket | undefined> {
+  const { port, host } = { port: to.associations.tlsPort, host: "127.0.0.1" };
+  const own = { key: bob.key, cert: bob.certificate, rejectUnauthorized: false };
+  const socket = connectTls({ host, port, ...own, ...options });
+  return new Promise((done) => {
+    socket.on("error", () => done(undefined));
+    socket.on("secureConnect", () => done(socket));
+  });
+}
+
+test("TLS 1.3 is preferred, 1.2 taken, older is refused", async (t) => {
+  const server = await start(t, {});
+  const newest = await handshake(server, {});
+  const older = await handshake(server, { maxVersion: "TLSv1.2" });
+  t.deepEqual([newest?.getProtocol(), older?.getProtocol()], ["TLSv1.3", "TLSv1.2"]);
+  await server.until(() => server.acceptedConnections.length === 2);
+  const weak = { ciphers: "DEFAULT@SECLEVEL=0" };
+  t.is(await handshake(server, { ...weak, minVersion: "TLSv1", maxVersion: "TLSv1.1" }), undefined);
+  t.is(await handshake(server, { ciphers: "AES128-SHA", maxVersion: "TLSv1.2" }), undefined, "no forward secrecy");
+  t.is(server.counters.get("association.handshake-failed"), 2);
+  t.is(server.acceptedConnections.length, 2);
+  newest?.destroy();
+  older?.destroy();
+});
+
+for (const version of ["TLSv1.2", "TLSv1.3"] as const)
+  test(`no ${version} session is resumed, so each association shows its certificate`, async (t) => {
+    const server = await start(t, {});
+    const first = await handshake(server, { maxVersion: version });
+    t.truthy(first);
+    const sessions: Buffer[] = [];
+    first?.on("session", (session) => sessions.push(session));
+    await server.until(() => server.acceptedConnections.length === 1);
+    // What follows the handshake, a session to resume for one, comes before this.
+    server.acceptedConnections[0]?.send(gistMessage(1));
+    if (first !== undefined) await once(first, "data");
+    const session = sessions[0] ?? first?.getSession();
+    const again = await handshake(server, { maxVersion: version, ...(session && { session }) });
+    t.false(again?.isSessionReused());
+    await server.until(() => server.acceptedConnections.length === 2);
+    t.is(server.acceptedConnections[1]?.peer?.subject, "bob");
+    first?.destroy();
+    again?.destroy();
+  });
+
+test("a link-local peer is refused with the reason", async (t) => {
+  const client = await start(t, { ...bob });
+  const peer = IpAddress.parse("fe80::1");
+  await t.throwsAsync(client.associations.connect(peer, 5270, "tls", seconds(5)), { message: /link-local/ });
+  t.is(client.counters.get("association.link-local"), 1);
 });

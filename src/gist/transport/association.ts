@@ -1,34 +1,22 @@
 /**
- * Messaging associations: TLS over TCP (RFC 5971 section 5.7.3). Both sides show a certificate of a trusted
- * authority; who the peer is follows from its key alone, not from a host name.
+ * Messaging associations: TLS over TCP (RFC 5971 section 5.7.3), and TCP alone where that is asked for. With TLS both
+ * sides show a certificate of a trusted authority; who the peer is follows from its key alone, not from a host name.
  */
-import { constants, createHash, type X509Certificate } from "node:crypto";
 import { connect as connectTcp, createServer, type Server, type Socket } from "node:net";
-import {
-  connect as connectTls,
-  createSecureContext,
-  type SecureContext,
-  type SecureContextOptions,
-  type TLSSocket,
-  Server as TlsServer,
-} from "node:tls";
+import { connect as connectTls, type TLSSocket, Server as TlsServer } from "node:tls";
 import type { IpAddress } from "../../base/address.js";
 import type { Logger } from "../../base/log.js";
 import type { Time } from "../../base/time.js";
 import type { Milliseconds } from "../../base/units.js";
-import { type ConnectionOptions, reasonOf, StreamConnection } from "./connection.js";
+import { addressKey, isLinkLocal } from "./addresses.js";
+import { type ConnectionOptions, plainAddress, reasonOf, StreamConnection } from "./connection.js";
 import type { Counters } from "./counters.js";
+import { type Credentials, secureOptions, type SecureSide } from "./credentials.js";
 import { HandshakeGate } from "./handshake-gate.js";
+import { peerOf } from "./peer.js";
 import type { Connection, TransportHandler } from "./transport.js";
 
-export interface Credentials {
-  /** PEM: the node's certificate, followed by intermediate ones if there are any. */
-  readonly certificate: string;
-  /** PEM. */
-  readonly key: string;
-  /** PEM: the authorities that are trusted, and no others. */
-  readonly authorities: readonly string[];
-}
+export type { Credentials } from "./credentials.js";
 
 export interface AssociationLimits {
   /** Longest message in bytes, header included; more than that ends the association. */
@@ -39,7 +27,12 @@ export interface AssociationLimits {
   readonly queueBytes: number;
   /** Associations in all that others opened, authenticated. */
   readonly accepted: number;
-  /** Connections that have not authenticated themselves yet: in all, and from one IPv4 address or IPv6 /64. */
+  /** The same from one peer: by its identity, or by its address where there is no TLS. */
+  readonly acceptedPerPeer: number;
+  /**
+   * Connections that have not authenticated themselves yet, or without TLS have not sent a message: in all, and from
+   * one IPv4 address or IPv6 /64.
+   */
   readonly handshakes: number;
   readonly handshakesPerSource: number;
   readonly handshakeTimeout: Milliseconds;
@@ -59,63 +52,65 @@ export interface AssociationOptions {
   readonly counters: Counters;
 }
 
-/** Bytes of a peer identity. */
-export const IDENTITY_BYTES = 16;
-const SUBJECT_CHARACTERS = 255;
-
-/** The identity that a certificate's key stands for: first 16 bytes of SHA-256 of its SubjectPublicKeyInfo. */
-export function identityOf(certificate: X509Certificate): Uint8Array {
-  const key = certificate.publicKey.export({ type: "spki", format: "der" });
-  return Uint8Array.from(createHash("sha256").update(key).digest().subarray(0, IDENTITY_BYTES));
-}
-
-/** What both ends of a TLS association are set to. */
-const TLS_SETTINGS = {
-  // A resumed session would not look at the certificate's dates again.
-  secureOptions: constants.SSL_OP_NO_TICKET,
-  minVersion: "TLSv1.2",
-  maxVersion: "TLSv1.3",
-  ciphers: [
-    "TLS_AES_128_GCM_SHA256",
-    "TLS_AES_256_GCM_SHA384",
-    "TLS_CHACHA20_POLY1305_SHA256",
-    "ECDHE+AESGCM",
-    "ECDHE+CHACHA20",
-  ].join(":"),
-} as const;
+const OPENED = { tls: "association.opened-tls", tcp: "association.opened-tcp" } as const;
+const ACCEPTED = { tls: "association.accepted-tls", tcp: "association.accepted-tcp" } as const;
 
 export class Associations {
   readonly #options: AssociationOptions;
   readonly #gate: HandshakeGate;
   readonly #connections = new Set<StreamConnection>();
   readonly #servers: Server[] = [];
+  /** Accepted associations by peer. */
+  readonly #peers = new Map<string, number>();
   /** Whom to tell when a connection that `stop` waits for is gone. */
   readonly #leaving = new Map<StreamConnection, () => void>();
   #accepted = 0;
   #handler: TransportHandler | undefined;
-  #secureContext: SecureContext | undefined;
+  #credentials: Credentials;
+  #secure: SecureSide | undefined;
+  #tlsServer: TlsServer | undefined;
   #tlsPort: number;
+  #tcpPort: number | undefined;
 
   constructor(options: AssociationOptions) {
     this.#options = options;
     this.#gate = new HandshakeGate(options.limits.handshakes, options.limits.handshakesPerSource);
+    this.#credentials = options.credentials;
     this.#tlsPort = options.tlsPort;
+    this.#tcpPort = options.tcpPort;
   }
 
   get tlsPort(): number {
     return this.#tlsPort;
   }
 
+  get tcpPort(): number | undefined {
+    return this.#tcpPort;
+  }
+
+  /**
+   * Other credentials for associations from now on; those that stand keep. Throws one clear error, and changes nothing,
+   * when they cannot be used.
+   */
+  setCredentials(credentials: Credentials): void {
+    const secure = secureOptions(credentials);
+    this.#tlsServer?.setSecureContext(secure.options);
+    this.#credentials = credentials;
+    if (this.#secure !== undefined) this.#secure = secure;
+  }
+
   /** Checks the credentials and listens. Rejects with one clear error. */
   async start(handler: TransportHandler): Promise<void> {
-    const { tcpPort, addresses } = this.#options;
-    const tls = this.#tlsServer();
+    const tls = this.#newTlsServer();
+    this.#tlsServer = tls;
     this.#handler = handler;
     try {
-      for (const address of addresses) {
+      for (const address of this.#options.addresses) {
         const port = await this.#listen(address, this.#tlsPort, (socket) => tls.emit("connection", socket));
         this.#tlsPort = port ?? this.#tlsPort;
-        if (tcpPort !== undefined) await this.#listen(address, tcpPort, (socket) => this.#acceptTcp(socket));
+        if (this.#tcpPort === undefined) continue;
+        const plain = await this.#listen(address, this.#tcpPort, (socket) => this.#acceptTcp(socket));
+        this.#tcpPort = plain ?? this.#tcpPort;
       }
       if (this.#servers.length === 0) throw new Error("none of the addresses to listen on exists here");
     } catch (error) {
@@ -133,6 +128,10 @@ export class Associations {
     if (handler === undefined) return Promise.reject(new Error("the transport is not running"));
     if (protocol === "tcp" && this.#options.tcpPort === undefined)
       return Promise.reject(new Error("associations without TLS are not allowed here"));
+    if (isLinkLocal(to)) {
+      this.#options.counters.add("association.link-local");
+      return Promise.reject(new Error(`${to} is link-local: without its link no association can go there`));
+    }
     if (port < 1 || port > 65535) return Promise.reject(new Error(`${port} is not a port`));
     const host = to.toString();
     const socket = protocol === "tls" ? this.#connectTls(host, port) : connectTcp({ host, port });
@@ -157,6 +156,7 @@ export class Associations {
         socket.off("error", refuse);
         socket.off("close", refuse);
         this.#options.counters.add("association.opened");
+        this.#options.counters.add(OPENED[protocol]);
         opened(connection);
         setImmediate(() => connection.begin());
       });
@@ -166,6 +166,8 @@ export class Associations {
   /** Stops listening and closes all associations; what they had queued gets a moment to go out. */
   async stop(): Promise<void> {
     this.#handler = undefined;
+    this.#tlsServer = undefined;
+    this.#secure = undefined;
     const servers = this.#servers.splice(0);
     const closed = servers.map((server) => new Promise<void>((done) => server.close(() => done())));
     this.#gate.closeAll();
@@ -178,10 +180,10 @@ export class Associations {
     return new Promise((done) => this.#leaving.set(connection, done));
   }
 
-  #tlsServer(): TlsServer {
-    const secure = this.#secureOptions();
+  #newTlsServer(): TlsServer {
+    this.#secure = secureOptions(this.#credentials);
     const server = new TlsServer({
-      ...secure,
+      ...this.#secure.options,
       requestCert: true,
       rejectUnauthorized: true,
       handshakeTimeout: this.#options.limits.handshakeTimeout,
@@ -196,22 +198,9 @@ export class Associations {
     return server;
   }
 
-  #secureOptions(): SecureContextOptions {
-    const { certificate, key, authorities } = this.#options.credentials;
-    if (authorities.length === 0) throw new Error("no authority is trusted: no peer could ever connect");
-    const options = { ...TLS_SETTINGS, cert: certificate, key, ca: [...authorities] };
-    try {
-      this.#secureContext = createSecureContext(options);
-      return options;
-    } catch (error) {
-      const detail = error instanceof Error ? error.message : String(error);
-      throw new Error(`the certificate, its key or an authority cannot be used for TLS: ${detail}`);
-    }
-  }
-
   #connectTls(host: string, port: number): TLSSocket {
     return connectTls({
-      secureContext: this.#secureContext,
+      secureContext: this.#secure?.context,
       host,
       port,
       rejectUnauthorized: true,
@@ -247,6 +236,12 @@ export class Associations {
   #admit(socket: Socket, accept: (socket: Socket) => void): void {
     const { counters, limits } = this.#options;
     socket.on("error", () => counters.add("association.connection-error"));
+    // The NLI of the peer holds no link, so nothing could ever be sent there but on this one connection.
+    if (isLinkLocal(plainAddress(socket.remoteAddress ?? "::"))) {
+      counters.add("association.link-local");
+      socket.destroy();
+      return;
+    }
     if (this.#handler === undefined || this.#accepted >= limits.accepted || !this.#gate.enter(socket)) {
       counters.add("association.turned-away");
       socket.destroy();
@@ -260,20 +255,43 @@ export class Associations {
     this.#accept(socket, "tls");
   }
 
+  /** Without TLS a message has to show that the peer is there and means GIST. */
   #acceptTcp(socket: Socket): void {
-    this.#gate.leave(socket);
-    this.#accept(socket, "tcp");
+    const { time, limits } = this.#options;
+    const silent = time.after(limits.handshakeTimeout, () => socket.destroy(new Error("no message came")));
+    socket.once("close", () => silent.cancel());
+    this.#accept(socket, "tcp", () => {
+      silent.cancel();
+      this.#gate.leave(socket);
+    });
   }
 
-  #accept(socket: Socket, protocol: "tls" | "tcp"): void {
+  /** @param heard called with the first message */
+  #accept(socket: Socket, protocol: "tls" | "tcp", heard?: () => void): void {
+    const { counters, limits } = this.#options;
     const handler = this.#handler;
-    const connection = handler === undefined ? undefined : this.#adopt(socket, protocol, false, handler);
+    const connection =
+      handler === undefined ? undefined : this.#adopt(socket, protocol, false, handler, heard);
     if (handler === undefined || connection === undefined) {
       socket.destroy();
       return;
     }
+    const peer = peerKey(connection);
+    const before = this.#peers.get(peer) ?? 0;
+    if (before >= limits.acceptedPerPeer) {
+      counters.add("association.peer-limit");
+      this.#options.logger.warn(
+        { peer: connection.remoteAddress, limit: limits.acceptedPerPeer },
+        "a peer has too many associations: another one is refused",
+      );
+      this.#connections.delete(connection);
+      socket.destroy();
+      return;
+    }
     this.#accepted++;
-    this.#options.counters.add("association.accepted");
+    this.#peers.set(peer, before + 1);
+    counters.add("association.accepted");
+    counters.add(ACCEPTED[protocol]);
     this.#guard(() => handler.accepted(connection));
     setImmediate(() => connection.begin());
   }
@@ -284,15 +302,21 @@ export class Associations {
     protocol: "tls" | "tcp",
     initiator: boolean,
     handler: TransportHandler,
+    heard?: () => void,
   ): StreamConnection | undefined {
     const { limits, time, logger, counters } = this.#options;
     const options: ConnectionOptions = {
       handler: {
-        message: (connection, message) => handler.message(connection, message),
+        message: (connection, message) => {
+          heard?.();
+          heard = undefined;
+          handler.message(connection, message);
+        },
         drained: (connection) => this.#guard(() => handler.drained(connection)),
         closed: (connection, reason) => {
-          this.#forget(connection as StreamConnection);
-          this.#guard(() => handler.closed(connection, reason));
+          // One that was refused at once was never told of.
+          if (this.#forget(connection as StreamConnection))
+            this.#guard(() => handler.closed(connection, reason));
         },
       },
       messageBytes: limits.messageBytes,
@@ -324,21 +348,25 @@ export class Associations {
     }
   }
 
-  #forget(connection: StreamConnection): void {
-    if (!this.#connections.delete(connection)) return;
-    if (!connection.initiator) this.#accepted--;
+  #forget(connection: StreamConnection): boolean {
+    if (!this.#connections.delete(connection)) return false;
+    if (!connection.initiator) this.#forgetAccepted(peerKey(connection));
     this.#leaving.get(connection)?.();
     this.#leaving.delete(connection);
+    return true;
+  }
+
+  #forgetAccepted(peer: string): void {
+    this.#accepted--;
+    const left = (this.#peers.get(peer) ?? 1) - 1;
+    if (left === 0) this.#peers.delete(peer);
+    else this.#peers.set(peer, left);
   }
 }
 
-function peerOf(socket: TLSSocket): NonNullable<Connection["peer"]> {
-  const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) throw new Error("the peer has no certificate");
-  const names: unknown = certificate.toLegacyObject().subject?.CN;
-  const name: unknown = Array.isArray(names) ? names[0] : names;
-  return {
-    subject: typeof name === "string" ? name.slice(0, SUBJECT_CHARACTERS) : "",
-    identity: identityOf(certificate),
-  };
+/** Who holds an accepted association: a certificate's key, else the address. */
+function peerKey({ peer, remoteAddress }: StreamConnection): string {
+  return peer === undefined
+    ? `address ${addressKey(remoteAddress)}`
+    : `identity ${Buffer.from(peer.identity).toString("latin1")}`;
 }

@@ -23,6 +23,8 @@ export interface ConnectionOptions {
 
 /** How long what is queued may take to go out once the connection is to be closed. */
 const FLUSH = seconds(2);
+/** Without data for so long, the kernel asks whether the peer is still there: ten times, a second apart. */
+const QUIET = seconds(30);
 
 export class StreamConnection implements Connection {
   readonly protocol: "tls" | "tcp";
@@ -53,6 +55,8 @@ export class StreamConnection implements Connection {
     this.#options = options;
     this.#framer = new MessageFramer(options.messageBytes);
     socket.setNoDelay(true);
+    // A peer that went without a word is noticed though nobody sends.
+    socket.setKeepAlive(true, QUIET);
     socket.on("error", (error) => this.#give(reasonOf(error)));
     socket.on("drain", () => this.#drained());
     socket.on("close", () => this.#closed());

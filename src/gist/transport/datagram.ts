@@ -3,6 +3,7 @@ import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import { IpAddress, type IpFamily } from "../../base/address.js";
 import type { Logger } from "../../base/log.js";
 import { GIST_PORT, MAGIC } from "../wire/messages.js";
+import { isLinkLocal } from "./addresses.js";
 import type { Counters } from "./counters.js";
 import { isQueryMode, messageOf } from "./packet.js";
 import type { Datagram } from "./transport.js";
@@ -44,6 +45,10 @@ export class DatagramSockets {
   /** Sends a GIST message from port 270. What cannot be sent is counted, never thrown. */
   send(to: IpAddress, port: number, message: Uint8Array): void {
     const { counters, queueBytes } = this.#options;
+    if (isLinkLocal(to)) {
+      counters.add("datagram.link-local");
+      return;
+    }
     const socket = this.#sockets.get(to.family);
     if (socket === undefined) {
       counters.add("datagram.no-socket");
@@ -109,11 +114,16 @@ export class DatagramSockets {
       counters.add("datagram.no-magic");
       return;
     }
+    const source = IpAddress.parse(withoutZone(from.address));
+    if (isLinkLocal(source)) {
+      counters.add("datagram.link-local");
+      return;
+    }
     counters.add("datagram.received");
     try {
       deliver({
         message,
-        source: IpAddress.parse(withoutZone(from.address)),
+        source,
         sourcePort: from.port,
         destination: UNKNOWN_DESTINATION[family],
         ipTtl: 0,

@@ -1,12 +1,16 @@
 /**
  * Takes Query-mode packets out of the forwarding path (RFC 5971 section 5.3.2.5): the kernel's rules put UDP 270 into a
- * queue, this gives each packet its verdict. What is not exactly a Query-mode message travels on as it came.
+ * queue, this gives each packet its verdict, at once or when an NSLP has decided. What is not exactly a Query-mode
+ * message travels on as it came.
  */
 import type { QueuedPacket } from "nfqueue";
 import type { IpAddress } from "../../base/address.js";
 import type { Logger } from "../../base/log.js";
+import type { Time, Timer } from "../../base/time.js";
+import { seconds } from "../../base/units.js";
 import { WireError } from "../../base/wire.js";
 import { GIST_PORT } from "../wire/messages.js";
+import { isLinkLocal } from "./addresses.js";
 import type { Counters } from "./counters.js";
 import { decrementHops, isQueryMode, messageOf, parseUdpPacket, type UdpPacket } from "./packet.js";
 import type { Datagram, Interception } from "./transport.js";
@@ -14,39 +18,75 @@ import type { Datagram, Interception } from "./transport.js";
 /** "accept-changed": the packet's own bytes were changed and go on in its place. */
 export type Verdict = "accept" | "accept-changed" | "drop";
 
+/** Takes a packet's verdict; called exactly once for each packet. */
+export type GiveVerdict = (verdict: Verdict) => void;
+
 export interface InterceptorOptions {
+  readonly time: Time;
   readonly logger: Logger;
   readonly counters: Counters;
   readonly interfaceName: (index: number) => string;
   readonly isLocal: (address: IpAddress) => boolean;
-  readonly deliver: (datagram: Datagram) => Interception;
+  readonly deliver: (datagram: Datagram) => Interception | Promise<Interception>;
 }
+
+interface Waiting {
+  readonly give: GiveVerdict;
+  readonly tooLate: Timer;
+}
+
+/** Half of the 1024 packets that the kernel's queue holds, so that those decided at once still come through. */
+export const MOST_WAITING = 512;
+/** Longer than any decision is given. A packet without verdict would take its place in the kernel's queue for good. */
+export const LONGEST_WAIT = seconds(10);
 
 /** Judges one packet after another; knows nothing of the kernel. Never throws. */
 export class Interceptor {
   readonly #options: InterceptorOptions;
+  readonly #waiting = new Set<Waiting>();
+  #stopped = false;
 
   constructor(options: InterceptorOptions) {
     this.#options = options;
   }
 
-  /** @param packet an IP packet; changed in place when the verdict is "accept-changed" */
-  judge(packet: Uint8Array, interfaceIndex: number): Verdict {
+  /** Packets without verdict so far. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /**
+   * @param packet an IP packet that nobody else writes to; changed in place when the verdict is "accept-changed"
+   * @param give called once, now or later, in any order among packets
+   */
+  judge(packet: Uint8Array, interfaceIndex: number, give: GiveVerdict): void {
+    const verdict = this.#stopped ? "drop" : this.#tryJudge(packet, interfaceIndex, give);
+    if (verdict !== "later") give(verdict);
+  }
+
+  /** Drops what still waits, and what comes from now on. */
+  stop(): void {
+    this.#stopped = true;
+    for (const waiting of [...this.#waiting]) this.#settle(waiting, () => this.#is("intercept.stopped", "drop"));
+  }
+
+  #tryJudge(packet: Uint8Array, interfaceIndex: number, give: GiveVerdict): Verdict | "later" {
     try {
-      return this.#judge(packet, interfaceIndex);
+      return this.#judge(packet, interfaceIndex, give);
     } catch (error) {
       if (error instanceof WireError) return this.#is("intercept.not-exact", "accept");
-      this.#options.logger.error({ error }, "an intercepted packet could not be handled");
-      return this.#is("intercept.error", "drop");
+      return this.#failed(error);
     }
   }
 
-  #judge(packet: Uint8Array, interfaceIndex: number): Verdict {
+  #judge(packet: Uint8Array, interfaceIndex: number, give: GiveVerdict): Verdict | "later" {
     const udp = parseUdpPacket(packet);
     if (udp.destinationPort !== GIST_PORT) return this.#is("intercept.not-exact", "accept");
     const message = messageOf(udp.payload);
     if (message === undefined) return this.#is("intercept.not-exact", "accept");
     if (!isQueryMode(message)) return this.#is("intercept.datagram-mode", "accept");
+    // No answer could reach it, and no router passes it on.
+    if (isLinkLocal(udp.source)) return this.#is("intercept.link-local", "drop");
     const interception = this.#options.deliver({
       message,
       source: udp.source,
@@ -56,7 +96,37 @@ export class Interceptor {
       inboundInterface: this.#options.interfaceName(interfaceIndex),
       intercepted: true,
     });
+    if (interception instanceof Promise) return this.#wait(interception, packet, udp, give);
     return this.#carryOut(interception, packet, udp);
+  }
+
+  #wait(
+    interception: Promise<Interception>,
+    packet: Uint8Array,
+    udp: UdpPacket,
+    give: GiveVerdict,
+  ): Verdict | "later" {
+    if (this.#waiting.size >= MOST_WAITING) {
+      interception.catch((error: unknown) => this.#failed(error));
+      return this.#is("intercept.overload", "drop");
+    }
+    const tooLate = this.#options.time.after(LONGEST_WAIT, () =>
+      this.#settle(waiting, () => this.#is("intercept.too-late", "drop")),
+    );
+    const waiting: Waiting = { give, tooLate };
+    this.#waiting.add(waiting);
+    this.#options.counters.add("intercept.waited");
+    interception.then(
+      (decided) => this.#settle(waiting, () => this.#carryOut(decided, packet, udp)),
+      (error: unknown) => this.#settle(waiting, () => this.#failed(error)),
+    );
+    return "later";
+  }
+
+  #settle(waiting: Waiting, verdict: () => Verdict): void {
+    if (!this.#waiting.delete(waiting)) return;
+    waiting.tooLate.cancel();
+    waiting.give(verdict());
   }
 
   #carryOut(interception: Interception, packet: Uint8Array, udp: UdpPacket): Verdict {
@@ -67,6 +137,11 @@ export class Interceptor {
     if (interception === "untouched") return this.#is("intercept.untouched", "accept");
     if (!decrementHops(packet, udp)) return this.#is("intercept.no-hops-left", "drop");
     return this.#is("intercept.passed-on", "accept-changed");
+  }
+
+  #failed(error: unknown): Verdict {
+    this.#options.logger.error({ error }, "an intercepted packet could not be handled");
+    return this.#is("intercept.error", "drop");
   }
 
   #is(counter: string, verdict: Verdict): Verdict {
@@ -93,8 +168,9 @@ const openQueues = new Map<number, OpenQueue>();
 /**
  * Connects the kernel's queue to the interceptor. Rejects with one clear error.
  *
- * The package reads a packet with all that the kernel says about it into 65,535 bytes; what does not fit never gets a
- * verdict and fills the queue for good. So the rules must let no packet near that length into the queue.
+ * The package copies each packet into a buffer of its own and names it by its number in every verdict, so verdicts may
+ * come late and in any order. It reads a packet with all that the kernel says about it into 65,535 bytes; what does not
+ * fit never gets a verdict and fills the queue for good. So the rules must let no packet near that length into the queue.
  */
 export async function openQueue(number: number, interceptor: Interceptor): Promise<void> {
   const open = openQueues.get(number);
@@ -105,14 +181,17 @@ export async function openQueue(number: number, interceptor: Interceptor): Promi
   }
   try {
     const { NF_ACCEPT, NF_DROP, createQueueHandler } = (await import("nfqueue")).default;
-    const verdict = (packet: QueuedPacket): void => {
+    const judge = (packet: QueuedPacket): void => {
+      const give = (verdict: Verdict): void => {
+        if (verdict === "drop") packet.setVerdict(NF_DROP);
+        else if (verdict === "accept") packet.setVerdict(NF_ACCEPT);
+        else packet.setVerdict(NF_ACCEPT, undefined, packet.payload);
+      };
       // With no daemon behind it a queue drops, as the kernel does when nobody listens.
-      const judged = entry.interceptor?.judge(packet.payload, packet.info.indev) ?? "drop";
-      if (judged === "drop") packet.setVerdict(NF_DROP);
-      else if (judged === "accept") packet.setVerdict(NF_ACCEPT);
-      else packet.setVerdict(NF_ACCEPT, undefined, packet.payload);
+      if (entry.interceptor === undefined) give("drop");
+      else entry.interceptor.judge(packet.payload, packet.info.indev, give);
     };
-    const queue = createQueueHandler(number, RECEIVE_BUFFER_BYTES, verdict);
+    const queue = createQueueHandler(number, RECEIVE_BUFFER_BYTES, judge);
     const entry: OpenQueue = { queue, interceptor };
     openQueues.set(number, entry);
   } catch (error) {
@@ -123,8 +202,10 @@ export async function openQueue(number: number, interceptor: Interceptor): Promi
   }
 }
 
-/** Leaves the queue open without an interceptor: its packets are dropped from now on. */
+/** Leaves the queue open without an interceptor: what waits, and what comes from now on, is dropped. */
 export function releaseQueue(number: number): void {
   const open = openQueues.get(number);
-  if (open !== undefined) open.interceptor = undefined;
+  if (open === undefined) return;
+  open.interceptor?.stop();
+  open.interceptor = undefined;
 }

@@ -1,6 +1,7 @@
 import test from "ava";
 import fc from "fast-check";
 import { IpAddress } from "../../base/address.js";
+import type { PathCoupledMri } from "../wire/messages.js";
 import {
   buildQueryPacket,
   decrementHops,
@@ -8,6 +9,7 @@ import {
   messageOf,
   PacketError,
   parseUdpPacket,
+  queryPacketOf,
   type QueryPacket,
 } from "./packet.js";
 
@@ -215,4 +217,59 @@ test("the magic number and a whole header are needed, the flag C is found", (t) 
   t.is(hex(found ?? new Uint8Array()), hex(message));
   t.true(isQueryMode(message));
   t.false(isQueryMode(Buffer.from("010500007f400160", "hex")));
+});
+
+function flow(source: string, destination: string, marks: Partial<PathCoupledMri>): PathCoupledMri {
+  const [from, to] = [IpAddress.parse(source), IpAddress.parse(destination)];
+  const bits = to.bytes.length * 8;
+  return {
+    method: "path-coupled",
+    direction: "downstream",
+    source: from,
+    destination: to,
+    sourcePrefix: bits,
+    destinationPrefix: bits,
+    ...marks,
+  };
+}
+
+test("IPv4: DSCP of the flow, DF, Router Alert of the NSLP, own source port 270, UDP checksum", (t) => {
+  const mri = flow("192.168.20.1", "192.168.21.4", { dscp: 46, protocol: 17, sourcePort: 4000 });
+  const packet = buildQueryPacket(
+    queryPacketOf(mri, message, { source: mri.source, ttl: 64, routerAlert: 65504 }),
+  );
+  t.is((packet[1] ?? 0) >> 2, 46);
+  t.is(packet.readUInt16BE(6), 0x4000, "DF, no fragment");
+  t.is(packet.readUInt32BE(20), 0x94040000 + 65504);
+  t.is(packet.readUInt16BE(24), 270);
+  t.is(packet.readUInt16BE(26), 270);
+  t.not(packet.readUInt16BE(30), 0, "a UDP checksum");
+});
+
+test("IPv6: DSCP and flow label of the flow, hop-by-hop Router Alert of the NSLP, UDP checksum", (t) => {
+  const mri = flow("2001:db8:20::1", "2001:db8:21::4", { dscp: 10, flowLabel: 0x12345 });
+  const packet = buildQueryPacket(
+    queryPacketOf(mri, message, { source: mri.source, ttl: 64, routerAlert: 65504 }),
+  );
+  t.is(packet.readUInt32BE(0), 0x62812345);
+  t.is(packet[6], 0, "hop-by-hop options come first");
+  t.is(packet.readUInt32BE(40), 0x11000502, "UDP, 8 bytes, Router Alert: skip when unknown");
+  t.is(packet.readUInt16BE(44), 65504);
+  t.not(packet.readUInt16BE(54), 0, "a UDP checksum");
+});
+
+test("upstream goes to the flow's source; what the MRI leaves open is 0", (t) => {
+  const mri = flow("10.0.0.1", "10.0.0.2", { direction: "upstream" });
+  const own = IpAddress.parse("10.0.0.9");
+  const packet = buildQueryPacket(queryPacketOf(mri, message, { source: own, ttl: 255, routerAlert: undefined }));
+  const parsed = parseUdpPacket(packet);
+  t.is(`${parsed.source} ${parsed.destination} ${parsed.ttl}`, "10.0.0.9 10.0.0.1 255");
+  t.is(packet[0], 0x45, "no options");
+  t.is(packet[1], 0);
+  const loose = queryPacketOf(
+    { method: "loose-end", direction: "downstream", source: own, destination: own },
+    message,
+    { source: own, ttl: 1, routerAlert: undefined },
+  );
+  t.is(loose.dscp + loose.flowLabel, 0);
 });

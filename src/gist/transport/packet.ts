@@ -5,7 +5,7 @@
 import { IpAddress, type IpFamily } from "../../base/address.js";
 import { PROTOCOL } from "../../base/flow.js";
 import { WireError } from "../../base/wire.js";
-import { GIST_PORT, MAGIC } from "../wire/messages.js";
+import { GIST_PORT, MAGIC, type Mri } from "../wire/messages.js";
 
 /** The bytes are not a whole, unfragmented UDP packet. */
 export class PacketError extends WireError {
@@ -37,6 +37,23 @@ export interface QueryPacket {
   readonly routerAlert: number | undefined;
   /** GIST message without magic number. */
   readonly message: Uint8Array;
+}
+
+/** The packet that carries a message along the flow: DSCP and flow label are those of the flow, where the MRI has them. */
+export function queryPacketOf(
+  mri: Mri,
+  message: Uint8Array,
+  about: Pick<QueryPacket, "source" | "ttl" | "routerAlert">,
+): QueryPacket {
+  const marks = mri.method === "path-coupled" ? mri : undefined;
+  return {
+    ...about,
+    destination: mri.direction === "downstream" ? mri.destination : mri.source,
+    sourcePort: GIST_PORT,
+    dscp: marks?.dscp ?? 0,
+    flowLabel: marks?.flowLabel ?? 0,
+    message,
+  };
 }
 
 /** The whole IP packet, to UDP port 270, with DF and checksums. Throws {@link PacketError} when it gets too long. */

@@ -1,6 +1,8 @@
 /**
  * Sends whole IP packets with a source address of choice through the raw-socket package (RFC 5971 section 5.3.2).
  * Protocol 255 means "the IP header is included" to Linux, for IPv4 and IPv6, and such a socket receives nothing.
+ *
+ * Linux finds the way of such a packet by its destination and the socket's mark, not by the source that stands in it.
  */
 import type { RawSocketPackage, Socket } from "raw-socket";
 import type { IpAddress, IpFamily } from "../../base/address.js";
@@ -8,17 +10,21 @@ import type { Logger } from "../../base/log.js";
 import type { Counters } from "./counters.js";
 
 const IPPROTO_RAW = 255;
+const SOL_SOCKET = 1;
+const SO_MARK = 36;
+
 
 export interface RawSenderOptions {
   readonly logger: Logger;
   readonly counters: Counters;
-  /** Packets that may wait for the kernel, for each IP version. */
+  /** Packets that may wait for the kernel, for each IP version and mark. */
   readonly queue: number;
 }
 
 export class RawSender {
   readonly #options: RawSenderOptions;
-  readonly #sockets = new Map<IpFamily, Socket>();
+  /** By IP version and mark; there are no more marks than exits. */
+  readonly #sockets = new Map<string, Socket>();
   #package: RawSocketPackage | undefined;
 
   constructor(options: RawSenderOptions) {
@@ -40,10 +46,13 @@ export class RawSender {
     }
   }
 
-  /** Queues an IP packet. What cannot be sent is counted, never thrown. */
-  send(packet: Buffer, to: IpAddress): void {
+  /**
+   * Queues an IP packet. What cannot be sent is counted, never thrown.
+   * @param mark of the socket, for the kernel's rules; 0: none
+   */
+  send(packet: Buffer, to: IpAddress, mark: number): void {
     const { counters, queue } = this.#options;
-    const socket = this.#socket(to.family);
+    const socket = this.#socket(to.family, mark);
     if (socket === undefined) {
       counters.add("query-mode.no-socket");
       return;
@@ -69,18 +78,19 @@ export class RawSender {
   }
 
   /** The package closes a socket on any error of its own; the next packet opens another. */
-  #socket(family: IpFamily): Socket | undefined {
-    const socket = this.#sockets.get(family);
+  #socket(family: IpFamily, mark: number): Socket | undefined {
+    const socket = this.#sockets.get(nameOf(family, mark));
     if (socket !== undefined) return socket;
     try {
-      return this.#open(family);
+      return this.#open(family, mark);
     } catch {
       return undefined;
     }
   }
 
-  #open(family: IpFamily): Socket | undefined {
+  #open(family: IpFamily, mark = 0): Socket | undefined {
     if (this.#package === undefined) return undefined;
+    const name = nameOf(family, mark);
     const { AddressFamily, createSocket } = this.#package;
     const addressFamily = family === 4 ? AddressFamily.IPv4 : AddressFamily.IPv6;
     const socket = createSocket({ protocol: IPPROTO_RAW, addressFamily });
@@ -89,13 +99,18 @@ export class RawSender {
       this.#options.logger.warn({ error: error.message }, "a raw socket failed");
     });
     socket.on("close", () => {
-      if (this.#sockets.get(family) === socket) this.#sockets.delete(family);
+      if (this.#sockets.get(name) === socket) this.#sockets.delete(name);
     });
     // Stops the watching for input, which would also keep the process alive.
     socket.pauseRecv();
-    this.#sockets.set(family, socket);
+    if (mark !== 0) socket.setOption(SOL_SOCKET, SO_MARK, mark);
+    this.#sockets.set(name, socket);
     return socket;
   }
+}
+
+function nameOf(family: IpFamily, mark: number): string {
+  return `${family} ${mark}`;
 }
 
 function text(error: unknown): string {

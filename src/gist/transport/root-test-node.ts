@@ -8,12 +8,22 @@ import { SystemTransport } from "./system.js";
 import type { Connection, Datagram, Interception } from "./transport.js";
 
 export interface NodeSetup {
-  readonly queueNumber: number;
+  /** Undefined: it intercepts nothing. */
+  readonly queueNumber: number | undefined;
   readonly certificate: string;
   readonly key: string;
   readonly authorities: readonly string[];
   /** What to answer to an intercepted message, by its NSLPID. */
   readonly answers: Readonly<Record<number, Interception>>;
+  /** NSLPIDs whose answer waits for the order "decide". */
+  readonly undecided?: readonly number[];
+}
+
+/** A flow of UDP between two hosts. */
+export interface TestFlow {
+  readonly source: string;
+  readonly destination: string;
+  readonly port?: number;
 }
 
 /** Messages are hexadecimal, addresses text. */
@@ -21,13 +31,14 @@ export type Order =
   | { readonly order: "start"; readonly setup: NodeSetup }
   | {
       readonly order: "query";
-      readonly source: string;
-      readonly destination: string;
+      readonly flow: TestFlow;
       readonly spoofSource: boolean;
       readonly message: string;
     }
-  | { readonly order: "datagram"; readonly to: string; readonly message: string }
-  | { readonly order: "route"; readonly destination: string }
+  /** Answers what waits, the latest first. */
+  | { readonly order: "decide" }
+  | { readonly order: "datagram"; readonly to: string; readonly port?: number; readonly message: string }
+  | { readonly order: "route"; readonly flow: TestFlow }
   | { readonly order: "talk"; readonly to: string; readonly port: number; readonly message: string }
   | { readonly order: "stop" };
 
@@ -43,16 +54,18 @@ export type Report =
       readonly inboundInterface: string;
       readonly intercepted: boolean;
     }
+  | { readonly report: "changed" }
   | { readonly report: "message"; readonly message: string; readonly peer: string | undefined };
 
 const TLS_PORT = 5270;
 let transport: SystemTransport | undefined;
+const waiting: (() => void)[] = [];
 
 function tell(report: Report): void {
   process.send?.(report);
 }
 
-function downstream(source: string, destination: string): Mri {
+function downstream({ source, destination, port }: TestFlow): Mri {
   const [from, to] = [IpAddress.parse(source), IpAddress.parse(destination)];
   const bits = to.bytes.length * 8;
   return {
@@ -63,6 +76,7 @@ function downstream(source: string, destination: string): Mri {
     sourcePrefix: bits,
     destinationPrefix: bits,
     dscp: 46,
+    ...(port !== undefined && { protocol: 17, sourcePort: 4000, destinationPort: port }),
   };
 }
 
@@ -74,7 +88,7 @@ async function start(setup: NodeSetup): Promise<unknown> {
     time: new SystemTime(),
   });
   await transport.start({
-    datagram(datagram: Datagram): Interception {
+    datagram(datagram: Datagram): Interception | Promise<Interception> {
       const { message, source, destination, ...rest } = datagram;
       const text = Buffer.from(message).toString("hex");
       tell({
@@ -84,7 +98,13 @@ async function start(setup: NodeSetup): Promise<unknown> {
         source: `${source}`,
         destination: `${destination}`,
       });
-      return setup.answers[((message[4] ?? 0) << 8) | (message[5] ?? 0)] ?? "drop";
+      const nslpId = ((message[4] ?? 0) << 8) | (message[5] ?? 0);
+      const answer = setup.answers[nslpId] ?? "drop";
+      if (setup.undecided?.includes(nslpId) !== true) return answer;
+      return new Promise((resolve) => waiting.push(() => resolve(answer)));
+    },
+    routesChanged() {
+      tell({ report: "changed" });
     },
     accepted() {},
     message(connection: Connection, message: Uint8Array) {
@@ -103,8 +123,8 @@ async function talk(running: SystemTransport, to: string, port: number, message:
   return connection.peer?.subject;
 }
 
-async function route(running: SystemTransport, destination: string): Promise<unknown> {
-  const mri = downstream(destination, destination);
+async function route(running: SystemTransport, flow: TestFlow): Promise<unknown> {
+  const mri = downstream(flow);
   const asked = await running.route(mri);
   return { asked, cached: running.cachedRoute(mri) };
 }
@@ -114,15 +134,21 @@ async function obey(order: Order): Promise<unknown> {
   if (transport === undefined) throw new Error("not started");
   switch (order.order) {
     case "query":
-      return transport.sendQueryMode(
-        downstream(order.source, order.destination),
-        Buffer.from(order.message, "hex"),
-        { spoofSource: order.spoofSource, ttl: 64 },
-      );
+      return transport.sendQueryMode(downstream(order.flow), Buffer.from(order.message, "hex"), {
+        spoofSource: order.spoofSource,
+        ttl: 64,
+      });
+    case "decide":
+      for (const decide of waiting.splice(0).reverse()) decide();
+      return undefined;
     case "datagram":
-      return transport.sendDatagram(IpAddress.parse(order.to), 270, Buffer.from(order.message, "hex"));
+      return transport.sendDatagram(
+        IpAddress.parse(order.to),
+        order.port ?? 270,
+        Buffer.from(order.message, "hex"),
+      );
     case "route":
-      return route(transport, order.destination);
+      return route(transport, order.flow);
     case "talk":
       return talk(transport, order.to, order.port, order.message);
     case "stop":

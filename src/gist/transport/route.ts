@@ -2,14 +2,26 @@
  * Which way this host would send a flow's packets, asked of the kernel through rtnetlink and remembered for a
  * moment. Also the names of interfaces and the host's own addresses, kept up to date by the kernel's notifications.
  */
-import { endianness } from "node:os";
+import { readFile } from "node:fs/promises";
 import netlink from "netlink";
-import { IpAddress } from "../../base/address.js";
+import type { IpAddress, IpFamily } from "../../base/address.js";
 import type { Logger } from "../../base/log.js";
-import type { Time, Timer } from "../../base/time.js";
+import { TICK, type Time, type Timer } from "../../base/time.js";
 import { type Milliseconds, ms } from "../../base/units.js";
 import type { Mri } from "../wire/messages.js";
 import type { Counters } from "./counters.js";
+import { type Exit, Exits } from "./exits.js";
+import { Gateways } from "./gateways.js";
+import { Links } from "./links.js";
+import {
+  type Answer,
+  decodeAnswer,
+  encodeQuestion,
+  type Question,
+  questionKey,
+  questionOf,
+} from "./route-question.js";
+import { KERNEL_ANSWERS_WITHIN } from "./rtnetlink.js";
 import type { Route } from "./transport.js";
 
 export interface RouteTableOptions {
@@ -20,137 +32,196 @@ export interface RouteTableOptions {
   readonly lifetime: Milliseconds;
   /** Answers remembered at most. */
   readonly capacity: number;
-  /** Questions to the kernel at a time; more are answered with "no route". */
+  /** Look-ups at a time; more are answered with "no route". */
   readonly pending: number;
 }
 
-interface Link {
-  readonly name: string;
-  readonly mtu: number;
+/** How a Query-mode packet has to be sent so that it leaves by its flow's route. */
+export interface WayOut {
+  readonly route: Route;
+  /** Mark of the raw socket; 0: none is needed. */
+  readonly mark: number;
+}
+
+interface Found {
+  readonly route: Route;
+  readonly exit: Exit;
 }
 
 interface Remembered {
-  readonly route: Route | undefined;
+  readonly found: Found | undefined;
   readonly until: number;
 }
 
 const ROUTE_PROTOCOL = 0;
-const AF_INET = 2;
-const AF_INET6 = 10;
-const DUMP = 0x300;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
-const IFINFO_BYTES = 16;
-const KERNEL_ANSWERS_WITHIN = 2000;
-/** A burst of notifications, such as a link that goes down with all its routes, reloads links and addresses once. */
-const SETTLE = ms(50);
-
-const LITTLE_ENDIAN = endianness() === "LE";
-
-/** netlink numbers stand in the byte order of the machine. */
-function readU32(buffer: Buffer, offset: number): number {
-  return LITTLE_ENDIAN ? buffer.readUInt32LE(offset) : buffer.readUInt32BE(offset);
-}
-
-/** Where the flow's packets go in the direction of signalling: the target of route look-up and Query mode. */
-export function towards(mri: Mri): IpAddress {
-  return mri.direction === "downstream" ? mri.destination : mri.source;
-}
+/** A burst of notifications, such as a link that goes down with all its routes, is one change. */
+const SETTLE = ms(2 * TICK);
 
 export class RouteTable {
   readonly #options: RouteTableOptions;
-  #requests: netlink.RtNetlinkSocket | undefined;
-  #notifications: netlink.NetlinkSocket | undefined;
+  readonly #links = new Links();
+  readonly #gateways = new Gateways();
+  readonly #exits: Exits;
+  #changed: (() => void) | undefined;
+  #requests: netlink.NetlinkSocket | undefined;
+  #notifications: netlink.NetlinkSocket[] = [];
   readonly #cache = new Map<string, Remembered>();
-  readonly #asked = new Map<string, Promise<Route | undefined>>();
+  readonly #asked = new Map<string, Promise<Found | undefined>>();
   /** Counts changes, so that an answer older than a change is not remembered. */
   #epoch = 0;
-  #links = new Map<number, Link>();
-  #addresses = new Set<string>();
-  #reload: Timer | undefined;
+  #settling: Timer | undefined;
+  /** Links or addresses have changed since they were last read. */
+  #outdated = false;
+  /** IP versions in which ports choose among paths of equal cost, so that no question foretells a raw socket's way. */
+  #unforeseeable: ReadonlySet<IpFamily> = new Set();
 
   constructor(options: RouteTableOptions) {
     this.#options = options;
+    this.#exits = new Exits(options.counters);
   }
 
-  /** Opens netlink and reads links and addresses. Rejects with one clear error. */
-  async start(): Promise<void> {
+  /**
+   * Opens netlink and reads links and addresses. Rejects with one clear error.
+   * @param changed called once for each burst of changes of routes, rules, links, addresses or gateways in use
+   */
+  async start(changed?: () => void): Promise<void> {
     try {
-      this.#requests = netlink.createRtNetlink();
-      this.#requests.socket.on("error", (error) => this.#failed(error));
+      this.#changed = changed;
+      this.#requests = netlink.createNetlink(ROUTE_PROTOCOL);
+      this.#requests.on("error", (error) => this.#failed(error));
       this.#listen();
       await this.#load();
     } catch (error) {
-      this.stop();
+      await this.stop();
       throw new Error(`cannot read routes and links from the kernel: ${text(error)}`);
     }
   }
 
-  stop(): void {
-    this.#reload?.cancel();
-    this.#requests?.socket.close();
-    this.#notifications?.close();
+  async stop(): Promise<void> {
+    this.#changed = undefined;
+    this.#settling?.cancel();
+    for (const socket of this.#notifications.splice(0)) socket.close();
+    const requests = this.#requests;
     this.#requests = undefined;
-    this.#notifications = undefined;
     this.#cache.clear();
+    if (requests === undefined) return;
+    await this.#exits.removeAll(requests);
+    requests.close();
   }
 
-  /** The route towards the MRI's target if the kernel was asked lately and there is one; no waiting, no promise. */
+  /** The route of the flow if the kernel was asked lately and there is one; no waiting, no promise. */
   cached(mri: Mri): Route | undefined {
-    return this.#remembered(key(towards(mri)))?.route;
+    return this.#remembered(questionKey(questionOf(mri)))?.found?.route;
   }
 
-  /** The route towards the MRI's target; undefined when there is none. Never rejects. */
-  lookup(mri: Mri): Promise<Route | undefined> {
-    const target = towards(mri);
-    const name = key(target);
-    const remembered = this.#remembered(name);
-    if (remembered !== undefined) return Promise.resolve(remembered.route);
-    const asked = this.#asked.get(name);
+  /** The route of the flow; undefined when there is none. Never rejects. */
+  async lookup(mri: Mri): Promise<Route | undefined> {
+    const found = await this.#lookup(questionOf(mri));
+    return found?.route;
+  }
+
+  /** {@link wayOut} at once, when all about it is known from lately. */
+  cachedWayOut(mri: Mri): WayOut | undefined {
+    const found = this.#remembered(questionKey(questionOf(mri)))?.found;
+    const plain = this.#remembered(questionKey(plainQuestion(mri)))?.found;
+    if (found === undefined) return undefined;
+    if (this.#isPlain(found, plain)) return { route: found.route, mark: 0 };
+    const mark = this.#exits.ready(found.exit);
+    return mark === undefined ? undefined : { route: found.route, mark };
+  }
+
+  /** How to send along the flow's route; undefined when there is none. Never rejects. */
+  async wayOut(mri: Mri): Promise<WayOut | undefined> {
+    const found = await this.#lookup(questionOf(mri));
+    if (found === undefined) return undefined;
+    const { route, exit } = found;
+    if (this.#isPlain(found, await this.#lookup(plainQuestion(mri)))) return { route, mark: 0 };
+    const requests = this.#requests;
+    const mark = requests === undefined ? undefined : await this.#exits.open(exit, requests);
+    return mark === undefined ? undefined : { route, mark };
+  }
+
+  /** Name of the interface with this index; "" when not known. */
+  interfaceName(index: number): string {
+    return this.#links.link(index)?.name ?? "";
+  }
+
+  /** Whether this is one of the host's own addresses. */
+  isLocal(address: IpAddress): boolean {
+    return this.#links.isLocal(address);
+  }
+
+  /** Whether a raw socket without mark sends this way. */
+  #isPlain({ exit }: Found, plain: Found | undefined): boolean {
+    if (plain === undefined || this.#unforeseeable.has(exit.family)) return false;
+    const [a, b] = [exit.gateway, plain.exit.gateway];
+    return exit.outbound === plain.exit.outbound && (a === undefined ? b === undefined : b?.equals(a) === true);
+  }
+
+  #lookup(question: Question): Promise<Found | undefined> {
+    const key = questionKey(question);
+    const remembered = this.#remembered(key);
+    if (remembered !== undefined) return Promise.resolve(remembered.found);
+    const asked = this.#asked.get(key);
     if (asked !== undefined) return asked;
     if (this.#asked.size >= this.#options.pending) {
       this.#options.counters.add("route.overload");
       return Promise.resolve(undefined);
     }
-    const answer = this.#ask(target, name).finally(() => this.#asked.delete(name));
-    this.#asked.set(name, answer);
+    const answer = this.#find(question, key).finally(() => this.#asked.delete(key));
+    this.#asked.set(key, answer);
     return answer;
   }
 
-  /** Name of the interface with this index; "" when not known. */
-  interfaceName(index: number): string {
-    return this.#links.get(index)?.name ?? "";
-  }
-
-  /** Whether this is one of the host's own addresses. */
-  isLocal(address: IpAddress): boolean {
-    return this.#addresses.has(key(address));
-  }
-
-  #remembered(name: string): Remembered | undefined {
-    const entry = this.#cache.get(name);
+  #remembered(key: string): Remembered | undefined {
+    const entry = this.#cache.get(key);
     if (entry === undefined || entry.until > this.#options.time.now()) return entry;
-    this.#cache.delete(name);
+    this.#cache.delete(key);
     return undefined;
   }
 
-  async #ask(target: IpAddress, name: string): Promise<Route | undefined> {
+  async #find(question: Question, key: string): Promise<Found | undefined> {
     const epoch = this.#epoch;
-    const route = await this.#request(target);
-    if (epoch === this.#epoch) this.#remember(name, route);
-    return route;
+    try {
+      const answer = await this.#answer(question);
+      const found = answer === undefined ? undefined : await this.#read(question, answer);
+      if (epoch === this.#epoch) this.#remember(key, found);
+      return found;
+    } catch (error) {
+      this.#failed(error);
+      return undefined;
+    }
   }
 
-  async #request(target: IpAddress): Promise<Route | undefined> {
+  /** The kernel takes a source that is not its own only from what comes in by an interface. */
+  async #answer(question: Question): Promise<Answer | undefined> {
+    const { target, source } = question;
+    if (source === undefined || this.isLocal(source)) return this.#request(question);
+    const withoutSource = { ...question, source: undefined };
+    if (this.isLocal(target)) return this.#request(withoutSource);
+    const inbound = await this.#inboundOf(source);
+    const forwarded = inbound === undefined ? undefined : await this.#request({ ...question, inbound });
+    return forwarded ?? this.#request(withoutSource);
+  }
+
+  /** By which interface packets from there come, as far as the way back tells. */
+  async #inboundOf(source: IpAddress): Promise<number | undefined> {
+    const question = { target: source };
+    const key = questionKey(question);
+    const known = this.#remembered(key);
+    // Not by the list of what is asked: this is part of a look-up that has its place there.
+    const back = known === undefined ? await this.#find(question, key) : known.found;
+    return back?.exit.outbound;
+  }
+
+  async #request(question: Question): Promise<Answer | undefined> {
     this.#options.counters.add("route.asked");
     try {
-      const messages = await this.#requests?.getRoute(
-        { family: target.family === 4 ? AF_INET : AF_INET6, dstLen: target.bytes.length * 8 },
-        { dst: Buffer.from(target.bytes) },
-        { timeout: KERNEL_ANSWERS_WITHIN },
-      );
-      const answer = messages?.[0];
-      return answer === undefined ? undefined : await this.#read(answer);
+      const type = Number(netlink.rt.MessageType.GETROUTE);
+      const timeout = { timeout: KERNEL_ANSWERS_WITHIN };
+      const answer = await this.#requests?.request(type, encodeQuestion(question), timeout);
+      const data = answer?.[0][0]?.data;
+      return data === undefined ? undefined : decodeAnswer(Buffer.from(data));
     } catch {
       // The kernel says "unreachable" by an error.
       this.#options.counters.add("route.none");
@@ -158,113 +229,125 @@ export class RouteTable {
     }
   }
 
-  async #read(answer: netlink.rt.RouteMessage): Promise<Route | undefined> {
-    const { oif, prefsrc, metrics } = answer.attrs;
-    if (oif === undefined || prefsrc === undefined) return undefined;
-    if (answer.data.type !== "UNICAST" && answer.data.type !== "LOCAL") return undefined;
+  async #read(question: Question, answer: Answer): Promise<Found | undefined> {
+    const { outbound, gateway } = answer;
     // An interface that just appeared is not in the table before its notification has settled.
-    if (!this.#links.has(oif)) await this.#load();
-    const link = this.#links.get(oif);
-    if (link === undefined) return undefined;
+    if (this.#links.link(outbound) === undefined) await this.#load();
+    const link = this.#links.link(outbound);
+    const interfaceAddress = answer.preferred ?? (await this.#ownAddress(question, outbound));
+    if (link === undefined || interfaceAddress === undefined) return undefined;
+    if (gateway !== undefined) this.#gateways.add(gateway);
     return {
-      interfaceAddress: IpAddress.fromBytes(prefsrc),
-      interfaceName: link.name,
-      mtu: metrics?.mtu === undefined ? link.mtu : readU32(metrics.mtu, 0),
+      route: { interfaceAddress, interfaceName: link.name, mtu: answer.mtu ?? link.mtu, nextHop: gateway },
+      exit: { family: question.target.family, outbound, gateway },
     };
   }
 
-  #remember(name: string, route: Route | undefined): void {
+  /** The own address on that interface; with several of them the one that the kernel prefers for the target. */
+  async #ownAddress({ target, source }: Question, outbound: number): Promise<IpAddress | undefined> {
+    const own = this.#links.addresses(outbound, target.family);
+    const asSource = source === undefined ? undefined : own.find((address) => address.equals(source));
+    if (asSource !== undefined || own.length === 1) return asSource ?? own[0];
+    const answer = await this.#request({ target, outbound });
+    return answer?.preferred ?? own[0];
+  }
+
+  #remember(key: string, found: Found | undefined): void {
     if (this.#cache.size >= this.#options.capacity) {
       const oldest = this.#cache.keys().next().value;
       if (oldest !== undefined) this.#cache.delete(oldest);
     }
-    this.#cache.set(name, { route, until: this.#options.time.now() + this.#options.lifetime });
+    this.#cache.set(key, { found, until: this.#options.time.now() + this.#options.lifetime });
   }
 
   #listen(): void {
-    const { MulticastGroups } = netlink.rt;
-    // The lower layer: it is enough to know that something changed, so nothing is parsed.
-    const socket = netlink.createNetlink(ROUTE_PROTOCOL);
-    const firstOfRoutes = Number(netlink.rt.MessageType.NEWROUTE);
-    socket.on("message", (messages) => {
-      this.#forget();
-      // Messages of links and addresses are numbered below those of routes and rules.
-      if (messages.some(({ type }) => type < firstOfRoutes)) this.#reloadSoon();
+    const { MulticastGroups, MessageType } = netlink.rt;
+    const firstOfRoutes = Number(MessageType.NEWROUTE);
+    this.#subscribe(
+      [
+        MulticastGroups.LINK,
+        MulticastGroups.IPV4_IFADDR,
+        MulticastGroups.IPV4_ROUTE,
+        MulticastGroups.IPV4_RULE,
+        MulticastGroups.IPV6_IFADDR,
+        MulticastGroups.IPV6_ROUTE,
+        MulticastGroups.IPV6_RULE,
+        MulticastGroups.NEXTHOP,
+      ],
+      (messages) => {
+        const own = this.#requests?.address().port;
+        const foreign = messages.filter(({ port }) => port !== own);
+        // Messages of links and addresses are numbered below those of routes and rules.
+        if (foreign.length > 0) this.#change(foreign.some(({ type }) => type < firstOfRoutes));
+      },
+    );
+    // Apart from the others: whoever scans a link makes so many that some get lost.
+    this.#subscribe([MulticastGroups.NEIGH], (messages) => {
+      const news = messages.filter(({ type }) => type === Number(MessageType.NEWNEIGH));
+      if (news.some(({ data }) => this.#gateways.changedBy(Buffer.from(data)))) this.#change(false);
     });
-    socket.on("invalid", () => this.#lost());
-    // Too many at a time: some were lost.
-    socket.on("error", () => this.#lost());
-    for (const group of [
-      MulticastGroups.LINK,
-      MulticastGroups.IPV4_IFADDR,
-      MulticastGroups.IPV4_ROUTE,
-      MulticastGroups.IPV4_RULE,
-      MulticastGroups.IPV6_IFADDR,
-      MulticastGroups.IPV6_ROUTE,
-      MulticastGroups.IPV6_RULE,
-    ])
-      socket.addMembership(group);
-    this.#notifications = socket;
   }
 
-  #lost(): void {
+  #subscribe(groups: readonly number[], notice: (messages: netlink.NetlinkMessage[]) => void): void {
+    // The lower layer: it is enough to know that something changed, so little is parsed.
+    const socket = netlink.createNetlink(ROUTE_PROTOCOL);
+    this.#notifications.push(socket);
+    socket.on("message", (messages) => {
+      try {
+        notice(messages);
+      } catch (error) {
+        this.#failed(error);
+        this.#change(true);
+      }
+    });
+    socket.on("invalid", () => this.#change(true));
+    // Too many at a time: some were lost.
+    socket.on("error", () => this.#change(true));
+    for (const group of groups) socket.addMembership(group);
+  }
+
+  #change(outdated: boolean): void {
+    this.#outdated ||= outdated;
     this.#forget();
-    this.#reloadSoon();
+    this.#settling ??= this.#options.time.after(SETTLE, () => void this.#settle());
+  }
+
+  async #settle(): Promise<void> {
+    try {
+      if (this.#outdated) {
+        this.#outdated = false;
+        await this.#load();
+        this.#forget();
+      }
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#settling = undefined;
+    this.#tell();
+    // Something came while links and addresses were read.
+    if (this.#outdated) this.#change(true);
+  }
+
+  #tell(): void {
+    try {
+      this.#changed?.();
+    } catch (error) {
+      this.#options.logger.error({ error }, "a change of routes could not be handled");
+    }
   }
 
   #forget(): void {
     this.#options.counters.add("route.changed");
     this.#epoch++;
     this.#cache.clear();
-  }
-
-  #reloadSoon(): void {
-    this.#reload ??= this.#options.time.after(SETTLE, () => {
-      this.#reload = undefined;
-      this.#load().then(
-        () => this.#forget(),
-        (error) => this.#failed(error),
-      );
-    });
+    this.#exits.doubt();
   }
 
   async #load(): Promise<void> {
-    const requests = this.#requests;
-    if (requests === undefined) return;
-    const [links, addresses] = [await this.#loadLinks(requests.socket), await requests.getAddresses()];
-    this.#links = links;
-    this.#addresses = new Set(
-      addresses.flatMap(({ attrs }) => {
-        const own = attrs.local ?? attrs.address;
-        return own === undefined || (own.length !== 4 && own.length !== 16) ? [] : [own.toString("latin1")];
-      }),
-    );
-  }
-
-  // Not by the package's own link parser: it gives up on the whole answer when it meets one attribute it does not
-  // expect, and two attributes are all that is needed.
-  async #loadLinks(socket: netlink.NetlinkSocket): Promise<Map<number, Link>> {
-    const request = Buffer.alloc(IFINFO_BYTES);
-    const [messages] = await socket.request(netlink.rt.MessageType.GETLINK, request, {
-      flags: DUMP,
-      timeout: KERNEL_ANSWERS_WITHIN,
-    });
-    const links = new Map<number, Link>();
-    for (const { data } of messages) {
-      if (data.length < IFINFO_BYTES) continue;
-      const attributes = new Map<number, Buffer>();
-      netlink.parseAttributes(data.subarray(IFINFO_BYTES), ({ type, data: value }) => {
-        attributes.set(type, value);
-      });
-      const name = attributes.get(IFLA_IFNAME);
-      const mtu = attributes.get(IFLA_MTU);
-      if (name === undefined || mtu?.length !== 4) continue;
-      links.set(readU32(data, 4), {
-        name: name.toString("utf8", 0, name.length - 1),
-        mtu: readU32(mtu, 0),
-      });
-    }
-    return links;
+    if (this.#requests === undefined) return;
+    await this.#links.load(this.#requests);
+    const [v4, v6] = await Promise.all([hashesPorts(4), hashesPorts(6)]);
+    this.#unforeseeable = new Set([...(v4 ? ([4] as const) : []), ...(v6 ? ([6] as const) : [])]);
   }
 
   #failed(error: unknown): void {
@@ -273,9 +356,19 @@ export class RouteTable {
   }
 }
 
-function key(address: IpAddress): string {
-  const { bytes } = address;
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+/** What the kernel looks at when a raw socket sends. */
+function plainQuestion(mri: Mri): Question {
+  return { target: questionOf(mri).target };
+}
+
+/** The kernel does not notify of this setting; it is read again with links and addresses. */
+async function hashesPorts(family: IpFamily): Promise<boolean> {
+  try {
+    const policy = await readFile(`/proc/sys/net/ipv${family}/fib_multipath_hash_policy`, "utf8");
+    return policy.trim() !== "0";
+  } catch {
+    return false;
+  }
 }
 
 function text(error: unknown): string {

@@ -1,66 +1,17 @@
 /** The transports on real interfaces: three network namespaces in a row, the middle one forwards. Needs root. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
-import type { NodeSetup, Order, Report } from "./root-test-node.js";
+import type { NodeSetup } from "./root-test-node.js";
+import { ip, makeNamespaces, RemoteNode } from "./root-test-remote.js";
 import { issue, makeAuthority } from "./test-certificates.js";
 
-const script = fileURLToPath(new URL("./root-test-node.ts", import.meta.url));
 const QUEUE = 2790;
 const TAKEN = 32704;
 const PASSED = 32705;
 const UNTOUCHED = 32706;
 const DROPPED = 32707;
+const DECIDED_LATER = 32708;
 
 const authority = makeAuthority("test authority");
-
-type ReportOf<Name extends Report["report"]> = Extract<Report, { report: Name }>;
-
-/** A node in its namespace. Orders are carried out one after another. */
-class RemoteNode {
-  readonly #process: ChildProcess;
-  readonly #reports: Report[] = [];
-  #wake: (() => void)[] = [];
-
-  constructor(namespace: string) {
-    const command = ["netns", "exec", namespace, process.execPath, "--import", "tsx", script];
-    this.#process = spawn("ip", command, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
-    this.#process.on("message", (report: Report) => {
-      this.#reports.push(report);
-      for (const wake of this.#wake.splice(0)) wake();
-    });
-  }
-
-  async obey(order: Order): Promise<unknown> {
-    this.#process.send(order);
-    return (await this.next("done")).detail;
-  }
-
-  /** The next report of this kind; the others keep. */
-  async next<Name extends Report["report"]>(name: Name): Promise<ReportOf<Name>> {
-    for (;;) {
-      const at = this.#reports.findIndex(({ report }) => report === name);
-      if (at !== -1) return this.#reports.splice(at, 1)[0] as ReportOf<Name>;
-      await new Promise<void>((wake) => this.#wake.push(wake));
-    }
-  }
-
-  /** Reports of this kind that nobody took. */
-  left(name: Report["report"]): number {
-    return this.#reports.filter(({ report }) => report === name).length;
-  }
-
-  async end(): Promise<void> {
-    if (this.#process.exitCode !== null) return;
-    const gone = new Promise((exited) => this.#process.once("exit", exited));
-    if (this.#process.connected) this.#process.disconnect();
-    await gone;
-  }
-}
-
-function ip(...words: string[]): void {
-  execFileSync("ip", words, { stdio: ["ignore", "ignore", "pipe"] });
-}
 
 interface Row {
   readonly sender: RemoteNode;
@@ -70,18 +21,8 @@ interface Row {
 
 /** sender 10.91.1.1 – 10.91.1.2 router 10.91.2.1 – 10.91.2.2 receiver; fd91:1:: and fd91:2:: alike. */
 function buildNamespaces(t: ExecutionContext): readonly [string, string, string] {
-  const names = ["s", "r", "d"].map((role) => `gist${role}${process.pid}`) as [string, string, string];
+  const names = makeNamespaces(t, ["s", "r", "d"]) as [string, string, string];
   const [sender, router, receiver] = names;
-  t.teardown(() => {
-    for (const name of names) {
-      try {
-        ip("netns", "delete", name);
-      } catch {
-        // It was never made.
-      }
-    }
-  });
-  for (const name of names) ip("netns", "add", name);
   link(sender, router, "1");
   link(router, receiver, "2");
   const inside = (name: string, ...command: string[]) => ip("netns", "exec", name, ...command);
@@ -115,13 +56,14 @@ function link(left: string, right: string, net: string): void {
 function setup(name: string): NodeSetup {
   const answers =
     name === "router"
-      ? { [TAKEN]: "taken", [PASSED]: "decrement-hops", [UNTOUCHED]: "untouched" }
-      : { [TAKEN]: "taken", [PASSED]: "taken", [UNTOUCHED]: "taken" };
+      ? { [TAKEN]: "taken", [PASSED]: "decrement-hops", [UNTOUCHED]: "untouched", [DECIDED_LATER]: "decrement-hops" }
+      : { [TAKEN]: "taken", [PASSED]: "taken", [UNTOUCHED]: "taken", [DECIDED_LATER]: "taken" };
   return {
     queueNumber: QUEUE,
     ...issue(authority, name),
     authorities: [authority.pem],
     answers,
+    undecided: name === "router" ? [DECIDED_LATER] : [],
   } as NodeSetup;
 }
 
@@ -152,8 +94,7 @@ async function crosses(
   const query = (nslpId: number, spoofSource = true): Promise<unknown> =>
     row.sender.obey({
       order: "query",
-      source,
-      destination: far,
+      flow: { source, destination: far },
       spoofSource,
       message: message(nslpId, 0x80),
     });
@@ -190,6 +131,26 @@ async function crosses(
   t.is(row.receiver.left("datagram"), 0);
 }
 
+/** Two decisions that come in the other order than the packets. */
+async function verdictsComeLate(t: ExecutionContext, row: Row, source: string, far: string): Promise<void> {
+  const first = message(DECIDED_LATER, 0x80, 20);
+  const second = message(DECIDED_LATER, 0x80, 30);
+  for (const text of [first, second]) {
+    const flow = { source, destination: far };
+    await row.sender.obey({ order: "query", flow, spoofSource: true, message: text });
+    t.is((await row.router.next("datagram")).message, text);
+  }
+  // Meanwhile others pass.
+  const flow = { source, destination: far };
+  const passing = message(PASSED, 0x80);
+  await row.sender.obey({ order: "query", flow, spoofSource: true, message: passing });
+  await row.router.next("datagram");
+  t.is((await row.receiver.next("datagram")).message, message(PASSED, 0x80, 8));
+  await row.router.obey({ order: "decide" });
+  t.is((await row.receiver.next("datagram")).message, message(DECIDED_LATER, 0x80, 29));
+  t.is((await row.receiver.next("datagram")).message, message(DECIDED_LATER, 0x80, 19));
+}
+
 async function datagramsCross(t: ExecutionContext, row: Row, to: string, from: string): Promise<void> {
   await row.sender.obey({ order: "datagram", to, message: message(TAKEN, 0x01) });
   const datagram = await row.receiver.next("datagram");
@@ -207,8 +168,8 @@ async function associationsCross(t: ExecutionContext, row: Row, to: string): Pro
 }
 
 async function routesFollow(t: ExecutionContext, row: Row, namespace: string): Promise<void> {
-  const asked = (): Promise<unknown> => row.sender.obey({ order: "route", destination: "10.91.2.2" });
-  const route = { interfaceAddress: "10.91.1.1", interfaceName: "right1", mtu: 1500 };
+  const asked = (): Promise<unknown> => row.sender.obey({ order: "route", flow: { source: "10.91.1.1", destination: "10.91.2.2" } });
+  const route = { interfaceAddress: "10.91.1.1", interfaceName: "right1", mtu: 1500, nextHop: "10.91.1.2" };
   t.deepEqual(await asked(), { asked: route, cached: route });
   ip("-n", namespace, "route", "change", "default", "via", "10.91.1.2", "mtu", "1400");
   // Well before the remembered route would be too old by itself.
@@ -226,6 +187,8 @@ if (process.getuid?.() === 0) {
     // A source that is none of the sender's own addresses, as of a host behind a gateway.
     await crosses(t, row, "10.91.1.77", "10.91.1.1", "10.91.2.2");
     await crosses(t, row, "fd91:1::77", "fd91:1::1", "fd91:2::2");
+    await verdictsComeLate(t, row, "10.91.1.77", "10.91.2.2");
+    await verdictsComeLate(t, row, "fd91:1::77", "fd91:2::2");
     await datagramsCross(t, row, "10.91.2.2", "10.91.1.1");
     await datagramsCross(t, row, "fd91:2::2", "fd91:1::1");
     await associationsCross(t, row, "10.91.2.2");
@@ -233,7 +196,8 @@ if (process.getuid?.() === 0) {
     await routesFollow(t, row, names[0]);
     t.like(await row.router.obey({ order: "stop" }), {
       "intercept.taken": 4,
-      "intercept.passed-on": 2,
+      "intercept.passed-on": 8,
+      "intercept.waited": 4,
       "intercept.untouched": 2,
       "intercept.dropped": 2,
       "intercept.datagram-mode": 2,

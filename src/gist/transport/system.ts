@@ -4,15 +4,23 @@ import type { Logger } from "../../base/log.js";
 import type { Time } from "../../base/time.js";
 import { type Milliseconds, seconds } from "../../base/units.js";
 import { WireError } from "../../base/wire.js";
-import { GIST_PORT, type Mri } from "../wire/messages.js";
-import { type AssociationLimits, Associations } from "./association.js";
+import type { Mri } from "../wire/messages.js";
+import { type AssociationLimits, Associations, type Credentials } from "./association.js";
 import { Counters } from "./counters.js";
 import { DatagramSockets } from "./datagram.js";
 import { Interceptor, openQueue, releaseQueue } from "./intercept.js";
-import { buildQueryPacket, DEFAULT_ROUTER_ALERT } from "./packet.js";
+import { buildQueryPacket, DEFAULT_ROUTER_ALERT, queryPacketOf } from "./packet.js";
 import { RawSender } from "./query-mode.js";
-import { RouteTable, towards } from "./route.js";
-import type { Connection, Route, Transport, TransportHandler } from "./transport.js";
+import { towards } from "./route-question.js";
+import { RouteTable, type WayOut } from "./route.js";
+import type {
+  Connection,
+  Datagram,
+  QueryModeOptions,
+  Route,
+  Transport,
+  TransportHandler,
+} from "./transport.js";
 
 export interface TransportLimits extends AssociationLimits {
   /** Query-mode packets that may wait for the kernel, for each IP version. */
@@ -33,6 +41,7 @@ export const DEFAULT_LIMITS: TransportLimits = {
   slowBytes: MIB / 4,
   queueBytes: 4 * MIB,
   accepted: 4096,
+  acceptedPerPeer: 16,
   handshakes: 256,
   handshakesPerSource: 16,
   handshakeTimeout: seconds(10),
@@ -105,6 +114,18 @@ export class SystemTransport implements Transport {
     return this.#associations.tlsPort;
   }
 
+  get tcpPort(): number | undefined {
+    return this.#associations.tcpPort;
+  }
+
+  /**
+   * Other credentials for associations from now on; those that stand keep. Throws one clear error, and changes nothing,
+   * when they cannot be used.
+   */
+  setCredentials(credentials: Credentials): void {
+    this.#associations.setCredentials(credentials);
+  }
+
   /** Counters by name, such as "intercept.taken" or "association.handshake-failed". */
   counters(): Readonly<Record<string, number>> {
     return this.#counters.snapshot();
@@ -121,13 +142,13 @@ export class SystemTransport implements Transport {
 
   async #start(handler: TransportHandler): Promise<void> {
     const { logger, queueNumber, limits } = this.#options;
-    await this.#routes.start();
+    await this.#routes.start(() => handler.routesChanged());
     await this.#raw.start();
     const datagrams = new DatagramSockets({
       logger,
       counters: this.#counters,
       queueBytes: limits?.datagramQueueBytes ?? DEFAULT_LIMITS.datagramQueueBytes,
-      deliver: (datagram) => handler.datagram(datagram),
+      deliver: (datagram) => this.#deliver(datagram, handler),
     });
     this.#datagrams = datagrams;
     await datagrams.start();
@@ -137,6 +158,7 @@ export class SystemTransport implements Transport {
 
   async #intercept(queueNumber: number, handler: TransportHandler): Promise<void> {
     const interceptor = new Interceptor({
+      time: this.#options.time,
       logger: this.#options.logger,
       counters: this.#counters,
       interfaceName: (index) => this.#routes.interfaceName(index),
@@ -145,6 +167,16 @@ export class SystemTransport implements Transport {
     });
     await openQueue(queueNumber, interceptor);
     this.#intercepting = true;
+  }
+
+  /** What came to the UDP socket travels no further, whatever the answer is. */
+  #deliver(datagram: Datagram, handler: TransportHandler): void {
+    const answer = handler.datagram(datagram);
+    if (!(answer instanceof Promise)) return;
+    answer.catch((error: unknown) => {
+      this.#counters.add("datagram.error");
+      this.#options.logger.error({ error }, "a datagram could not be handled");
+    });
   }
 
   route(mri: Mri): Promise<Route | undefined> {
@@ -160,22 +192,15 @@ export class SystemTransport implements Transport {
     return this.#routes.cached(mri);
   }
 
-  sendQueryMode(mri: Mri, message: Uint8Array, options: { spoofSource: boolean; ttl: number }): void {
-    if (options.spoofSource) {
-      this.#sendFrom(mri.source, mri, message, options.ttl);
-      return;
-    }
-    const known = this.#routes.cached(mri);
+  sendQueryMode(mri: Mri, message: Uint8Array, options: QueryModeOptions): void {
+    const known = this.#routes.cachedWayOut(mri);
     if (known !== undefined) {
-      this.#sendFrom(known.interfaceAddress, mri, message, options.ttl);
+      this.#sendBy(known, mri, message, options);
       return;
     }
-    void this.#routes.lookup(mri).then((route) => {
-      if (route === undefined) {
-        this.#counters.add("query-mode.no-route");
-        return;
-      }
-      this.#sendFrom(route.interfaceAddress, mri, message, options.ttl);
+    void this.#routes.wayOut(mri).then((way) => {
+      if (way !== undefined) this.#sendBy(way, mri, message, options);
+      else this.#counters.add("query-mode.no-route");
     });
   }
 
@@ -199,25 +224,21 @@ export class SystemTransport implements Transport {
     await this.#datagrams?.stop();
     this.#datagrams = undefined;
     this.#raw.stop();
-    this.#routes.stop();
+    await this.#routes.stop();
   }
 
-  #sendFrom(source: IpAddress, mri: Mri, message: Uint8Array, ttl: number): void {
-    const { routerAlert } = this.#options;
-    const marks = mri.method === "path-coupled" ? mri : undefined;
+  #sendBy({ route, mark }: WayOut, mri: Mri, message: Uint8Array, options: QueryModeOptions): void {
+    const routerAlert = this.#options.routerAlert ?? DEFAULT_ROUTER_ALERT;
     const destination = towards(mri);
     try {
-      const packet = buildQueryPacket({
-        source,
-        destination,
-        sourcePort: GIST_PORT,
-        ttl,
-        dscp: marks?.dscp ?? 0,
-        flowLabel: marks?.flowLabel ?? 0,
-        routerAlert: routerAlert === false ? undefined : (routerAlert ?? DEFAULT_ROUTER_ALERT),
-        message,
-      });
-      this.#raw.send(packet, destination);
+      const packet = buildQueryPacket(
+        queryPacketOf(mri, message, {
+          source: options.spoofSource ? mri.source : route.interfaceAddress,
+          ttl: options.ttl,
+          routerAlert: routerAlert === false ? undefined : (options.routerAlert ?? routerAlert),
+        }),
+      );
+      this.#raw.send(packet, destination, mark);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       this.#counters.add("query-mode.unfit");

@@ -36,6 +36,7 @@ function certificate(
   key: forge.pki.PublicKey,
   signer: forge.pki.rsa.PrivateKey,
   validUntil: Date,
+  dnsNames: readonly string[] = [],
 ): string {
   const made = forge.pki.createCertificate();
   made.publicKey = key;
@@ -44,7 +45,12 @@ function certificate(
   made.validity.notAfter = validUntil;
   made.setSubject(subject);
   made.setIssuer(issuer);
-  made.setExtensions([{ name: "basicConstraints", cA: subject === issuer }]);
+  // 2: dNSName
+  const altNames = dnsNames.map((value) => ({ type: 2, value }));
+  made.setExtensions([
+    { name: "basicConstraints", cA: subject === issuer },
+    ...(altNames.length > 0 ? [{ name: "subjectAltName", altNames }] : []),
+  ]);
   made.sign(signer, forge.md.sha256.create());
   return forge.pki.certificateToPem(made);
 }
@@ -61,12 +67,13 @@ export function issue(
   authority: Authority,
   name: string,
   validFor = DAY,
+  dnsNames: readonly string[] = [],
 ): { certificate: string; key: string } {
   const pair = keyPair();
   const subject = [{ name: "commonName", value: name }];
   const until = new Date(Date.now() + validFor);
   return {
-    certificate: certificate(subject, authority.name, pair.publicKey, authority.key, until),
+    certificate: certificate(subject, authority.name, pair.publicKey, authority.key, until, dnsNames),
     key: pair.pem,
   };
 }

@@ -38,6 +38,17 @@ export interface Route {
   readonly interfaceAddress: IpAddress;
   readonly interfaceName: string;
   readonly mtu: number;
+  /** Gateway towards the destination; undefined when it is on the link, or not known. */
+  readonly nextHop?: IpAddress | undefined;
+}
+
+export interface PeerCertificate {
+  /** Common name. */
+  readonly subject: string;
+  /** Its dNSNames, or its common name where there are none (RFC 5971 section 5.7.3.1). */
+  readonly names: readonly string[];
+  /** The identity that its key stands for. */
+  readonly identity: Uint8Array;
 }
 
 /** A messaging association's byte stream, TLS over TCP or plain TCP, already framed into GIST messages. */
@@ -46,8 +57,8 @@ export interface Connection {
   readonly remoteAddress: IpAddress;
   readonly localAddress: IpAddress;
   readonly initiator: boolean;
-  /** Of the peer's certificate, when TLS: subject common name and the identity that its key stands for. */
-  readonly peer: { readonly subject: string; readonly identity: Uint8Array } | undefined;
+  /** Of the peer's certificate, when TLS. */
+  readonly peer: PeerCertificate | undefined;
   /** Queues a whole message. Returns false when the peer is slow and `drained` will be called. */
   send(message: Uint8Array): boolean;
   /** Bytes queued and not yet taken by the kernel. */
@@ -64,9 +75,24 @@ export interface ConnectionHandler {
 }
 
 export interface TransportHandler extends ConnectionHandler {
-  datagram(datagram: Datagram): Interception;
+  /**
+   * A promise while an NSLP decides; it settles within a bounded time and never rejects. Until then the bytes of the
+   * message stay as they are.
+   */
+  datagram(datagram: Datagram): Interception | Promise<Interception>;
+  /** Routes, links or addresses of this host have changed; comes at most every few milliseconds. */
+  routesChanged(): void;
   /** A peer opened an association to this node. */
   accepted(connection: Connection): void;
+}
+
+export interface QueryModeOptions {
+  /** The flow's source stands as IP source (S = 0); else this host's own address. */
+  readonly spoofSource: boolean;
+  /** TTL or hop limit. */
+  readonly ttl: number;
+  /** Router Alert value bound to the NSLPID (RFC 5971 section 5.3.2); without one the transport's own stands. */
+  readonly routerAlert?: number | undefined;
 }
 
 export interface Transport {
@@ -74,15 +100,17 @@ export interface Transport {
   start(handler: TransportHandler): Promise<void>;
   /** Port on which TLS associations are taken; goes into the Stack-Configuration-Data. */
   readonly tlsPort: number;
+  /** Port on which associations without TLS are taken; undefined: there are none. */
+  readonly tcpPort: number | undefined;
   /** The route that packets of this flow take from here; undefined when there is none. Never rejects. */
   route(mri: Mri): Promise<Route | undefined>;
   /** The same at once, when it is known from lately; undefined says nothing, ask {@link route} then. */
   cachedRoute?(mri: Mri): Route | undefined;
   /**
    * Sends a message in Query mode along the flow's path: to UDP 270 at the flow's destination (downstream) with
-   * magic number, Router Alert and DF. `spoofSource`: the flow's source stands as IP source (S = 0).
+   * magic number, Router Alert and DF, by the flow's own route.
    */
-  sendQueryMode(mri: Mri, message: Uint8Array, options: { spoofSource: boolean; ttl: number }): void;
+  sendQueryMode(mri: Mri, message: Uint8Array, options: QueryModeOptions): void;
   /** Sends a message in normal datagram mode to a peer, from port 270. */
   sendDatagram(to: IpAddress, port: number, message: Uint8Array): void;
   /** Opens an association; the promise rejects when it fails or takes longer than `timeout`. */

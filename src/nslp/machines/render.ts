@@ -1,21 +1,13 @@
 /** The tables as Markdown, for docs/state-machines.md. */
+import { renderTable } from "../../base/machine-table.js";
 import { RECEIVER_MACHINE } from "./receiver.js";
 import { ROUTER_MACHINE } from "./router.js";
 import { SENDER_MACHINE } from "./sender.js";
 
-interface Row {
-  readonly from: string | readonly string[];
-  readonly on: string;
-  readonly when?: string;
-  readonly do: readonly string[];
-  readonly to: string;
-  readonly note?: string;
-}
-
-const MACHINES: readonly (readonly [string, readonly Row[]])[] = [
-  ["Sender", SENDER_MACHINE],
-  ["Router", ROUTER_MACHINE],
-  ["Receiver", RECEIVER_MACHINE],
+const TABLES = [
+  renderTable("Sender", SENDER_MACHINE),
+  renderTable("Router", ROUTER_MACHINE),
+  renderTable("Receiver", RECEIVER_MACHINE),
 ];
 
 const INTRODUCTION = `# State machines of PBS
@@ -26,21 +18,5 @@ does that work for each packet, and reports only \`threshold\` and \`exhausted\`
 `;
 
 export function renderTables(): string {
-  return [INTRODUCTION, ...MACHINES.map(([name, rows]) => renderTable(name, rows))].join("\n");
-}
-
-function renderTable(name: string, rows: readonly Row[]): string {
-  const lines = rows.map((row) => {
-    const from = typeof row.from === "string" ? row.from : row.from.join(", ");
-    const event = row.when === undefined ? row.on : `${row.on} [${row.when}]`;
-    return `| ${from} | ${event} | ${row.do.join(", ") || "-"} | ${row.to} | ${row.note ?? ""} |`;
-  });
-  return [
-    `## ${name}`,
-    "",
-    "| state | event [guard] | actions | next | source, reason |",
-    "|---|---|---|---|---|",
-    ...lines,
-    "",
-  ].join("\n");
+  return [INTRODUCTION, ...TABLES].join("\n");
 }

@@ -37,7 +37,7 @@ export function inject(line: Line, message: SendMessage, from: Place, to: Place)
     ...message,
     routingStateCheck: false,
     siiHandle: from,
-    transfer: { ...message.transfer, explicitlyRouted: false },
+    transfer: { ...message.transfer, explicitlyRouted: false, returnRoutable: true, lastNode: false },
     ipTtl: 64,
     ipDistance: 1,
     hopCount: 15,

@@ -330,14 +330,19 @@ export class Line {
     const at = EVERYWHERE.indexOf(from) + (forth === (message.mri.direction === "downstream") ? 1 : -1);
     const to = EVERYWHERE[at];
     if (to === undefined) return;
-    this.#host(to).nslp?.recvMessage({
+    void this.#host(to).nslp?.recvMessage({
       data: message.data,
       nslpId: message.nslpId,
       sessionId: message.sessionId,
       mri: message.mri,
       routingStateCheck: false,
       siiHandle: from,
-      transfer: { ...message.transfer, explicitlyRouted },
+      transfer: {
+        ...message.transfer,
+        explicitlyRouted,
+        returnRoutable: true,
+        lastNode: at === EVERYWHERE.length - 1,
+      },
       ipTtl: 64,
       ipDistance: 1,
       hopCount: (message.hopCount ?? 16) - 1,

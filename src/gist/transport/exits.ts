@@ -1,0 +1,168 @@
+/**
+ * Ways out for Query-mode packets whose flow does not leave the way that the kernel takes for a raw socket.
+ *
+ * Linux routes what a raw socket sends by its destination and the socket's mark alone; the source address and the ports
+ * that stand in the packet count for nothing. So a way that depends on those gets a mark of its own, a rule for that mark
+ * and a table with one route. Nobody else's packets carry such a mark.
+ */
+import type netlink from "netlink";
+import type { IpAddress, IpFamily } from "../../base/address.js";
+import { addressKey } from "./addresses.js";
+import type { Counters } from "./counters.js";
+import { AF, attribute, KERNEL_ANSWERS_WITHIN, u32 } from "./rtnetlink.js";
+
+/** A way out of this host. */
+export interface Exit {
+  readonly family: IpFamily;
+  /** Index of the interface. */
+  readonly outbound: number;
+  /** Undefined: every destination is on the link. */
+  readonly gateway: IpAddress | undefined;
+}
+
+interface Slot {
+  readonly mark: number;
+  exit: Exit;
+  key: string;
+  /** False when routes have changed since: with a link its routes go. */
+  fresh: boolean;
+  installing: Promise<boolean> | undefined;
+}
+
+/** Marks and tables from here on; no rule for a bit or two of a mark is likely to fit them. */
+export const FIRST_MARK = 0x2a0e_0001;
+export const MOST_EXITS = 32;
+/** Before all rules but that for local addresses. */
+const RULE_PRIORITY = 1;
+
+const RTM = { newRoute: 24, delRoute: 25, newRule: 32, delRule: 33 } as const;
+const CREATE_OR_REPLACE = 0x400 | 0x100;
+const CREATE_NEW = 0x400 | 0x200;
+const HEADER_BYTES = 12;
+const RTPROT_STATIC = 4;
+const RT_SCOPE_LINK = 253;
+const RTN_UNICAST = 1;
+const RTNH_F_ONLINK = 4;
+const RTA = { oif: 4, gateway: 5, table: 15, via: 18 } as const;
+const FRA = { priority: 6, fwmark: 10, table: 15, fwmask: 16 } as const;
+const FR_ACT_TO_TABLE = 1;
+
+export class Exits {
+  readonly #counters: Counters;
+  /** In the order of their last use, oldest first. */
+  readonly #slots = new Map<string, Slot>();
+
+  constructor(counters: Counters) {
+    this.#counters = counters;
+  }
+
+  /** The mark of this exit if it stands ready. */
+  ready(exit: Exit): number | undefined {
+    const slot = this.#slots.get(keyOf(exit));
+    if (slot?.fresh !== true || slot.installing !== undefined) return undefined;
+    this.#used(slot);
+    return slot.mark;
+  }
+
+  /** Makes it ready. Undefined when the kernel refuses. Never rejects. */
+  async open(exit: Exit, socket: netlink.NetlinkSocket): Promise<number | undefined> {
+    const slot = this.#slots.get(keyOf(exit)) ?? this.#newSlot(exit);
+    this.#used(slot);
+    if (slot.fresh && slot.installing === undefined) return slot.mark;
+    slot.fresh = true;
+    slot.installing ??= this.#install(slot, socket);
+    const done = await slot.installing;
+    slot.installing = undefined;
+    if (!done) slot.fresh = false;
+    return done ? slot.mark : undefined;
+  }
+
+  /** Routes or links have changed: what was installed may be gone. */
+  doubt(): void {
+    for (const slot of this.#slots.values()) slot.fresh = false;
+  }
+
+  /** Takes all out of the kernel again. Never rejects. */
+  async removeAll(socket: netlink.NetlinkSocket): Promise<void> {
+    const slots = [...this.#slots.values()];
+    this.#slots.clear();
+    for (const { exit, mark } of slots) {
+      await this.#tell(socket, RTM.delRule, ruleFor(exit, mark), 0);
+      await this.#tell(socket, RTM.delRoute, routeFor(exit, mark), 0);
+    }
+  }
+
+  #used(slot: Slot): void {
+    this.#slots.delete(slot.key);
+    this.#slots.set(slot.key, slot);
+  }
+
+  /** The one that was not used for longest gives way when there are too many. */
+  #newSlot(exit: Exit): Slot {
+    const key = keyOf(exit);
+    const [oldest] = this.#slots.values();
+    if (this.#slots.size < MOST_EXITS || oldest === undefined)
+      return { mark: FIRST_MARK + this.#slots.size, exit, key, fresh: false, installing: undefined };
+    this.#slots.delete(oldest.key);
+    return { mark: oldest.mark, exit, key, fresh: false, installing: undefined };
+  }
+
+  async #install({ exit, mark }: Slot, socket: netlink.NetlinkSocket): Promise<boolean> {
+    this.#counters.add("exit.installed");
+    const route = await this.#tell(socket, RTM.newRoute, routeFor(exit, mark), CREATE_OR_REPLACE);
+    return route && (await this.#tell(socket, RTM.newRule, ruleFor(exit, mark), CREATE_NEW));
+  }
+
+  async #tell(
+    socket: netlink.NetlinkSocket,
+    type: number,
+    body: Buffer,
+    flags: number,
+  ): Promise<boolean> {
+    try {
+      await socket.request(type, body, { flags, timeout: KERNEL_ANSWERS_WITHIN });
+      return true;
+    } catch (error) {
+      // The rule stands from before.
+      if (error instanceof Error && "code" in error && error.code === "EEXIST") return true;
+      this.#counters.add("exit.failed");
+      return false;
+    }
+  }
+}
+
+function keyOf({ family, outbound, gateway }: Exit): string {
+  return `${family} ${outbound} ${gateway === undefined ? "" : addressKey(gateway)}`;
+}
+
+function routeFor({ family, outbound, gateway }: Exit, mark: number): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES);
+  header[0] = AF[family];
+  header[5] = RTPROT_STATIC;
+  header[6] = gateway === undefined && family === 4 ? RT_SCOPE_LINK : 0;
+  header[7] = RTN_UNICAST;
+  // The gateway need not be in a prefix of the interface in this table.
+  if (gateway !== undefined) u32(RTNH_F_ONLINK).copy(header, 8);
+  const parts = [header, attribute(RTA.table, u32(mark)), attribute(RTA.oif, u32(outbound))];
+  if (gateway !== undefined) parts.push(gatewayAttribute(family, gateway));
+  return Buffer.concat(parts);
+}
+
+function gatewayAttribute(family: IpFamily, gateway: IpAddress): Buffer {
+  if (gateway.family === family) return attribute(RTA.gateway, gateway.bytes);
+  const familyOfGateway = Buffer.from(Uint16Array.of(AF[gateway.family]).buffer);
+  return attribute(RTA.via, Buffer.concat([familyOfGateway, gateway.bytes]));
+}
+
+function ruleFor({ family }: Exit, mark: number): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES);
+  header[0] = AF[family];
+  header[7] = FR_ACT_TO_TABLE;
+  return Buffer.concat([
+    header,
+    attribute(FRA.priority, u32(RULE_PRIORITY)),
+    attribute(FRA.fwmark, u32(mark)),
+    attribute(FRA.fwmask, u32(0xffff_ffff)),
+    attribute(FRA.table, u32(mark)),
+  ]);
+}
