@@ -24,4 +24,6 @@ napi_value addon_refuse(napi_env env, napi_callback_info info);
 napi_value addon_read(napi_env env, napi_callback_info info);
 napi_value addon_probe(napi_env env, napi_callback_info info);
 
+napi_value addon_peer_credentials(napi_env env, napi_callback_info info);
+
 #endif

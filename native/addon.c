@@ -82,8 +82,10 @@ static int get_options(napi_env env, napi_value options, struct engine_options *
       get_field_u32(env, options, "holdPackets", MAX_HELD, &o->hold_packets) < 0 ||
       get_field_u32(env, options, "holdPacketsPerFlow", MAX_HELD, &o->hold_per_flow) < 0 ||
       get_field_u32(env, options, "holdTime", UINT32_MAX, &hold_milliseconds) < 0 ||
-      get_field_string(env, options, "set4", o->set4, sizeof o->set4) < 0 ||
-      get_field_string(env, options, "set6", o->set6, sizeof o->set6) < 0)
+      get_field_string(env, options, "set4", o->sets.set4, SET_NAME_BYTES) < 0 ||
+      get_field_string(env, options, "set6", o->sets.set6, SET_NAME_BYTES) < 0 ||
+      get_field_string(env, options, "known4", o->sets.known4, SET_NAME_BYTES) < 0 ||
+      get_field_string(env, options, "known6", o->sets.known6, SET_NAME_BYTES) < 0)
     return -1;
   if (o->capacity == 0 || o->hold_packets == 0)
     return throw_error(env, "EINVAL", "capacity and holdPackets must be 1 or more");
@@ -231,6 +233,7 @@ NAPI_MODULE_INIT() {
       METHOD("probe", addon_probe),
       METHOD("takeEvents", addon_take_events),
       METHOD("status", addon_status),
+      METHOD("peerCredentials", addon_peer_credentials),
       {"counterNames", NULL, NULL, NULL, NULL, counter_names(env), napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof properties / sizeof *properties, properties);

@@ -4,6 +4,7 @@
       "target_name": "pbs_native",
       "sources": [
         "addon.c",
+        "addon-peer.c",
         "addon-table.c",
         "addon-values.c",
         "engine.c",

@@ -60,7 +60,7 @@ static int set_up(struct engine *e, const struct engine_options *o, void (*wake)
   if (!e->table || e->stop_fd < 0 || events_init(&e->events, ENGINE_EVENTS, wake, context) < 0) return -1;
   e->judge = (struct judge){.table = e->table, .events = &e->events, .enforce = o->enforce};
   if (hold_init(&e->hold, o->hold_packets, o->hold_per_flow, o->hold_time) < 0) return -1;
-  if (o->set4[0] && kernel_sets_open(&e->sets, o->set4, o->set6) < 0) return -1;
+  if (o->sets.set4[0] && kernel_sets_open(&e->sets, &o->sets) < 0) return -1;
   if (open_workers(e, o, failed_queue) < 0) return -1;
   return start_workers(e);
 }

@@ -47,8 +47,7 @@ struct engine_options {
     uint16_t number;
     enum purpose purpose;
   } queue[ENGINE_QUEUES];
-  char set4[SET_NAME_BYTES]; /* empty: no kernel sets */
-  char set6[SET_NAME_BYTES];
+  struct set_names sets;
 };
 
 struct engine {

@@ -14,12 +14,18 @@ enum {
   ANSWER_BYTES = 4096,
 };
 
-int kernel_sets_open(struct kernel_sets *s, const char *set4, const char *set6) {
+static void name_batch(struct set_batch *b, const char *name, uint8_t family, int sources) {
+  memcpy(b->name, name, SET_NAME_BYTES);
+  b->family = family;
+  b->sources = sources;
+}
+
+int kernel_sets_open(struct kernel_sets *s, const struct set_names *names) {
   memset(s, 0, sizeof *s);
-  s->batch4.family = AF_INET;
-  s->batch6.family = AF_INET6;
-  strncpy(s->batch4.name, set4, SET_NAME_BYTES - 1);
-  strncpy(s->batch6.name, set6, SET_NAME_BYTES - 1);
+  name_batch(&s->batch4, names->set4, AF_INET, 0);
+  name_batch(&s->batch6, names->set6, AF_INET6, 0);
+  name_batch(&s->known4, names->known4, AF_INET, 1);
+  name_batch(&s->known6, names->known6, AF_INET6, 1);
   s->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
   if (s->socket && mnl_socket_bind(s->socket, 0, MNL_SOCKET_AUTOPID) == 0) return 0;
   int error = errno;
@@ -56,13 +62,17 @@ static void put_address(struct nlmsghdr *message, uint16_t attribute, uint8_t fa
   mnl_attr_nest_end(message, nest);
 }
 
+static void put_port_and_destination(struct set_batch *b, const struct flow_key *key, uint16_t port) {
+  mnl_attr_put_u8(b->message, IPSET_ATTR_PROTO, key->protocol);
+  mnl_attr_put_u16(b->message, IPSET_ATTR_PORT | NLA_F_NET_BYTEORDER, port);
+  put_address(b->message, IPSET_ATTR_IP2, b->family, key->destination);
+}
+
 /* No timeout of its own: two flows may share an element, and the shorter must not cut the longer. */
 static void put_element(struct set_batch *b, const struct flow_key *key, uint16_t port) {
   struct nlattr *data = mnl_attr_nest_start(b->message, IPSET_ATTR_DATA);
   put_address(b->message, IPSET_ATTR_IP, b->family, key->source);
-  mnl_attr_put_u8(b->message, IPSET_ATTR_PROTO, key->protocol);
-  mnl_attr_put_u16(b->message, IPSET_ATTR_PORT | NLA_F_NET_BYTEORDER, port);
-  put_address(b->message, IPSET_ATTR_IP2, b->family, key->destination);
+  if (!b->sources) put_port_and_destination(b, key, port);
   mnl_attr_nest_end(b->message, data);
 }
 
@@ -90,13 +100,14 @@ static int send_batch(struct kernel_sets *s, struct set_batch *b) {
   b->message = NULL;
   message->nlmsg_seq = ++s->sequence;
   if (mnl_socket_sendto(s->socket, message, message->nlmsg_len) >= 0 && read_answer(s) == 0) return 0;
+  if (b->sources) return 0;
   s->failed = b->name;
   return -1;
 }
 
 /* Whoever gets an error adds all of the flows again, or none. */
 static int discard(struct kernel_sets *s) {
-  s->batch4.message = s->batch6.message = NULL;
+  s->batch4.message = s->batch6.message = s->known4.message = s->known6.message = NULL;
   return -1;
 }
 
@@ -123,11 +134,14 @@ static int add_flow(struct kernel_sets *s, const struct flow_key *key) {
 
 int kernel_sets_add(struct kernel_sets *s, const struct flow_key *key) {
   if (!s->socket) return 0;
-  return add_flow(s, key) < 0 ? discard(s) : 0;
+  struct set_batch *known = key->family == 4 ? &s->known4 : &s->known6;
+  return add_flow(s, key) < 0 || add_element(s, known, key, 0) < 0 ? discard(s) : 0;
 }
 
 int kernel_sets_flush(struct kernel_sets *s) {
   if (!s->socket) return 0;
-  if (send_batch(s, &s->batch4) == 0 && send_batch(s, &s->batch6) == 0) return 0;
+  if (send_batch(s, &s->batch4) == 0 && send_batch(s, &s->batch6) == 0 && send_batch(s, &s->known4) == 0 &&
+      send_batch(s, &s->known6) == 0)
+    return 0;
   return discard(s);
 }

@@ -1,6 +1,7 @@
 /*
  * The kernel sets of permitted flows: type hash:ip,port,ip with source address, protocol and destination port, and
- * destination address. They decide nothing; they keep what is not permitted out of the queues. Made by somebody else.
+ * destination address. They decide nothing; they keep what is not permitted out of the queues. Beside them the sets of
+ * known hosts: type hash:ip, the sources of such flows, whose signalling goes first. Made by somebody else.
  */
 #ifndef PBS_IPSET_H
 #define PBS_IPSET_H
@@ -15,6 +16,7 @@ enum { SET_NAME_BYTES = 32, SET_BUFFER_BYTES = 32768 };
 /* One message to the kernel that grows until it is sent. */
 struct set_batch {
   char name[SET_NAME_BYTES];
+  int sources; /* of source addresses alone; what the kernel does not take of them is left out */
   uint8_t family;
   struct nlmsghdr *message; /* NULL: nothing in it */
   struct nlattr *list;
@@ -24,12 +26,19 @@ struct set_batch {
 struct kernel_sets {
   struct mnl_socket *socket; /* NULL: no sets */
   uint32_t sequence;
-  struct set_batch batch4, batch6;
+  struct set_batch batch4, batch6, known4, known6;
   const char *failed; /* name of the set of the last error */
 };
 
+struct set_names {
+  char set4[SET_NAME_BYTES]; /* empty: no kernel sets */
+  char set6[SET_NAME_BYTES];
+  char known4[SET_NAME_BYTES];
+  char known6[SET_NAME_BYTES];
+};
+
 /* 0, or -1 with errno. Whether the sets exist shows only when something is added. */
-int kernel_sets_open(struct kernel_sets *sets, const char *set4, const char *set6);
+int kernel_sets_open(struct kernel_sets *sets, const struct set_names *names);
 void kernel_sets_close(struct kernel_sets *sets);
 
 /*

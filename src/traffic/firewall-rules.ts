@@ -15,7 +15,7 @@ export interface FirewallOptions {
   readonly refuseMark: number;
   readonly backend: "auto" | "nft" | "legacy";
   readonly exempt: readonly ExemptClass[];
-  /** Query-mode packets a second that are taken to GIST; one source gets half of it. */
+  /** Query-mode packets a second that are taken to GIST: half for known hosts, the rest for strangers. */
   readonly interceptRate: number;
   /** Entries that each kernel set of permitted flows may hold. */
   readonly setSize: number;
@@ -36,6 +36,18 @@ export interface ExemptClass {
 
 /** Kernel sets of permitted flows: type hash:ip,port,ip with source, protocol:destination port, destination. */
 export const PERMITTED_SET: Readonly<Record<IpFamily, string>> = { 4: "PBS-permitted4", 6: "PBS-permitted6" };
+
+/** Kernel sets of hosts that had a permission lately: type hash:ip. Their signalling goes before that of strangers. */
+export const KNOWN_SET: Readonly<Record<IpFamily, string>> = { 4: "PBS-known4", 6: "PBS-known6" };
+
+/** Kernel sets of strangers that were turned away a moment ago: who comes again is more likely to be there. Type hash:ip. */
+export const AGAIN_SET: Readonly<Record<IpFamily, string>> = { 4: "PBS-again4", 6: "PBS-again6" };
+
+/** Seconds that it is remembered; GIST tries again after half a second, then after twice as long each time. */
+export const AGAIN_TIMEOUT = 4;
+
+/** Seconds that a host stays known after its last permission was seen to. */
+export const KNOWN_TIMEOUT = 3600;
 
 /** Seconds that an entry of a set stays unless it is added again. */
 export const SET_TIMEOUT = 600;
@@ -79,6 +91,10 @@ const TLS_RATE = 50_000;
 const NEIGHBOUR_RATE = 500;
 const LISTENER_RATE = 100;
 const ICMP_ERROR_RATE = 200;
+/** What waits in the queue at once is a tenth of a second's worth, for it is what known hosts wait for. */
+const STRANGERS_BURST = 0.1;
+/** For more forged sources a second than any daemon could answer, each forgotten after the second its bucket takes to fill. */
+const MANY_SOURCES: SourceTable = { chains: 65_536, most: 262_144, expire: 1000 };
 
 /**
  * Rules for one family, to be fed to iptables-restore --noflush. Chains of an earlier run are emptied and filled within the
@@ -174,9 +190,17 @@ function mangleTable(family: IpFamily, options: FirewallOptions): Table {
   };
 }
 
-/** Query-mode messages of GIST: to the signalling queue, within a rate for all and half of it for one source. */
+/**
+ * Query-mode messages of GIST: to the signalling queue, within a rate for all. Half of it is for known hosts, whatever
+ * comes from strangers. A flood with forged sources has a bucket for each, so that no limit by source stops it, and takes
+ * most of an eighth that is for every stranger; a quarter is for those who try again after being turned away.
+ */
 function interception(family: IpFamily, options: FirewallOptions): Chain[] {
   const { queueBase, interceptRate } = options;
+  const eighth = part(interceptRate, 8);
+  const queue = `${comment("intercept.queued")} -j NFQUEUE --queue-num ${queueBase}`;
+  const bySourceOf = (name: string, parts: number, table?: SourceTable) =>
+    `${bySource(name, part(interceptRate, parts), family, table)} ${comment("intercept.drop.source-rate")} -j DROP`;
   return [
     {
       name: "PBS-PREROUTING",
@@ -191,8 +215,21 @@ function interception(family: IpFamily, options: FirewallOptions): Chain[] {
       name: "PBS-INTERCEPT",
       rules: [
         `-m length --length ${MAX_INTERCEPTED_LENGTH + 1}:65535 ${comment("intercept.drop.too-long")} -j DROP`,
-        `${bySource("PBS-INTERCEPT", half(interceptRate), family)} ${comment("intercept.drop.source-rate")} -j DROP`,
-        `${within("PBS-INTERCEPT", interceptRate)} ${comment("intercept.queued")} -j NFQUEUE --queue-num ${queueBase}`,
+        `-m set --match-set ${KNOWN_SET[family]} src -j PBS-KNOWN`,
+        "-g PBS-STRANGERS",
+      ],
+    },
+    {
+      name: "PBS-KNOWN",
+      rules: [bySourceOf("PBS-KNOWN", 4), `${within("PBS-KNOWN", part(interceptRate, 2))} ${queue}`],
+    },
+    {
+      name: "PBS-STRANGERS",
+      rules: [
+        bySourceOf("PBS-STRANGERS", 8, MANY_SOURCES),
+        `${within("PBS-STRANGERS", eighth, STRANGERS_BURST)} ${queue}`,
+        `-m set --match-set ${AGAIN_SET[family]} src ${within("PBS-AGAIN", part(interceptRate, 4), STRANGERS_BURST)} ${queue}`,
+        `-j SET --add-set ${AGAIN_SET[family]} src --exist`,
         `${comment("intercept.drop.rate")} -j DROP`,
       ],
     },
@@ -273,7 +310,7 @@ function gistClass(family: IpFamily, { interceptRate }: FirewallOptions): ClassR
   return {
     name: "pbs.gist",
     rate: interceptRate * 2,
-    sourceRate: half(interceptRate * 2),
+    sourceRate: interceptRate,
     matches: { INPUT: to, FORWARD: [...to, ...from], OUTPUT: [...to, ...from] },
   };
 }
@@ -354,19 +391,33 @@ function gistPayload(family: IpFamily, queryMode: boolean): string[] {
   return tests.map((test) => `-m u32 --u32 "${test}"`);
 }
 
-/** The kernel keeps a bucket as long as a rule names it, so its rate is part of the name. */
-function within(name: string, rate: number): string {
+/**
+ * The kernel keeps a bucket as long as a rule names it, so its rate is part of the name.
+ * @param burst packets at once, as a share of the rate
+ */
+function within(name: string, rate: number, burst = 1): string {
   const limit = clampRate(rate);
-  return `-m hashlimit --hashlimit-upto ${limit}/sec --hashlimit-burst ${limit} --hashlimit-name ${name}@${limit}`;
+  const atOnce = Math.ceil(limit * burst);
+  return `-m hashlimit --hashlimit-upto ${limit}/sec --hashlimit-burst ${atOnce} --hashlimit-name ${name}@${limit}`;
 }
 
+interface SourceTable {
+  /** Chains that the sources are spread over. */
+  readonly chains: number;
+  readonly most: number;
+  /** Milliseconds that a source is remembered after its last packet. */
+  readonly expire: number;
+}
+
+const SOURCES: SourceTable = { chains: 4096, most: 65_536, expire: 5000 };
+
 /** One bucket a source address; IPv6: a /64. When the table is full the kernel drops. */
-function bySource(name: string, rate: number, family: IpFamily): string {
+function bySource(name: string, rate: number, family: IpFamily, table = SOURCES): string {
   const limit = clampRate(rate);
   return (
     `-m hashlimit --hashlimit-above ${limit}/sec --hashlimit-burst ${limit} --hashlimit-mode srcip ` +
-    `${family === 6 ? "--hashlimit-srcmask 64 " : ""}--hashlimit-htable-size 4096 --hashlimit-htable-max 65536 ` +
-    `--hashlimit-htable-expire 5000 --hashlimit-name ${name}.source@${limit}`
+    `${family === 6 ? "--hashlimit-srcmask 64 " : ""}--hashlimit-htable-size ${table.chains} --hashlimit-htable-max ${table.most} ` +
+    `--hashlimit-htable-expire ${table.expire} --hashlimit-name ${name}.source@${limit}`
   );
 }
 
@@ -374,8 +425,8 @@ function clampRate(rate: number): number {
   return Math.min(Math.max(Math.floor(rate), 1), MAX_RATE);
 }
 
-function half(rate: number): number {
-  return Math.max(1, Math.floor(rate / 2));
+function part(rate: number, parts: number): number {
+  return Math.max(1, Math.floor(rate / parts));
 }
 
 function counted(hook: Hook, name: string): string {

@@ -92,6 +92,7 @@ for (const backend of backends) {
     const other = backend === "nft" ? "legacy" : "nft";
     namespace.firewall("install", { backend: other, setSize: 64 });
     namespace.run("ipset", ["add", "PBS-permitted4", "192.0.2.1,tcp:80,192.0.2.2"]);
+    namespace.run("ipset", ["add", "PBS-known4", "192.0.2.1"]);
     namespace.firewall("install", { backend, setSize: 2000, exempt: [] });
     const rules = namespace.rules();
     t.notRegex(rules, /PBS-[IOF]-dns/);
@@ -99,6 +100,11 @@ for (const backend of backends) {
     const set = namespace.run("ipset", ["list", "PBS-permitted4"]);
     t.regex(set, /maxelem 2000/);
     t.regex(set, /Number of entries: 0/);
+    t.regex(
+      namespace.run("ipset", ["list", "PBS-known4"]),
+      /^192\.0\.2\.1 timeout/m,
+      "who is known stays so",
+    );
     namespace.firewall("remove", { backend: other });
     t.notRegex(namespace.rules(), /PBS-/);
   });

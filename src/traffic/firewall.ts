@@ -6,8 +6,12 @@ import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import type { IpFamily } from "../base/address.js";
 import {
+  AGAIN_SET,
+  AGAIN_TIMEOUT,
   CLASS_NAME,
   type FirewallOptions,
+  KNOWN_SET,
+  KNOWN_TIMEOUT,
   MADE_TABLE,
   PERMITTED_SET,
   renderRemoval,
@@ -40,6 +44,10 @@ const COMMAND_TIMEOUT_MS = 60_000;
 const MAX_OUTPUT_BYTES = 256 * 1024 * 1024;
 /** Buckets of a set at first; it grows by doubling. */
 const SET_HASH_SIZE = 16384;
+/** Hosts that a set of hosts may hold; those that come later are as if nothing were known of them. */
+const HOSTS = 262_144;
+/** All buckets at once: a set to which rules add does not grow by itself. */
+const AGAIN_HASH_SIZE = 65_536;
 
 export class Firewall {
   readonly backend: Backend;
@@ -89,7 +97,12 @@ export class Firewall {
   async remove(): Promise<void> {
     for (const backend of BACKENDS) await removeRules(backend, this.#families);
     const present = await setNames();
-    const ours = this.#families.flatMap((family) => [PERMITTED_SET[family], nextSet(family)]);
+    const ours = this.#families.flatMap((family) => [
+      PERMITTED_SET[family],
+      nextSet(family),
+      KNOWN_SET[family],
+      AGAIN_SET[family],
+    ]);
     const script = ours.filter((name) => present.has(name)).map((name) => `destroy ${name}\n`);
     if (script.length > 0) await run("ipset", ["restore"], script.join(""));
   }
@@ -110,18 +123,21 @@ export class Firewall {
     return false;
   }
 
-  /** By swapping, because a set in use can be neither destroyed nor given another size. */
+  /** By swapping, because a set in use can be neither destroyed nor given another size. Who is known stays so. */
   async #installSets(): Promise<void> {
     const present = await setNames();
     const lines = this.#families.flatMap((family) => {
       const name = PERMITTED_SET[family];
       const next = nextSet(family);
       const create = (set: string) =>
-        `create ${set} hash:ip,port,ip family ${family === 4 ? "inet" : "inet6"} hashsize ${SET_HASH_SIZE} ` +
+        `create ${set} hash:ip,port,ip family ${inet(family)} hashsize ${SET_HASH_SIZE} ` +
         `maxelem ${this.#options.setSize} timeout ${SET_TIMEOUT}`;
       const leftover = present.has(next) ? [`destroy ${next}`] : [];
-      if (!present.has(name)) return [...leftover, create(name)];
-      return [...leftover, create(next), `swap ${next} ${name}`, `destroy ${next}`];
+      const hosts = hostSets(family)
+        .filter((set) => !present.has(set.name))
+        .map((set) => `create ${set.name} ${set.options}`);
+      if (!present.has(name)) return [...leftover, ...hosts, create(name)];
+      return [...leftover, ...hosts, create(next), `swap ${next} ${name}`, `destroy ${next}`];
     });
     await run("ipset", ["restore"], `${lines.join("\n")}\n`);
   }
@@ -203,6 +219,23 @@ async function setNames(): Promise<Set<string>> {
 
 function nextSet(family: IpFamily): string {
   return `PBS-next${family}`;
+}
+
+/** Sets of single hosts; of strangers with IPv6 their /64. */
+function hostSets(family: IpFamily): { name: string; options: string }[] {
+  const options = `hash:ip family ${inet(family)} maxelem ${HOSTS}`;
+  const prefix = family === 6 ? " netmask 64" : "";
+  return [
+    { name: KNOWN_SET[family], options: `${options} timeout ${KNOWN_TIMEOUT}` },
+    {
+      name: AGAIN_SET[family],
+      options: `${options} hashsize ${AGAIN_HASH_SIZE} timeout ${AGAIN_TIMEOUT}${prefix}`,
+    },
+  ];
+}
+
+function inet(family: IpFamily): "inet" | "inet6" {
+  return family === 4 ? "inet" : "inet6";
 }
 
 /** Runs a program to its end and returns what it printed. Rejects with {@link FirewallError}. */

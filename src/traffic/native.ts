@@ -57,6 +57,9 @@ export interface NativeOptions {
   /** Names of the kernel sets; empty for none. */
   readonly set4: string;
   readonly set6: string;
+  /** Sets of the sources of permitted flows. */
+  readonly known4: string;
+  readonly known6: string;
 }
 
 export interface Native {
@@ -84,6 +87,8 @@ export interface Native {
   takeEvents(engine: Handle, keys: Uint8Array, values: Float64Array): number;
   /** {@link STATUS_VALUES}, then the counters in the order of their names, then packets of each queue. */
   status(engine: Handle, out: Float64Array): void;
+  /** Process, user and group at the other end of a Unix stream socket, into the first three places of `out`. */
+  peerCredentials(fd: number, out: Float64Array): void;
 }
 
 /** From src/traffic as well as from dist/src/traffic. */

@@ -97,6 +97,8 @@ function pair(t: ExecutionContext): Pair {
     host.run("ip", "link", "set", "veth", "up");
     host.run("ipset", "create", "PBS-permitted4", "hash:ip,port,ip", "family", "inet", "timeout", "600");
     host.run("ipset", "create", "PBS-permitted6", "hash:ip,port,ip", "family", "inet6", "timeout", "600");
+    host.run("ipset", "create", "PBS-known4", "hash:ip", "family", "inet", "timeout", "600");
+    host.run("ipset", "create", "PBS-known6", "hash:ip", "family", "inet6", "timeout", "600");
   });
   // Neighbours are found before anything is counted.
   for (const address of ["10.9.0.2", "fd09::2"]) a.run("ping", "-c", "1", "-w", "5", "-q", address);
@@ -298,6 +300,22 @@ rootTest("a missing set is an error, and nothing is installed", async (t) => {
   await b.tell("refill");
   t.regex(b.run("ipset", "list", "PBS-permitted4"), /^10\.9\.0\.1,udp:5000/m);
 });
+
+rootTest(
+  "sources of permitted flows are known, and a set that does not take them costs nothing",
+  async (t) => {
+    const { b } = pair(t);
+    await b.tell("start");
+    await b.tell("install", { flows: [SIX, FOUR], volume: 1, duration: LONG });
+    t.regex(b.run("ipset", "list", "PBS-known4"), /^10\.9\.0\.1 timeout \d+$/m);
+    t.regex(b.run("ipset", "list", "PBS-known6"), /^fd09::1 timeout \d+$/m);
+    for (const set of ["PBS-known4", "PBS-known6", "PBS-permitted4"]) b.run("ipset", "flush", set);
+    b.run("ipset", "destroy", "PBS-known4");
+    await b.tell("refill");
+    t.regex(b.run("ipset", "list", "PBS-permitted4"), /^10\.9\.0\.1,udp:5000/m);
+    t.regex(b.run("ipset", "list", "PBS-known6"), /^fd09::1/m);
+  },
+);
 
 rootTest("without an engine nothing passes", async (t) => {
   const { a, b } = pair(t);

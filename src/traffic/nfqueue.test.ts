@@ -160,6 +160,8 @@ function openNative(capacity: number, wake: () => void) {
       queues: [],
       set4: "",
       set6: "",
+      known4: "",
+      known6: "",
     },
     wake,
   );

@@ -9,7 +9,7 @@ import type { Logger } from "../base/log.js";
 import { SystemTime, type Time, type Timer } from "../base/time.js";
 import { bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import type { Datapath, DatapathEvent, DatapathStatus, FlowCount, Installation } from "./datapath.js";
-import { PERMITTED_SET } from "./firewall-rules.js";
+import { KNOWN_SET, PERMITTED_SET } from "./firewall-rules.js";
 import {
   decodeFlow,
   encodeFlow,
@@ -224,6 +224,8 @@ export class NfqueueDatapath implements Datapath {
           queues: this.#queues.map(({ number, purpose }) => ({ number, hold: purpose === "hold" ? 1 : 0 })),
           set4: kernel ? PERMITTED_SET[4] : "",
           set6: kernel ? PERMITTED_SET[6] : "",
+          known4: kernel ? KNOWN_SET[4] : "",
+          known6: kernel ? KNOWN_SET[6] : "",
         },
         () => this.#deliver(),
       );
