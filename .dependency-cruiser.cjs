@@ -33,6 +33,35 @@ module.exports = {
     },
     layer("base", [], "base stands on nothing"),
     layer("gist", [], "GIST knows nothing of PBS and could serve another NSLP"),
+    {
+      name: "gist-ipc-imports",
+      comment: "the service socket carries the service interface, whatever node stands behind it",
+      severity: "error",
+      from: { path: "^src/gist/ipc/", pathNot: "\\.test\\.ts$" },
+      to: { path: "^src/", pathNot: ["^src/gist/ipc/", base, "^src/gist/service\\.ts$", "^src/gist/wire/"] },
+    },
+    {
+      name: "gistd-knows-no-pbs",
+      comment: "gistd serves any signalling application, so it contains none",
+      severity: "error",
+      from: { path: "^src/cli/(gistd|gistctl)\\.ts$" },
+      to: { path: "^src/nslp/", reachable: true },
+    },
+    {
+      name: "path-ping-knows-no-pbs",
+      comment: "another signalling application: GIST as a service is all it sees",
+      severity: "error",
+      from: { path: "^testbed/programs/path-ping\\.ts$" },
+      to: {
+        path: "^(src|testbed)/",
+        pathNot: [
+          base,
+          "^src/gist/ipc/client\\.ts$",
+          "^src/gist/service\\.ts$",
+          "^src/gist/wire/messages\\.ts$",
+        ],
+      },
+    },
     layer("authorization", [], "decisions and keys do no network I/O"),
     {
       name: "authorization-is-offline",

@@ -1,4 +1,5 @@
 /** `npm run testbed -- …`: networks in namespaces, and scenarios that run in them. */
+import { setGistMode } from "./lib/gistd.js";
 import { leftovers, findTopology, removeRun, type RunRecord, runs } from "./lib/registry.js";
 import { namespaceOf } from "./lib/network.js";
 import { Program, run } from "./lib/programs.js";
@@ -9,10 +10,10 @@ import { TOPOLOGIES } from "./topologies.js";
 
 const USAGE = `usage: testbed [--json] COMMAND
 
-  up TOPOLOGY [--bare]        make a network and start pbsd on its nodes (--bare: without pbsd)
+  up TOPOLOGY [--bare] [--gist own|external]   make a network and start pbsd on its nodes (--bare: without pbsd)
   exec [--run ID] NODE COMMAND…   run any program inside a node
   list                        topologies, and networks that are up
-  scenario NAME               run one scenario in a network of its own
+  scenario NAME [--gist own|external]   run one scenario in a network of its own; external: every pbsd uses a gistd
   scenarios                   names of the scenarios
   down [ID]                   remove a network, or all that are up
   leftovers                   exit 1 if anything of an ended run is still there
@@ -69,7 +70,7 @@ function dispatch(name: string, command: Command): Promise<number> {
 
 async function up({ json, args }: Command): Promise<number> {
   const bare = args.includes("--bare");
-  const [name = "", ...more] = args.filter((arg) => arg !== "--bare");
+  const [name = "", ...more] = chooseGist(args).filter((arg) => arg !== "--bare");
   const topology = findTopology(name);
   if (topology === undefined || more.length > 0)
     throw new Usage(`up needs one of: ${TOPOLOGIES.map((known) => known.name).join(", ")}`);
@@ -135,7 +136,18 @@ async function list({ json }: Command): Promise<number> {
   return 0;
 }
 
-async function scenario({ json, args }: Command): Promise<number> {
+/** Takes --gist out of the arguments, and does what it says. */
+function chooseGist(args: readonly string[]): readonly string[] {
+  const at = args.indexOf("--gist");
+  if (at < 0) return args;
+  const mode = args[at + 1];
+  if (mode !== "own" && mode !== "external") throw new Usage("--gist is own or external");
+  setGistMode(mode);
+  return args.toSpliced(at, 2);
+}
+
+async function scenario({ json, args: all }: Command): Promise<number> {
+  const args = chooseGist(all);
   const found = SCENARIOS.find(({ name }) => name === args[0]);
   if (found === undefined || args.length > 1)
     throw new Usage(`scenario needs one of: ${SCENARIOS.map(({ name }) => name).join(", ")}`);

@@ -217,6 +217,17 @@ test("peers: nothing in them steers the terminal", async (t) => {
   t.true(out.includes("router?[31m"));
   t.false(out.includes("\u001b"));
   t.like(await json("peers"), { identity: "00ff" });
+  t.regex(out, /^routing states +1 towards receivers, 2 towards senders$/m);
+  t.regex(out, /^received\.query +7$/m);
+});
+
+test("peers --routes: the routing states as well", async (t) => {
+  const { ctl, json } = await fixture(t);
+  const { out } = await ctl("peers", "--routes");
+  t.regex(out, /^querying +2 +0011223344556677 +downstream .* established +192\.168\.20\.3 .* tls +20s$/m);
+  t.like(await json("peers", "--routes"), { more: false, routes: [{ nslpId: 2, carriedBy: "tls" }] });
+  t.like(await json("peers", "--routes", "--limit", "0"), { more: true, routes: [] });
+  t.regex((await ctl("peers", "--routes", "--limit", "0")).out, /there are more|no routing states/);
 });
 
 test("explain", async (t) => {

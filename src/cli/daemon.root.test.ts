@@ -1,135 +1,17 @@
 /** pbsd as a process, in a network namespace of its own. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { type ChildProcess, spawn } from "node:child_process";
+import { chmodSync, existsSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import test, { type ExecutionContext } from "ava";
-import { issueCertificate, makeAuthority, makeHostKey } from "../authorization/keys.js";
-import { IpAddress } from "../base/address.js";
+import test from "ava";
 import type { DoctorReport } from "../control/doctor/report.js";
 import type { StatusView } from "../control/status.js";
 import { Client } from "./client.js";
+import { ended, type Host, makeHost, Running } from "./root-test-host.js";
 
 const asRoot = process.getuid?.() === 0 ? test.serial : test.skip;
 
-interface Result {
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-class Host {
-  readonly name = `pbsd-test-${process.pid}`;
-  readonly directory = mkdtempSync(join(tmpdir(), "pbsd-"));
-  readonly socket = join(this.directory, "control.sock");
-  readonly config = join(this.directory, "pbsd.toml");
-
-  constructor() {
-    execFileSync("ip", ["netns", "add", this.name]);
-    this.exec("ip", "link", "set", "lo", "up");
-    const ca = join(this.directory, "ca");
-    makeAuthority({ directory: ca, name: "test" });
-    const prefix = join(this.directory, "host");
-    makeHostKey({ prefix, commonName: "test", addresses: [IpAddress.parse("192.0.2.1")] });
-    issueCertificate({ authorityDirectory: ca, csrFile: `${prefix}.csr`, outFile: `${prefix}.crt` });
-    this.configure("");
-  }
-
-  configure(more: string): void {
-    const identity = '[identity]\ncertificate = "host.crt"\nkey = "host.key"\nauthorities = ["ca/ca.pem"]\n';
-    writeFileSync(this.config, `${identity}[control]\nsocket = "control.sock"\n${more}`);
-  }
-
-  exec(...command: readonly string[]): string {
-    return execFileSync("ip", ["netns", "exec", this.name, ...command], { encoding: "utf8" });
-  }
-
-  spawn(...args: readonly string[]): ChildProcess {
-    const program = [
-      process.execPath,
-      "--import",
-      "tsx",
-      "src/cli/pbsd.ts",
-      "--config",
-      this.config,
-      ...args,
-    ];
-    return spawn("ip", ["netns", "exec", this.name, ...program], { stdio: ["ignore", "pipe", "pipe"] });
-  }
-
-  async run(...args: readonly string[]): Promise<Result> {
-    const child = this.spawn(...args);
-    const [stdout, stderr, status] = await Promise.all([all(child.stdout), all(child.stderr), ended(child)]);
-    return { status, stdout, stderr };
-  }
-
-  rules(): string {
-    const saved = ["iptables-save", "ip6tables-save"].map((tool) => this.exec(tool));
-    return [...saved, this.exec("ipset", "list", "-n")]
-      .join("")
-      .replace(/^#.*\n/gm, "")
-      .replace(/\[\d+:\d+\]/g, "");
-  }
-
-  remove(): void {
-    execFileSync("ip", ["netns", "del", this.name]);
-    rmSync(this.directory, { recursive: true, force: true });
-  }
-}
-
-async function all(stream: NodeJS.ReadableStream | null): Promise<string> {
-  let text = "";
-  for await (const chunk of stream ?? []) text += String(chunk);
-  return text;
-}
-
-function ended(child: ChildProcess): Promise<number | null> {
-  if (child.exitCode !== null) return Promise.resolve(child.exitCode);
-  return new Promise((resolve) => child.once("exit", resolve));
-}
-
-/** The daemon's log, line by line. */
-class Running {
-  readonly child: ChildProcess;
-  readonly #lines: string[] = [];
-  #heard: () => void = () => undefined;
-
-  constructor(t: ExecutionContext, child: ChildProcess) {
-    this.child = child;
-    t.teardown(async () => {
-      child.kill("SIGKILL");
-      await ended(child);
-    });
-    for (const stream of [child.stdout, child.stderr])
-      if (stream !== null)
-        createInterface({ input: stream }).on("line", (line) => {
-          this.#lines.push(line);
-          this.#heard();
-        });
-    child.once("exit", () => this.#heard());
-  }
-
-  /** The first line from now or before with this in it. */
-  async line(text: string): Promise<string> {
-    for (;;) {
-      const found = this.#lines.find((line) => line.includes(text));
-      if (found !== undefined) return found;
-      if (this.child.exitCode !== null)
-        throw new Error(`pbsd ended without "${text}": ${this.#lines.join("\n")}`);
-      await new Promise<void>((resolve) => (this.#heard = resolve));
-    }
-  }
-}
-
-function makeHost(t: ExecutionContext): Host {
-  const host = new Host();
-  t.teardown(() => host.remove());
-  return host;
-}
-
 asRoot("start, status, reload, end, clean-up", async (t) => {
-  const host = makeHost(t);
+  const host = makeHost(t, "pbsd");
   const running = new Running(t, host.spawn());
   await running.line('"msg":"ready"');
   const closed = host.rules();
@@ -173,7 +55,7 @@ asRoot("start, status, reload, end, clean-up", async (t) => {
 });
 
 asRoot("what prevents a start is one line, and changes nothing", async (t) => {
-  const host = makeHost(t);
+  const host = makeHost(t, "pbsd");
   const before = host.rules();
   const taken = new Running(t, spawnListener(host, 5270));
   await taken.line("listening");

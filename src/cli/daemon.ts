@@ -1,50 +1,42 @@
 /** The one place where the parts are put together. */
-import { loadIdentity } from "../authorization/keys.js";
+import type { Identity } from "../authorization/keys.js";
 import { RulePolicy } from "../authorization/policy.js";
 import { Signer } from "../authorization/signing.js";
 import { Trust } from "../authorization/trust.js";
 import type { Logger } from "../base/log.js";
 import { systemRandom } from "../base/random.js";
-import { SystemTime } from "../base/time.js";
+import { SystemTime, type Time } from "../base/time.js";
 import type { Config } from "../config/config.js";
 import { examine } from "../control/doctor/doctor.js";
 import { thisMachine } from "../control/doctor/machine.js";
-import type { ControlParts } from "../control/routes.js";
 import { ControlServer } from "../control/server.js";
-import { GistNode } from "../gist/node.js";
-import type { GistView } from "../gist/service.js";
-import { SystemTransport } from "../gist/transport/system.js";
 import { PbsNode } from "../nslp/node.js";
 import { Firewall } from "../traffic/firewall.js";
 import { NfqueueDatapath } from "../traffic/nfqueue.js";
-import { datapathOptions, firewallOptions, gistOptions, pbsOptions, transportOptions } from "./parts.js";
+import { identityOf } from "./lifecycle.js";
+import { datapathOptions, firewallOptions, pbsOptions, routingStatesFor } from "./parts.js";
 import { preflight } from "./preflight.js";
+import { ownSignalling, remoteSignalling, type Signalling } from "./signalling.js";
+import { Started } from "./started.js";
 import { version } from "./version.js";
-
-/** What has been started, in this order; it is stopped in the opposite one. */
-class Started {
-  readonly #stops: (() => Promise<void> | void)[] = [];
-
-  add(stop: () => Promise<void> | void): void {
-    this.#stops.unshift(stop);
-  }
-
-  async stop(): Promise<void> {
-    for (const stop of this.#stops.splice(0)) await stop();
-  }
-}
 
 export class Daemon {
   readonly #pbs: PbsNode;
+  readonly #signalling: Signalling;
   readonly #started: Started;
   #config: Config;
   #policy: RulePolicy;
 
-  private constructor(config: Config, policy: RulePolicy, pbs: PbsNode, started: Started) {
+  private constructor(
+    config: Config,
+    policy: RulePolicy,
+    parts: { readonly pbs: PbsNode; readonly signalling: Signalling; readonly started: Started },
+  ) {
     this.#config = config;
     this.#policy = policy;
-    this.#pbs = pbs;
-    this.#started = started;
+    this.#pbs = parts.pbs;
+    this.#signalling = parts.signalling;
+    this.#started = parts.started;
   }
 
   /**
@@ -52,11 +44,7 @@ export class Daemon {
    * machine was closed if it can be known by then, and otherwise with the rules in place.
    */
   static async start(config: Config, log: Logger): Promise<Daemon> {
-    const identity = loadIdentity({
-      certificateFile: config.identity.certificate,
-      keyFile: config.identity.key,
-      authorityFiles: config.identity.authorities,
-    });
+    const identity = identityOf(config.identity);
     const signer = new Signer(identity.privateKey, identity.certificateDer);
     const trust = new Trust(identity.authoritiesPem);
     const policy = new RulePolicy(config.rules);
@@ -70,19 +58,12 @@ export class Daemon {
       const time = new SystemTime();
       const datapath = NfqueueDatapath.open(datapathOptions(config, log, time));
       started.add(() => datapath.stop());
-      const transport = new SystemTransport(transportOptions(config, identity, log, time));
-      const isLocal: ControlParts["isOwnAddress"] = (address) => transport.isLocal(address);
-      const common = { time, random: systemRandom, isLocal };
-      const gist = new GistNode({
-        ...common,
-        identity: signer.identity,
-        transport,
-        log,
-        options: gistOptions(config),
-      });
+      const signalling = signallingOf(config, identity, log, time);
       const pbs = new PbsNode({
-        ...common,
-        gist,
+        time,
+        random: systemRandom,
+        isLocal: signalling.isLocal,
+        gist: signalling.gist,
         datapath,
         trust,
         signer,
@@ -90,20 +71,21 @@ export class Daemon {
         logger: log,
         options: pbsOptions(config),
       });
-      await gist.start();
-      started.add(() => gist.stop());
+      await signalling.start();
+      started.add(() => signalling.stop());
       // Held packets raise events from now on, and they need signalling.
       pbs.start();
       started.add(() => pbs.stop());
-      const daemon = new Daemon(config, policy, pbs, started);
+      const daemon = new Daemon(config, policy, { pbs, signalling, started });
       const control = await ControlServer.start(
         {
           facts: { name: config.node.name, mode: config.node.mode, version, config: config.file },
           time,
           pbs,
-          gist: () => withTransport(gist.view(), transport),
+          gist: signalling.view,
+          routingStates: signalling.routes,
           datapath,
-          isOwnAddress: isLocal,
+          isOwnAddress: signalling.isLocal,
           policy: () => daemon.#policy,
           config: () => daemon.#config,
           firewallCounters: () => firewall.counters(),
@@ -120,11 +102,12 @@ export class Daemon {
     }
   }
 
-  /** Takes over what can be taken over while running: the rules. Flows that have a permission keep it. */
+  /** Takes over what can be taken over while running: rules and peers. Flows that have a permission keep it. */
   reload(config: Config): void {
     this.#policy = new RulePolicy(config.rules);
     this.#pbs.setPolicy(this.#policy);
-    this.#config = { ...this.#config, rules: config.rules };
+    this.#signalling.setPeers(config.peers);
+    this.#config = { ...this.#config, rules: config.rules, peers: config.peers };
   }
 
   /** Kernel rules stay. Afterwards the process has to be ended: the signalling queue cannot be closed. */
@@ -133,6 +116,23 @@ export class Daemon {
   }
 }
 
-function withTransport(view: GistView, transport: SystemTransport): GistView {
-  return { ...view, counters: { ...view.counters, ...transport.counters() } };
+function signallingOf(config: Config, identity: Identity, log: Logger, time: Time): Signalling {
+  const { signalling, packets, node, peers } = config;
+  if (signalling.service !== null)
+    return remoteSignalling({
+      path: signalling.service,
+      name: `pbsd ${node.name}`,
+      maxSessions: routingStatesFor(config),
+      log,
+      time,
+    });
+  return ownSignalling({
+    peers,
+    signalling,
+    queue: packets.queueBase,
+    maxRoutingStates: routingStatesFor(config),
+    identity,
+    log,
+    time,
+  });
 }

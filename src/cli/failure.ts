@@ -16,9 +16,9 @@ export class StartError extends Error {
 const SPEAKING = [StartError, KeysError, SigningError, TrustError, FirewallError, NfqueueError];
 
 /** What an error of start-up says, a line for each problem. */
-export function failureText(error: unknown): string {
+export function failureText(error: unknown, program = "pbsd"): string {
   return linesOf(error)
-    .map((line) => `pbsd: ${printable(line)}\n`)
+    .map((line) => `${program}: ${printable(line)}\n`)
     .join("");
 }
 

@@ -1,10 +1,7 @@
 /** From the configuration to the options of each part. */
-import type { Identity } from "../authorization/keys.js";
 import type { Logger } from "../base/log.js";
 import type { Time } from "../base/time.js";
 import type { Config } from "../config/config.js";
-import type { GistOptions } from "../gist/options.js";
-import type { SystemTransportOptions } from "../gist/transport/system.js";
 import type { PbsOptions } from "../nslp/options.js";
 import type { FirewallOptions } from "../traffic/firewall.js";
 import type { NfqueueOptions } from "../traffic/nfqueue.js";
@@ -35,33 +32,9 @@ export const CLEANUP_OPTIONS: FirewallOptions = {
   setSize: 1,
 };
 
-export function gistOptions({ signalling, packets }: Config): Partial<GistOptions> {
-  return {
-    // A flow that crosses this node has one state towards each side.
-    maxRoutingStates: 2 * packets.capacity,
-    validity: signalling.routingStateValidity,
-    holdTime: signalling.associationHold,
-    interceptRate: signalling.interceptRate,
-    interceptBurst: signalling.interceptRate,
-  };
-}
-
-export function transportOptions(
-  { signalling, packets }: Config,
-  identity: Identity,
-  logger: Logger,
-  time: Time,
-): SystemTransportOptions {
-  return {
-    tlsPort: signalling.tlsPort,
-    queueNumber: packets.queueBase,
-    routerAlert: signalling.routerAlert,
-    certificate: identity.certificatePem,
-    key: identity.keyPem,
-    authorities: identity.authoritiesPem,
-    logger,
-    time,
-  };
+/** A flow that crosses this node has one state towards each side. */
+export function routingStatesFor({ packets }: Config): number {
+  return 2 * packets.capacity;
 }
 
 export function datapathOptions({ packets }: Config, logger: Logger, time: Time): NfqueueOptions {

@@ -1,20 +1,37 @@
 /** What would make a start fail, found before anything is changed. */
 import type { Config } from "../config/config.js";
+import type { GistdConfig } from "../config/gistd-config.js";
 import { missingCapabilities } from "../control/doctor/doctor.js";
 import { thisMachine } from "../control/doctor/machine.js";
 import { assertUnused } from "../control/socket.js";
 import { GIST_PORT } from "../gist/wire/messages.js";
 import { StartError } from "./failure.js";
 
+/** Signalling, permitted, held. */
 const QUEUES = 3;
 
 /** Rejects with StartError or SocketError. */
 export async function preflight({ control, signalling, packets }: Config): Promise<void> {
   checkPrivileges();
-  await assertUnused(control.socket);
+  await assertUnused({ path: control.socket, owner: "pbsd" });
+  const remedy = "change [packets] queue_base";
+  if (signalling.service !== null) return checkQueues(packets.queueBase + 1, QUEUES - 1, remedy);
+  await checkSignallingPorts(signalling.tlsPort);
+  checkQueues(packets.queueBase, QUEUES, remedy);
+}
+
+/** Rejects with StartError or SocketError. */
+export async function gistdPreflight({ control, service, signalling }: GistdConfig): Promise<void> {
+  checkPrivileges();
+  await assertUnused({ path: control.socket, owner: "gistd" });
+  await assertUnused({ path: service.socket, owner: "gistd", section: "service" });
+  await checkSignallingPorts(signalling.tlsPort);
+  checkQueues(signalling.queue, 1, "change [signalling] queue");
+}
+
+async function checkSignallingPorts(tlsPort: number): Promise<void> {
   await checkPort("udp", GIST_PORT, "GIST has this port alone: stop the program that has it");
-  await checkPort("tcp", signalling.tlsPort, "stop the program that has it, or change [signalling] tls_port");
-  checkQueues(packets.queueBase);
+  await checkPort("tcp", tlsPort, "stop the program that has it, or change [signalling] tls_port");
 }
 
 function checkPrivileges(): void {
@@ -32,12 +49,10 @@ async function checkPort(protocol: "udp" | "tcp", port: number, remedy: string):
   throw new StartError(`${protocol} port ${port} ${what} (${remedy})`);
 }
 
-function checkQueues(base: number): void {
+function checkQueues(first: number, count: number, remedy: string): void {
   const listing = thisMachine.read("/proc/net/netfilter/nfnetlink_queue") ?? "";
   const taken = new Set(listing.split("\n").map((line) => Number(line.trim().split(/\s+/)[0] || Number.NaN)));
-  for (let number = base; number < base + QUEUES; number++)
+  for (let number = first; number < first + count; number++)
     if (taken.has(number))
-      throw new StartError(
-        `queue ${number} is taken (stop the program that has it, or change [packets] queue_base)`,
-      );
+      throw new StartError(`queue ${number} is taken (stop the program that has it, or ${remedy})`);
 }

@@ -1,14 +1,20 @@
 /** What a changed configuration changes in a running daemon. */
 import { isDeepStrictEqual } from "node:util";
 import type { Config } from "../config/config.js";
+import type { GistdConfig } from "../config/gistd-config.js";
 
-/** Taken over while the daemon runs. */
-const LIVE: readonly (keyof Config)[] = ["rules", "log"];
+/** Sections of pbsd that differ and only a restart takes over, by their names in the file. */
+export const needRestart = (before: Config, after: Config): readonly string[] =>
+  changed(before, after, ["file", "rules", "peers", "log"]);
 
-/** Sections that differ and only a restart takes over, by their names in the file. */
-export function needRestart(before: Config, after: Config): readonly string[] {
-  return (Object.keys(after) as (keyof Config)[])
-    .filter((section) => section !== "file" && !LIVE.includes(section))
+/** The same for gistd. */
+export const gistdNeedsRestart = (before: GistdConfig, after: GistdConfig): readonly string[] =>
+  changed(before, after, ["file", "peers", "log"]);
+
+/** @param live what is taken over while the daemon runs */
+function changed<C extends object>(before: C, after: C, live: readonly (keyof C)[]): readonly string[] {
+  return (Object.keys(after) as (keyof C & string)[])
+    .filter((section) => !live.includes(section))
     .filter((section) => !isDeepStrictEqual(plain(before[section]), plain(after[section])))
     .map((section) => (section === "exempt" ? "[[exempt]]" : `[${section}]`));
 }

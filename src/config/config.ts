@@ -21,6 +21,8 @@ export interface Config {
     readonly interceptRate: number;
     /** Router Alert value of Queries. */
     readonly routerAlert: number;
+    /** Socket of a gistd that does the signalling; null: pbsd does it itself. */
+    readonly service: string | null;
   };
   readonly packets: PacketsConfig;
   readonly exempt: readonly ExemptClass[];
@@ -32,8 +34,17 @@ export interface Config {
     readonly refresh: Milliseconds;
   };
   readonly rules: readonly PolicyRule[];
+  /** Neighbours of the signalling that are believed; empty: all whom an authority signed. */
+  readonly peers: readonly PeerRule[];
   readonly control: { readonly socket: string; readonly group: string | null };
   readonly log: { readonly level: LogLevel };
+}
+
+/** One entry of the Authorised Peer Database: by name in the certificate, the first that fits decides. */
+export interface PeerRule {
+  /** "router.example.net", "*.example.net" or "*". */
+  readonly name: string;
+  readonly action: "accept" | "refuse";
 }
 
 export interface PacketsConfig {

@@ -40,19 +40,27 @@ const node = {
   mode: choice("closed").default("closed"),
 };
 
-const identity = {
+export const identity = {
   certificate: path(),
   key: path(),
   authorities: z.array(path()).min(1),
 };
 
-const signalling = {
+export const signalling = {
   tls_port: whole(1, 65535).default(5270),
   routing_state_validity: duration(seconds(1)).default(seconds(30)),
   association_hold: duration(seconds(1)).default(seconds(30)),
   intercept_rate: whole(1, 1_000_000).default(10_000),
   router_alert: whole(0, 65535).default(65503),
 };
+
+const socket = () => text("a path", "write the path of a socket", 90);
+const group = () => optional(text("a group", "write the name of a group", 64));
+
+/** A socket that people and programs of this machine reach. */
+export const socketAt = (path: string) => ({ socket: socket().default(path), group: group() });
+
+const pbsdSignalling = { ...signalling, service: optional(socket()) };
 
 const packets = {
   queue_base: whole(0, 65533).default(2700),
@@ -91,6 +99,20 @@ const returning = {
   refresh: optional(duration(ms(100))),
 };
 
+const LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?";
+
+export const peer = {
+  name: pattern(
+    new RegExp(`^(?=.{1,255}$)(?:\\*|(?:\\*\\.)?${LABEL}(?:\\.${LABEL}){0,100}\\.?)$`),
+    "a name of peers",
+    'write a name, "*.example.net" for any one name there, or "*" for all',
+  ),
+  action: choice("accept", "refuse").default("accept"),
+};
+
+/** [[peer]]: who may be a neighbour of the signalling; the first that fits decides. */
+export const peers = () => z.array(z.strictObject(peer)).max(MAX_RULES).default([]);
+
 const rule = {
   name: optional(text("a name", "write a name for log lines", 64)),
   from: optional(prefixes()),
@@ -114,24 +136,22 @@ const rule = {
   reason: optional(text("a reason", "write one sentence for the asking host")),
 };
 
-const control = {
-  socket: text("a path", "write the path of a socket", 90).default(DEFAULT_SOCKET),
-  group: optional(text("a group", "write the name of a group", 64)),
-};
+const control = socketAt(DEFAULT_SOCKET);
 
-const log = { level: choice(...LOG_LEVELS).default("info") };
+export const log = { level: choice(...LOG_LEVELS).default("info") };
 
 /** Field names by section, for "did you mean". */
 export const FIELDS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
   Object.entries({
     node,
     identity,
-    signalling,
+    signalling: pbsdSignalling,
     packets,
     exempt,
     request,
     return: returning,
     rule,
+    peer,
     control,
     log,
   }).map(([section, shape]) => [section, Object.keys(shape)]),
@@ -199,19 +219,25 @@ function checkMeaning(value: RuleFields, context: Context): void {
       refuse(context, field, `means nothing in a rule with action "${value.action}"`, "take it out");
 }
 
-const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape);
+export const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape);
 
-export const configSchema = z.strictObject({
+const sections = z.strictObject({
   node: section(node).prefault({}),
   identity: section(identity).prefault({} as never),
-  signalling: section(signalling).prefault({}),
+  signalling: section(pbsdSignalling).prefault({}),
   packets: section(packets).prefault({}),
   exempt: z.array(exemptSchema).max(MAX_EXEMPT).superRefine(checkNames).default([]),
   request: section(request).prefault({}),
   return: section(returning).superRefine(checkTimes).prefault({}),
   rule: z.array(ruleSchema).max(MAX_RULES).superRefine(checkNames).default([]),
+  peer: peers(),
   control: section(control).prefault({}),
   log: section(log).prefault({}),
+});
+
+export const configSchema = sections.superRefine((value, context) => {
+  if (value.signalling.service !== undefined && value.peer.length > 0)
+    refuse(context, ["peer", 0], "is decided by gistd, which does the signalling", "write it in gistd.toml");
 });
 
 function checkNames(entries: readonly { readonly name?: string | undefined }[], context: Context): void {

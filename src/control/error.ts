@@ -1,7 +1,5 @@
 /** Errors of the control API: `{"error": {"code", "message", "remedy"}}` with a status that fits. */
 import type { z } from "zod";
-import { AddressError } from "../base/address.js";
-import { NoSuchFlow } from "../nslp/view.js";
 
 export class ControlError extends Error {
   override readonly name = "ControlError";
@@ -21,28 +19,8 @@ export interface ErrorBody {
   readonly error: { readonly code: string; readonly message: string; readonly remedy: string };
 }
 
-/** The {@link ControlError} that an error stands for; undefined for one that nobody foresaw. */
-export function toControlError(error: unknown): ControlError | undefined {
-  if (error instanceof ControlError) return error;
-  if (error instanceof NoSuchFlow)
-    return new ControlError(
-      404,
-      "no-such-flow",
-      error.message,
-      "see the ids in: pbsctl flows; pbsctl pending",
-    );
-  if (error instanceof AddressError)
-    return new ControlError(
-      400,
-      "bad-request",
-      error.message,
-      "write: tcp 192.168.20.1:4000 > 192.168.21.4:80",
-    );
-  return fromFastify(error);
-}
-
-/** Fastify names its own errors FST_...; they carry the status. */
-function fromFastify(error: unknown): ControlError | undefined {
+/** Fastify names its own errors FST_...; they carry the status. undefined for any other. */
+export function fromFastify(error: unknown): ControlError | undefined {
   const { statusCode, message } = error as { statusCode?: unknown; message?: unknown };
   if (typeof statusCode !== "number" || statusCode < 400 || statusCode > 499) return undefined;
   return new ControlError(

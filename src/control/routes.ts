@@ -9,7 +9,6 @@ import type { Time } from "../base/time.js";
 import { bytes, type Milliseconds, ms } from "../base/units.js";
 import type { Config } from "../config/config.js";
 import { duration, optional, size, text } from "../config/fields.js";
-import type { GistView } from "../gist/service.js";
 import type { FlowView, PbsControl } from "../nslp/view.js";
 import type { Datapath } from "../traffic/datapath.js";
 import type { DoctorReport } from "./doctor/report.js";
@@ -17,15 +16,15 @@ import { checked, ControlError } from "./error.js";
 import type { EventLog } from "./events.js";
 import { type Explanation, explain } from "./explain.js";
 import { flowListText } from "./flows.js";
+import { addGistRoutes, type GistParts } from "./peers.js";
 import { inSlices } from "./slices.js";
 import type { DaemonFacts, StatusView } from "./status.js";
 
 /** What the API shows and steers. */
-export interface ControlParts {
+export interface ControlParts extends GistParts {
   readonly facts: DaemonFacts;
   readonly time: Time;
   readonly pbs: PbsControl;
-  readonly gist: () => GistView;
   readonly datapath: Pick<Datapath, "engine" | "read" | "status">;
   readonly isOwnAddress: (address: IpAddress) => boolean;
   /** As it is now: SIGHUP changes it. */
@@ -75,7 +74,7 @@ export function addRoutes(app: FastifyInstance, parts: ControlParts, events: Eve
   });
   app.get("/v1/flows/:id", (request) => pbs.flow(idOf(request.params)));
   app.get("/v1/pending", () => ({ pending: pbs.pending() }));
-  app.get("/v1/peers", () => parts.gist());
+  addGistRoutes(app, parts);
   app.get("/v1/doctor", () => parts.doctor());
   app.get("/v1/events", (request, reply) => {
     const { follow } = checked(eventsSchema, request.query);
@@ -126,6 +125,7 @@ async function statusOf(parts: ControlParts, started: Milliseconds): Promise<Sta
     identity: gist.identity,
     datapath: parts.datapath.status(),
     pending: parts.pbs.pending().length,
+    service: gist.service,
     associations: gist.associations.length,
     routingStates: gist.routingStates,
     counters: { pbs: parts.pbs.counters(), gist: gist.counters, firewall: await parts.firewallCounters() },

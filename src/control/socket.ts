@@ -1,4 +1,4 @@
-/** The control socket's place in the file system: who may connect, and whom it may replace. */
+/** A Unix socket's place in the file system: who may connect, and whom it may replace. */
 import {
   chmodSync,
   chownSync,
@@ -24,6 +24,17 @@ export class SocketError extends Error {
   }
 }
 
+/** Where a socket is to be, and for whom. */
+export interface SocketPlace {
+  readonly path: string;
+  /** Whose members may connect as well as the owner; null: the daemon's own group. */
+  readonly group: string | null;
+  /** The program that listens, for messages. */
+  readonly owner: string;
+  /** The section of its configuration that names the socket; default "control". */
+  readonly section?: string;
+}
+
 const ANSWER_TIMEOUT = 1000;
 
 /**
@@ -32,15 +43,12 @@ const ANSWER_TIMEOUT = 1000;
  * @returns a function that removes the socket, unless somebody else has taken its place
  * Rejects with {@link SocketError}.
  */
-export async function listenOnSocket(
-  server: Server,
-  path: string,
-  group: string | null,
-): Promise<() => void> {
+export async function listenOnSocket(server: Server, place: SocketPlace): Promise<() => void> {
+  const { path, group } = place;
   const gid = group === null ? undefined : groupId(group);
-  await assertUnused(path);
+  await assertUnused(place);
   const directory = dirname(path);
-  const staging = withRemedy(path, () => {
+  const staging = withRemedy(place, () => {
     mkdirSync(directory, { recursive: true, mode: 0o750 });
     if (gid !== undefined && ownsAlone(directory)) chownSync(directory, -1, gid);
     return mkdtempSync(join(directory, ".new-"));
@@ -48,8 +56,8 @@ export async function listenOnSocket(
   // Made where nobody can reach it, and moved when its mode is right: there is no moment of wider access.
   const hidden = join(staging, "s");
   try {
-    await listen(server, hidden);
-    withRemedy(path, () => {
+    await listen(server, hidden, place);
+    withRemedy(place, () => {
       chmodSync(hidden, 0o660);
       if (gid !== undefined) chownSync(hidden, -1, gid);
       renameSync(hidden, path);
@@ -77,9 +85,9 @@ function removeOwn(path: string, inode: number): void {
   }
 }
 
-function listen(server: Server, path: string): Promise<void> {
+function listen(server: Server, path: string, place: SocketPlace): Promise<void> {
   return new Promise((resolve, reject) => {
-    const failed = (error: Error): void => reject(cannot(path, error));
+    const failed = (error: Error): void => reject(cannot(place, error));
     server.once("error", failed);
     server.listen(path, () => {
       server.off("error", failed);
@@ -89,18 +97,19 @@ function listen(server: Server, path: string): Promise<void> {
 }
 
 /** Rejects with {@link SocketError} when somebody answers on this socket, or something else is in its place. */
-export async function assertUnused(path: string): Promise<void> {
-  const stat = withRemedy(path, () => lstatSync(path, { throwIfNoEntry: false }));
+export async function assertUnused(place: Omit<SocketPlace, "group">): Promise<void> {
+  const { path, owner } = place;
+  const stat = withRemedy(place, () => lstatSync(path, { throwIfNoEntry: false }));
   if (stat === undefined) return;
   if (!stat.isSocket())
     throw new SocketError(
       `${path} is there and is not a socket`,
-      "remove it, or set another [control] socket",
+      `remove it, or set another ${setting(place)}`,
     );
   if (await answers(path))
     throw new SocketError(
-      `another pbsd answers on ${path}`,
-      "stop it first, or set another [control] socket",
+      `another ${owner} answers on ${path}`,
+      `stop it first, or set another ${setting(place)}`,
     );
 }
 
@@ -117,18 +126,22 @@ function answers(path: string): Promise<boolean> {
   });
 }
 
-function withRemedy<T>(path: string, act: () => T): T {
+function setting({ section }: Pick<SocketPlace, "section">): string {
+  return `[${section ?? "control"}] socket`;
+}
+
+function withRemedy<T>(place: Omit<SocketPlace, "group">, act: () => T): T {
   try {
     return act();
   } catch (error) {
-    throw cannot(path, error as Error);
+    throw cannot(place, error as Error);
   }
 }
 
-function cannot(path: string, error: Error): SocketError {
+function cannot(place: Omit<SocketPlace, "group">, error: Error): SocketError {
   return new SocketError(
-    `the control socket ${path} cannot be made: ${error.message}`,
-    "check the directory's permissions, or set another [control] socket",
+    `the ${place.section ?? "control"} socket ${place.path} cannot be made: ${error.message}`,
+    `check the directory's permissions, or set another ${setting(place)}`,
   );
 }
 
@@ -140,5 +153,5 @@ export function groupId(group: string): number {
     .find((entry) => entry.startsWith(`${group}:`));
   const id = Number(line?.split(":")[2] ?? Number.NaN);
   if (Number.isInteger(id)) return id;
-  throw new SocketError(`there is no group "${group}"`, "make it with groupadd, or change [control] group");
+  throw new SocketError(`there is no group "${group}"`, "make it with groupadd, or name another one");
 }

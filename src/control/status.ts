@@ -16,6 +16,8 @@ export interface StatusView extends DaemonFacts {
   readonly identity: string;
   readonly datapath: DatapathStatus;
   readonly pending: number;
+  /** Socket of the gistd that does the signalling, and knows of associations and routing states; null: pbsd itself. */
+  readonly service: string | null;
   readonly associations: number;
   readonly routingStates: { readonly querying: number; readonly responding: number };
   readonly counters: {

@@ -16,6 +16,7 @@ import {
   type PendingView,
   type RequestOutcome,
 } from "../nslp/view.js";
+import type { RoutingStateView } from "../gist/service.js";
 import type { FlowCount } from "../traffic/datapath.js";
 import { ok } from "./doctor/report.js";
 import type { ControlParts } from "./routes.js";
@@ -140,6 +141,18 @@ action = "deny"
 reason = "no"
 `;
 
+const ROUTE: RoutingStateView = {
+  role: "querying",
+  nslpId: 2,
+  sessionId: "00112233445566778899aabbccddeeff" as RoutingStateView["sessionId"],
+  mri: "downstream 192.168.20.1 > 192.168.21.4 tcp 4000 > 80",
+  state: "established",
+  peer: "192.168.20.3",
+  peerIdentity: "0123456789abcdef0123456789abcdef",
+  carriedBy: "tls",
+  expiresIn: seconds(20),
+};
+
 export interface Fixture {
   readonly pbs: FakePbs;
   readonly time: FakeTime;
@@ -192,7 +205,9 @@ export function partsOf(
       ],
       routingStates: { querying: 1, responding: 2 },
       counters: { "received.query": 7 },
+      service: null,
     }),
+    routingStates: () => [ROUTE],
     datapath: {
       engine: "fake",
       read: (flows) => flows.map((flow) => counts.get(flowKey(flow))),

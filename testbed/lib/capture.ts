@@ -1,10 +1,12 @@
 /** tcpdump on a node's wire: the counter that is not ours. */
 import { readFileSync } from "node:fs";
-import { type SeenPacket, readPcap } from "./pcap.js";
+import { ipPacketsOf, type SeenPacket, readPcap } from "./pcap.js";
 import { Program } from "./programs.js";
 import { settled } from "./wait.js";
 
 const SNAP_LENGTH = 160;
+/** Enough for any frame. */
+export const WHOLE = 65_535;
 const BUFFER_KIB = 65536;
 const QUIET_MS = 150;
 const QUIET_LIMIT_MS = 20_000;
@@ -18,14 +20,19 @@ export class Capture {
     this.#file = file;
   }
 
-  /** Resolves when packets are being seen. @param direction as tcpdump's -Q, seen from the interface */
+  /**
+   * Resolves when packets are being seen.
+   * @param direction as tcpdump's -Q, seen from the interface
+   * @param snap bytes that are kept of each frame
+   */
   static async start(
     namespace: string,
     device: string,
     direction: "in" | "out" | "inout",
     file: string,
+    snap = SNAP_LENGTH,
   ): Promise<Capture> {
-    const options = ["-nn", "-U", "--immediate-mode", "-Z", "root", "-s", String(SNAP_LENGTH)];
+    const options = ["-nn", "-U", "--immediate-mode", "-Z", "root", "-s", String(snap)];
     const command = [
       "tcpdump",
       ...options,
@@ -46,6 +53,11 @@ export class Capture {
   /** What was seen so far. */
   packets(): SeenPacket[] {
     return readPcap(readFileSync(this.#file));
+  }
+
+  /** IP packets seen so far, with their headers, as far as they were kept. */
+  ipPackets(): Buffer[] {
+    return ipPacketsOf(readFileSync(this.#file));
   }
 
   /** Waits until nothing that matches has come for a moment, and returns all. */

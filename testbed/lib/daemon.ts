@@ -11,6 +11,7 @@ import {
 import { IpAddress } from "../../src/base/address.js";
 import { Client } from "../../src/cli/client.js";
 import type { NodeShape } from "../topologies.js";
+import { GistDaemon, gistMode } from "./gistd.js";
 import { inNamespace, type Outcome, Program, run } from "./programs.js";
 import { pbsctl, pbsd } from "./repository.js";
 import { until } from "./wait.js";
@@ -64,12 +65,14 @@ export function addressesOf(shape: NodeShape): string[] {
   return shape.links.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6].map((text) => text.split("/")[0] ?? ""));
 }
 
-/** pbsd of one node. */
+/** pbsd of one node, with a gistd beside it if the testbed is told so. */
 export class Daemon {
   readonly name: string;
   readonly directory: string;
   readonly namespace: string;
   readonly keys: NodeKeys;
+  /** Does the signalling; undefined where pbsd does it itself. */
+  readonly #gistd: GistDaemon | undefined;
   #program: Program | undefined;
 
   constructor(shape: NodeShape, namespace: string, directory: string, authority: string) {
@@ -83,7 +86,14 @@ export class Daemon {
       name: shape.name,
       addresses: addressesOf(shape),
     });
+    this.#gistd = gistMode() === "own" ? undefined : new GistDaemon(this.name, namespace, directory);
     this.configure({});
+  }
+
+  /** Throws where pbsd does the signalling itself. */
+  get gistd(): GistDaemon {
+    if (this.#gistd === undefined) throw new Error(`${this.name} has no gistd`);
+    return this.#gistd;
   }
 
   get configFile(): string {
@@ -112,10 +122,15 @@ export class Daemon {
 
   /** Writes pbsd.toml. A running daemon is not told. */
   configure(config: NodeConfig): void {
-    const { node, identity, log, ...others } = config;
+    const { node, identity, log, signalling, ...others } = config;
+    const keys = { ...this.keys, ...identity };
+    const queue = config.packets?.["queue_base"];
+    this.#gistd?.configure(keys, { ...signalling, ...(queue !== undefined && { queue }) });
+    const service = this.#gistd === undefined ? {} : { service: this.#gistd.socket };
     const tables = {
       node: { name: this.name, ...node },
-      identity: { ...this.keys, ...identity },
+      identity: keys,
+      signalling: { ...service, ...signalling },
       control: { socket: this.socket },
       log: { level: "debug", ...log },
       ...others,
@@ -125,6 +140,7 @@ export class Daemon {
 
   /** Resolves when the daemon has said "ready". Rejects with the end of its log. */
   async start(): Promise<void> {
+    if (this.#gistd?.running === false) await this.#gistd.start();
     const before = this.log().length;
     this.#program = new Program(inNamespace(pbsd("--config", this.configFile), this.namespace), {
       log: this.logFile,
@@ -138,7 +154,9 @@ export class Daemon {
 
   /** Leaves cleanly; rules stay. Returns the exit status. */
   async stop(): Promise<number> {
-    return (await this.#program?.stop("SIGTERM", 10_000)) ?? 0;
+    const status = (await this.#program?.stop("SIGTERM", 10_000)) ?? 0;
+    await this.#gistd?.stop();
+    return status;
   }
 
   async kill(): Promise<void> {

@@ -28,19 +28,26 @@ const FRAGMENT = 44;
 
 /** Packets of a capture file. A record that tcpdump has not finished is left out. */
 export function readPcap(file: Buffer): SeenPacket[] {
-  if (file.length < FILE_HEADER) return [];
+  return [...framesOf(file)].map(({ time, frame }) => parseFrame(time, frame));
+}
+
+/** What stands in the frames of a capture file behind the Ethernet header. */
+export function ipPacketsOf(file: Buffer): Buffer[] {
+  return [...framesOf(file)].map(({ frame }) => frame.subarray(ETHERNET_HEADER));
+}
+
+function* framesOf(file: Buffer): Generator<{ time: number; frame: Buffer }> {
+  if (file.length < FILE_HEADER) return;
   if (file.readUInt32LE(0) !== MAGIC_MICROSECONDS) throw new Error("not a pcap file of this machine");
-  const packets: SeenPacket[] = [];
   let at = FILE_HEADER;
   while (at + RECORD_HEADER <= file.length) {
     const captured = file.readUInt32LE(at + 8);
     const end = at + RECORD_HEADER + captured;
-    if (end > file.length) break;
+    if (end > file.length) return;
     const time = file.readUInt32LE(at) * 1000 + file.readUInt32LE(at + 4) / 1000;
-    packets.push(parseFrame(time, file.subarray(at + RECORD_HEADER, end)));
+    yield { time, frame: file.subarray(at + RECORD_HEADER, end) };
     at = end;
   }
-  return packets;
 }
 
 function parseFrame(time: number, frame: Buffer): SeenPacket {

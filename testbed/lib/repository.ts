@@ -26,6 +26,14 @@ export function pbsctl(...args: string[]): string[] {
   return [process.execPath, join(DIST, "src/cli/pbsctl.js"), ...args];
 }
 
+export function gistd(...args: string[]): string[] {
+  return [process.execPath, join(DIST, "src/cli/gistd.js"), ...args];
+}
+
+export function gistctl(...args: string[]): string[] {
+  return [process.execPath, join(DIST, "src/cli/gistctl.js"), ...args];
+}
+
 /** A helper program of testbed/programs or testbed/attackers, such as "programs/http-server". */
 export function helper(name: string, ...args: string[]): string[] {
   const file = join(dirname(dirname(here)), `${name}${extension}`);

@@ -1,7 +1,7 @@
 /** One network with its daemons, from `create` to `remove`. */
 import { join } from "node:path";
 import type { NodeShape, Topology } from "../topologies.js";
-import { Capture } from "./capture.js";
+import { Capture, WHOLE } from "./capture.js";
 import { addressesOf, Daemon, makeTestAuthority, type NodeConfig } from "./daemon.js";
 import { buildNetwork, namespaceOf, wireNamespace } from "./network.js";
 import { mustRun, type Outcome, Program, run, type RunOptions } from "./programs.js";
@@ -137,6 +137,11 @@ export class Testbed {
     return this.#capture(node, "inout");
   }
 
+  /** Both ways, and every packet whole. */
+  async captureWhole(node: string): Promise<Capture> {
+    return this.#capture(node, "inout", WHOLE);
+  }
+
   remove(): void {
     live.delete(this);
     removeRun(this.record);
@@ -152,7 +157,7 @@ export class Testbed {
     return new Daemon(shape, namespaceOf(this.record.id, shape.name), directory, this.#authority);
   }
 
-  async #capture(node: string, direction: "out" | "inout"): Promise<Capture> {
+  async #capture(node: string, direction: "out" | "inout", snap?: number): Promise<Capture> {
     const [link] = this.shape(node).links;
     if (link === undefined) throw new Error(`${node} is on no wire`);
     const namespace = wireNamespace(this.record.id, link.wire);
@@ -161,7 +166,7 @@ export class Testbed {
       namespace,
     });
     const file = join(this.record.directory, `capture-${this.#captures++}.pcap`);
-    return Capture.start(namespace, node, direction, file);
+    return Capture.start(namespace, node, direction, file, snap);
   }
 }
 

@@ -10,13 +10,12 @@ import type { Report, Step } from "../lib/report.js";
 import { helper } from "../lib/repository.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
 import { until } from "../lib/wait.js";
-import { flowMatching, flowsOf, GRANT_ALL, THREE_NODE, udpListener, udpSender } from "./common.js";
+import { Bystander } from "./bystander.js";
+import { flowsOf, GRANT_ALL, THREE_NODE, udpSender } from "./common.js";
 import type { Scenario } from "./scenario.js";
 
-const PORT = 9000;
 const FLOOD = 100_000;
 const MEMORY_ALLOWED = 150 * 1024 * 1024;
-const LOSS_ALLOWED = 0.01;
 /** Of many that differ in numbers only. */
 const ANSWERS_SHOWN = 4;
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -250,60 +249,6 @@ function flat({ counters }: StatusView): Record<string, number> {
 
 function statusOf(daemon: Daemon): Promise<StatusView> {
   return daemon.client.get<StatusView>("/v1/status");
-}
-
-/** The permitted flow beside the attacks: numbered datagrams, none of which may be missing. */
-class Bystander {
-  readonly #testbed: Testbed;
-  readonly #sender: Program;
-  readonly #listener: Program;
-
-  private constructor(testbed: Testbed, sender: Program, listener: Program) {
-    this.#testbed = testbed;
-    this.#sender = sender;
-    this.#listener = listener;
-  }
-
-  static async start(testbed: Testbed): Promise<Bystander> {
-    const listener = testbed.spawn("receiver1", udpListener(PORT));
-    await listener.says("listening");
-    const to = testbed.address("receiver1", 4);
-    const stream = { from: 4000, to, port: PORT, count: 0, size: 200, rate: 100 };
-    const sender = testbed.spawn("sender1", udpSender(stream));
-    await listener.says("\n10\n");
-    return new Bystander(testbed, sender, listener);
-  }
-
-  /** Looks at what came since the last look, but for the first moments, when packets were held. */
-  #seen = 0;
-
-  async check(step: Step): Promise<void> {
-    const all = this.#numbers();
-    const recent = all.slice(this.#seen);
-    this.#seen = all.length;
-    const [first = 0] = recent;
-    const expected = (recent.at(-1) ?? first) - first + 1;
-    const loss = recent.length === 0 ? 1 : 1 - recent.length / expected;
-    step.measure("datagrams of the flow beside it", recent.length);
-    step.expect("undisturbed", step.measure("its loss", Math.round(loss * 10_000) / 10_000) <= LOSS_ALLOWED);
-  }
-
-  async refreshes(): Promise<number> {
-    return (await flowMatching(this.#testbed.daemon("receiver1"), /192\.168\.20\.1:4000 > .*:9000$/))
-      .refreshes;
-  }
-
-  async stop(): Promise<void> {
-    await this.#sender.stop();
-    await this.#listener.stop();
-  }
-
-  #numbers(): number[] {
-    return this.#listener.stdout
-      .split("\n")
-      .filter((line) => /^\d+$/.test(line))
-      .map(Number);
-  }
 }
 
 /** Identities for a rogue at `node`, and the file that tells it of them. It claims the address of `spoofed`. */

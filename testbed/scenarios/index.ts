@@ -1,11 +1,17 @@
 /** All scenarios, in the order in which scripts/test runs them. */
 import { ask } from "./ask.js";
+import { association } from "./association.js";
 import { badinput } from "./badinput.js";
+import { chain } from "./chain.js";
 import { closed } from "./closed.js";
+import { crash } from "./crash.js";
+import { flood } from "./flood.js";
 import { hostile } from "./hostile.js";
+import { pathchange } from "./pathchange.js";
 import { refresh } from "./refresh.js";
 import { restart } from "./restart.js";
 import type { Scenario } from "./scenario.js";
+import { service } from "./service.js";
 import { stop } from "./stop.js";
 import { traffic } from "./traffic.js";
 import { volume } from "./volume.js";
@@ -18,6 +24,12 @@ export const SCENARIOS: readonly Scenario[] = [
   refresh,
   ask,
   restart,
+  service,
   hostile,
+  chain,
+  crash,
+  pathchange,
+  association,
+  flood,
   badinput,
 ];

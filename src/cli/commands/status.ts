@@ -1,6 +1,7 @@
 import { formatDuration } from "../../config/quantity.js";
 import type { StatusView } from "../../control/status.js";
 import { type Command, show } from "../command.js";
+import { counterLines } from "../counter-lines.js";
 import { fields } from "../table.js";
 
 export const statusCommand: Command = {
@@ -18,7 +19,7 @@ export const statusCommand: Command = {
 };
 
 function statusText(status: StatusView): string {
-  const { datapath, routingStates } = status;
+  const { datapath } = status;
   return fields([
     ["node", `${status.name}, ${status.mode} network`],
     ["pbsd", `${status.version}, process ${status.pid}, up ${formatDuration(status.uptime)}`],
@@ -28,11 +29,7 @@ function statusText(status: StatusView): string {
       "engine",
       `${datapath.engine}, ${datapath.flows} of ${datapath.capacity} flows, ${datapath.held} packets held`,
     ],
-    ["associations", String(status.associations)],
-    [
-      "routing states",
-      `${routingStates.querying} towards receivers, ${routingStates.responding} towards senders`,
-    ],
+    ...signallingLines(status),
     ["pending", status.pending === 0 ? "none" : `${status.pending}: see pbsctl pending`],
     ...datapath.queues.map(
       ({ number, purpose, packets, dropped }) =>
@@ -45,13 +42,15 @@ function statusText(status: StatusView): string {
   ]);
 }
 
-/** Those that have counted anything. */
-function counterLines(
-  group: string,
-  counters: Readonly<Record<string, number>>,
-): (readonly [string, string])[] {
-  return Object.entries(counters)
-    .filter(([, value]) => value !== 0)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, value]) => [`${group} ${name}`, String(value)] as const);
+function signallingLines({
+  service,
+  associations,
+  routingStates,
+}: StatusView): (readonly [string, string])[] {
+  if (service !== null) return [["signalling", `by gistd on ${service}; see: gistctl status`]];
+  const { querying, responding } = routingStates;
+  return [
+    ["associations", String(associations)],
+    ["routing states", `${querying} towards receivers, ${responding} towards senders`],
+  ];
 }

@@ -1,0 +1,277 @@
+/** Scenario: a flood of Queries with forged sources. Memory stays flat, and legitimate set-ups beside it are quick. */
+import { readFileSync } from "node:fs";
+import type { StatusView } from "../../src/control/status.js";
+import { type FloodSent, queryFlood } from "../attackers/query-flood.js";
+import type { Daemon } from "../lib/daemon.js";
+import type { Outcome } from "../lib/programs.js";
+import type { Report, Step } from "../lib/report.js";
+import { type Testbed, withTestbed } from "../lib/testbed.js";
+import { pause, until } from "../lib/wait.js";
+import { Bystander } from "./bystander.js";
+import { curl, GRANT_ALL, THREE_NODE, WEB_PORT, webServer } from "./common.js";
+import type { Scenario } from "./scenario.js";
+
+const RATE = 50_000;
+/** Of the rate: the generator shares the cores with all hosts. */
+const OFFERED_AT_LEAST = 0.9;
+/**
+ * All hosts of the testbed share a few cores. When a machine that is busy with other things loses packets before any rule
+ * has seen them, the longest set-up tells of that machine; the median is judged all the same.
+ */
+const LOST_AT_MOST = 0.001;
+/** Of the forged sources; the router has a route to them, so that it can answer. */
+const FORGED_NETWORK = "10.0.0.0/8";
+const FORGED_SOURCE = "10.201.202.203";
+
+const SET_UP_EVERY_MS = 1000;
+const SET_UP_LIMIT_MS = 1000;
+/** Who is not known is turned away at first, and tries again after half a second, at each node that is flooded. */
+const STRANGER_LIMIT_MS = 2000;
+
+const MIB = 1024 * 1024;
+/**
+ * No state is kept for a Query, so what grows is only what a garbage collector lets lie between two of its runs, the
+ * buckets of the last 16,384 sources, the routes of the last 4,096 and at most 8 MiB of buffers.
+ */
+const GROWTH_ALLOWED = 64 * MIB;
+/** Between the averages of the middle and of the last third. */
+const DRIFT_ALLOWED = 16 * MIB;
+const ROUTING_STATES_ALLOWED = 100;
+
+export const flood: Scenario = {
+  name: "flood",
+  summary: `${RATE} Queries a second with forged sources: memory stays flat, legitimate set-ups take less than a second`,
+  run: (report) => withTestbed(THREE_NODE, (testbed) => show(report, testbed)),
+};
+
+interface Plan {
+  readonly attacker: string;
+  /** Where the flood ends: the first node with pbsd on its way answers. */
+  readonly victim: string;
+  readonly seconds: number;
+  /** Looked at besides. */
+  readonly bystander: string;
+  /** A host with pbsd that has sent nothing yet. */
+  readonly stranger?: string;
+}
+
+const AT_ROUTER: Plan = {
+  attacker: "sender2",
+  victim: "router",
+  seconds: 15,
+  bystander: "receiver1",
+  stranger: "receiver2",
+};
+const AT_RECEIVER: Plan = { attacker: "receiver2", victim: "receiver1", seconds: 9, bystander: "router" };
+
+async function show(report: Report, testbed: Testbed): Promise<void> {
+  // sender2 runs no pbsd: it is the attacker, and the way to the sources that it forges.
+  const configs = {
+    receiver1: { rule: [{ ...GRANT_ALL, refresh: "2s" }] },
+    sender1: { rule: [GRANT_ALL] },
+  };
+  await testbed.start(configs, ["sender1", "router", "receiver1", "receiver2"]);
+  await testbed.mustRun("router", [
+    "ip",
+    "route",
+    "add",
+    FORGED_NETWORK,
+    "via",
+    testbed.address("sender2", 4),
+  ]);
+  for (const node of ["receiver1", "sender1"]) await testbed.serve(node, webServer(), WEB_PORT);
+  const bystander = await Bystander.start(testbed);
+  await report.step("set-ups before the flood", async (step) =>
+    judge(step, await setUps(testbed, 5, 0), SET_UP_LIMIT_MS),
+  );
+  await under(report, testbed, AT_ROUTER, bystander);
+  // From now on it is an attacker too, on the wire of the receiver.
+  await testbed.daemon("receiver2").stop();
+  await testbed.daemon("receiver2").cleanup();
+  await under(report, testbed, AT_RECEIVER, bystander);
+  await bystander.stop();
+}
+
+async function under(report: Report, testbed: Testbed, plan: Plan, bystander: Bystander): Promise<void> {
+  const refreshes = await bystander.refreshes();
+  const attack = new Attack(testbed, plan);
+  const where = `a flood at ${plan.victim}`;
+  const times = await setUps(testbed, plan.seconds - 3, SET_UP_EVERY_MS);
+  const { stranger } = plan;
+  const strangers =
+    stranger === undefined
+      ? []
+      : [milliseconds(await fetch(testbed, stranger, testbed.address("sender1", 4)))];
+  const still = attack.running;
+  await attack.end(report);
+  await report.step(`set-ups of a known host during ${where}, one a second`, async (step) => {
+    judge(step, times, SET_UP_LIMIT_MS, attack.lost);
+    step.expect("flooded to the last", still);
+  });
+  if (stranger !== undefined)
+    await report.step(`the first set-up of a host that nobody has heard of, during ${where}`, async (step) =>
+      judge(step, strangers, STRANGER_LIMIT_MS, attack.lost),
+    );
+  await report.step(`the permitted flow beside ${where} goes on, and is refreshed`, async (step) => {
+    await bystander.check(step);
+    const count = (await bystander.refreshes()) - refreshes;
+    step.expect("refreshed", step.measure("refreshes during the flood", count) >= plan.seconds / 4);
+  });
+}
+
+/** The flood, with what two nodes spend on it, looked at each second. */
+class Attack {
+  readonly #victim: Daemon;
+  readonly #seconds: number;
+  readonly #meters: readonly Meter[];
+  readonly #before: Promise<StatusView>;
+  readonly #outcome: Promise<Outcome>;
+  readonly #sampled: Promise<void>;
+  running = true;
+  /** Of what was sent: the share that came to no rule. Known once the flood has ended. */
+  lost = 1;
+
+  constructor(testbed: Testbed, { attacker, victim, seconds, bystander }: Plan) {
+    this.#victim = testbed.daemon(victim);
+    this.#seconds = seconds;
+    this.#meters = [victim, bystander].map((name) => new Meter(testbed.daemon(name)));
+    this.#before = statusOf(this.#victim);
+    const command = queryFlood(testbed.record.directory, {
+      source: FORGED_SOURCE,
+      destination: testbed.address("receiver1", 4),
+      rate: RATE,
+      seconds,
+    });
+    this.#outcome = this.#before.then(() => testbed.run(attacker, command));
+    void this.#outcome.then(() => {
+      this.running = false;
+    });
+    this.#sampled = this.#sample();
+  }
+
+  async end(report: Report): Promise<void> {
+    await report.step(`what was offered to ${this.#victim.name}, and what became of it`, async (step) =>
+      this.#offered(step),
+    );
+    await this.#sampled;
+    for (const meter of this.#meters)
+      await report.step(`memory of ${meter.name} stays flat`, async (step) =>
+        meter.judge(step, this.#seconds),
+      );
+  }
+
+  async #offered(step: Step): Promise<void> {
+    const { stdout, stderr } = await this.#outcome;
+    step.expect(`the attacker ran: ${stderr}`, stdout !== "");
+    const { sent, seconds } = JSON.parse(stdout) as FloodSent;
+    const rate = step.measure("Queries a second", Math.round(sent / seconds));
+    step.expect("the whole flood", rate >= RATE * OFFERED_AT_LEAST);
+    const before = await this.#before;
+    const { counters, routingStates } = await statusOf(this.#victim);
+    const moved = (name: string) => (counters.firewall[name] ?? 0) - (before.counters.firewall[name] ?? 0);
+    const taken = step.measure("taken to the daemon", moved("intercept.queued"));
+    const dropped = step.measure("dropped by the kernel", moved("intercept.drop.rate"));
+    this.lost = Math.max(0, 1 - (taken + dropped) / sent);
+    step.measure("share lost before the rules", Math.round(this.lost * 10_000) / 10_000);
+    step.expect("it arrived", taken + dropped >= sent * OFFERED_AT_LEAST);
+    step.expect("some are answered all the time", taken >= RATE / 100);
+    const states = step.measure("routing states", routingStates.responding + routingStates.querying);
+    step.expect("no state for a Query alone", states <= ROUTING_STATES_ALLOWED);
+  }
+
+  async #sample(): Promise<void> {
+    await this.#before;
+    for (let second = 1; second <= this.#seconds; second++) {
+      await pause(1000);
+      for (const meter of this.#meters) meter.look();
+    }
+  }
+}
+
+class Meter {
+  readonly name: string;
+  readonly #daemon: Daemon;
+  readonly #start: number;
+  readonly #resident: number[] = [];
+  readonly #load: number[] = [];
+  #ticks: number;
+
+  constructor(daemon: Daemon) {
+    this.name = daemon.name;
+    this.#daemon = daemon;
+    this.#start = daemon.residentBytes();
+    this.#ticks = ticksOf(daemon);
+  }
+
+  look(): void {
+    this.#resident.push(this.#daemon.residentBytes());
+    const ticks = ticksOf(this.#daemon);
+    // A tick is a hundredth of a second, and looks are a second apart.
+    this.#load.push(ticks - this.#ticks);
+    this.#ticks = ticks;
+  }
+
+  judge(step: Step, seconds: number): void {
+    const third = Math.floor(this.#resident.length / 3);
+    const drift = mean(this.#resident.slice(-third)) - mean(this.#resident.slice(-2 * third, -third));
+    const growth = Math.max(...this.#resident) - this.#start;
+    step.measure("MiB before", mebibytes(this.#start));
+    step.measure("MiB each second", this.#resident.map(mebibytes).join(" "));
+    step.measure("per cent of one core each second", this.#load.join(" "));
+    step.expect("every second", this.#resident.length === seconds);
+    step.measure("MiB grown at most", mebibytes(growth));
+    step.expect("bounded", growth <= GROWTH_ALLOWED);
+    step.measure("MiB from the middle third to the last", mebibytes(drift));
+    step.expect("flat", drift <= DRIFT_ALLOWED);
+  }
+}
+
+/** User and system time that a process has used, in hundredths of a second. */
+function ticksOf({ pid }: Daemon): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return Number(fields[11]) + Number(fields[12]);
+}
+
+/** Each connection has a port of its own, and so is a flow of its own, which is asked for anew. */
+async function setUps(testbed: Testbed, count: number, every: number): Promise<number[]> {
+  const times: number[] = [];
+  const started = performance.now();
+  for (let i = 0; i < count; i++) {
+    await until("the next", every * count + 1, () => performance.now() - started >= i * every);
+    times.push(milliseconds(await fetch(testbed, "sender1", testbed.address("receiver1", 4))));
+  }
+  return times;
+}
+
+function fetch(testbed: Testbed, from: string, to: string): Promise<Outcome> {
+  return testbed.run(from, curl(to, "/1000", "--max-time", "5"));
+}
+
+/** Of a transfer that took place, else Infinity. */
+function milliseconds({ status, stdout }: Outcome): number {
+  const [code, , , seconds] = stdout.split(" ");
+  return status === 0 && code === "200" ? Math.round(Number(seconds) * 1000) : Number.POSITIVE_INFINITY;
+}
+
+function judge(step: Step, times: readonly number[], limit: number, lost = 0): void {
+  const sorted = [...times].sort((a, b) => a - b);
+  step.measure("milliseconds", times.join(" "));
+  const median = step.measure("median", sorted[Math.floor(sorted.length / 2)] ?? Number.POSITIVE_INFINITY);
+  const longest = step.measure("longest", sorted.at(-1) ?? Number.POSITIVE_INFINITY);
+  step.expect("each ends well", longest < Number.POSITIVE_INFINITY);
+  step.expect(`the median in less than ${limit} ms`, median < limit);
+  if (lost <= LOST_AT_MOST) step.expect(`each in less than ${limit} ms`, longest < limit);
+}
+
+function statusOf(daemon: Daemon): Promise<StatusView> {
+  return daemon.client.get<StatusView>("/v1/status");
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+function mebibytes(size: number): number {
+  return Math.round((size / MIB) * 10) / 10;
+}
