@@ -2,6 +2,7 @@
 import type { Time } from "../base/time.js";
 import { type Milliseconds, seconds } from "../base/units.js";
 import type { Route, Transport } from "./transport/transport.js";
+import { wayKey } from "./transport/way.js";
 import type { Mri } from "./wire/messages.js";
 
 type Use = (route: Route | undefined) => void;
@@ -37,7 +38,7 @@ export class RouteCache {
    * false, and never calls it, when too many are waiting.
    */
   lookup(mri: Mri, use: Use): boolean {
-    const key = (mri.direction === "downstream" ? mri.destination : mri.source).toString();
+    const key = wayKey(mri);
     const known = this.#known.get(key);
     if (known !== undefined && known.until > this.#time.now()) {
       use(known.route);

@@ -378,7 +378,10 @@ test("other credentials hold from the next association on, and those that stand 
   const server = await start(t, { ...alice });
   const client = await start(t, { ...bob, authorities: [authority.pem, stranger.pem] });
   const before = await dial(client, server);
-  server.associations.setCredentials({ ...issue(stranger, "alice the second"), authorities: [authority.pem] });
+  server.associations.setCredentials({
+    ...issue(stranger, "alice the second"),
+    authorities: [authority.pem],
+  });
   const after = await dial(client, server);
   t.is(before.peer?.subject, "alice");
   t.is(after.peer?.subject, "alice the second");
@@ -440,7 +443,11 @@ test("TLS 1.3 is preferred, 1.2 taken, older is refused", async (t) => {
   await server.until(() => server.acceptedConnections.length === 2);
   const weak = { ciphers: "DEFAULT@SECLEVEL=0" };
   t.is(await handshake(server, { ...weak, minVersion: "TLSv1", maxVersion: "TLSv1.1" }), undefined);
-  t.is(await handshake(server, { ciphers: "AES128-SHA", maxVersion: "TLSv1.2" }), undefined, "no forward secrecy");
+  t.is(
+    await handshake(server, { ciphers: "AES128-SHA", maxVersion: "TLSv1.2" }),
+    undefined,
+    "no forward secrecy",
+  );
   t.is(server.counters.get("association.handshake-failed"), 2);
   t.is(server.acceptedConnections.length, 2);
   newest?.destroy();

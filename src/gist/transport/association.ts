@@ -280,7 +280,7 @@ export class Associations {
     const before = this.#peers.get(peer) ?? 0;
     if (before >= limits.acceptedPerPeer) {
       counters.add("association.peer-limit");
-      this.#options.logger.warn(
+      this.#options.logger.debug(
         { peer: connection.remoteAddress, limit: limits.acceptedPerPeer },
         "a peer has too many associations: another one is refused",
       );

@@ -11,6 +11,9 @@ import { addressKey } from "./addresses.js";
 import type { Counters } from "./counters.js";
 import { AF, attribute, KERNEL_ANSWERS_WITHIN, u32 } from "./rtnetlink.js";
 
+/** rtnetlink. */
+type Kernel = Pick<netlink.NetlinkSocket, "request">;
+
 /** A way out of this host. */
 export interface Exit {
   readonly family: IpFamily;
@@ -32,8 +35,11 @@ interface Slot {
 /** Marks and tables from here on; no rule for a bit or two of a mark is likely to fit them. */
 export const FIRST_MARK = 0x2a0e_0001;
 export const MOST_EXITS = 32;
-/** Before all rules but that for local addresses. */
-const RULE_PRIORITY = 1;
+/**
+ * Before the rules that hosts commonly have. Not the very first, because the kernel puts a rule that is added without a
+ * priority just before the first one there is.
+ */
+const RULE_PRIORITY = 270;
 
 const RTM = { newRoute: 24, delRoute: 25, newRule: 32, delRule: 33 } as const;
 const CREATE_OR_REPLACE = 0x400 | 0x100;
@@ -65,12 +71,12 @@ export class Exits {
   }
 
   /** Makes it ready. Undefined when the kernel refuses. Never rejects. */
-  async open(exit: Exit, socket: netlink.NetlinkSocket): Promise<number | undefined> {
+  async open(exit: Exit, kernel: Kernel): Promise<number | undefined> {
     const slot = this.#slots.get(keyOf(exit)) ?? this.#newSlot(exit);
     this.#used(slot);
     if (slot.fresh && slot.installing === undefined) return slot.mark;
     slot.fresh = true;
-    slot.installing ??= this.#install(slot, socket);
+    slot.installing ??= this.#install(slot, kernel);
     const done = await slot.installing;
     slot.installing = undefined;
     if (!done) slot.fresh = false;
@@ -83,12 +89,12 @@ export class Exits {
   }
 
   /** Takes all out of the kernel again. Never rejects. */
-  async removeAll(socket: netlink.NetlinkSocket): Promise<void> {
+  async removeAll(kernel: Kernel): Promise<void> {
     const slots = [...this.#slots.values()];
     this.#slots.clear();
     for (const { exit, mark } of slots) {
-      await this.#tell(socket, RTM.delRule, ruleFor(exit, mark), 0);
-      await this.#tell(socket, RTM.delRoute, routeFor(exit, mark), 0);
+      await this.#tell(kernel, RTM.delRule, ruleFor(exit, mark), 0);
+      await this.#tell(kernel, RTM.delRoute, routeFor(exit, mark), 0);
     }
   }
 
@@ -107,24 +113,19 @@ export class Exits {
     return { mark: oldest.mark, exit, key, fresh: false, installing: undefined };
   }
 
-  async #install({ exit, mark }: Slot, socket: netlink.NetlinkSocket): Promise<boolean> {
+  async #install({ exit, mark }: Slot, kernel: Kernel): Promise<boolean> {
     this.#counters.add("exit.installed");
-    const route = await this.#tell(socket, RTM.newRoute, routeFor(exit, mark), CREATE_OR_REPLACE);
-    return route && (await this.#tell(socket, RTM.newRule, ruleFor(exit, mark), CREATE_NEW));
+    const route = await this.#tell(kernel, RTM.newRoute, routeFor(exit, mark), CREATE_OR_REPLACE);
+    return route && (await this.#tell(kernel, RTM.newRule, ruleFor(exit, mark), CREATE_NEW));
   }
 
-  async #tell(
-    socket: netlink.NetlinkSocket,
-    type: number,
-    body: Buffer,
-    flags: number,
-  ): Promise<boolean> {
+  async #tell(kernel: Kernel, type: number, body: Buffer, flags: number): Promise<boolean> {
     try {
-      await socket.request(type, body, { flags, timeout: KERNEL_ANSWERS_WITHIN });
+      await kernel.request(type, body, { flags, timeout: KERNEL_ANSWERS_WITHIN });
       return true;
     } catch (error) {
-      // The rule stands from before.
-      if (error instanceof Error && "code" in error && error.code === "EEXIST") return true;
+      // The rule stands from before. The package tells the reason in its text alone.
+      if (error instanceof Error && /\bEEXIST\b/.test(error.message)) return true;
       this.#counters.add("exit.failed");
       return false;
     }

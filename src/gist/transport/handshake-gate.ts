@@ -1,4 +1,7 @@
-/** Bounds the connections that have not shown a certificate yet, in all and from one source. */
+/**
+ * Bounds the connections that have not shown a certificate yet, or without TLS have not sent a message: in all and from
+ * one source.
+ */
 import type { Socket } from "node:net";
 import type { IpAddress } from "../../base/address.js";
 import { plainAddress } from "./connection.js";
@@ -39,7 +42,7 @@ export class HandshakeGate {
     return true;
   }
 
-  /** The connection authenticated itself. @param socket the same connection, as TCP or as TLS socket */
+  /** The connection authenticated itself, or has spoken. @param socket the same connection, as TCP or as TLS socket */
   leave(socket: Socket): void {
     const name = endpointOf(socket);
     if (name !== undefined) this.#remove(name);

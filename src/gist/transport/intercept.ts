@@ -67,7 +67,8 @@ export class Interceptor {
   /** Drops what still waits, and what comes from now on. */
   stop(): void {
     this.#stopped = true;
-    for (const waiting of [...this.#waiting]) this.#settle(waiting, () => this.#is("intercept.stopped", "drop"));
+    for (const waiting of [...this.#waiting])
+      this.#settle(waiting, () => this.#is("intercept.stopped", "drop"));
   }
 
   #tryJudge(packet: Uint8Array, interfaceIndex: number, give: GiveVerdict): Verdict | "later" {

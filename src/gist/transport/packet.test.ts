@@ -261,7 +261,9 @@ test("IPv6: DSCP and flow label of the flow, hop-by-hop Router Alert of the NSLP
 test("upstream goes to the flow's source; what the MRI leaves open is 0", (t) => {
   const mri = flow("10.0.0.1", "10.0.0.2", { direction: "upstream" });
   const own = IpAddress.parse("10.0.0.9");
-  const packet = buildQueryPacket(queryPacketOf(mri, message, { source: own, ttl: 255, routerAlert: undefined }));
+  const packet = buildQueryPacket(
+    queryPacketOf(mri, message, { source: own, ttl: 255, routerAlert: undefined }),
+  );
   const parsed = parseUdpPacket(packet);
   t.is(`${parsed.source} ${parsed.destination} ${parsed.ttl}`, "10.0.0.9 10.0.0.1 255");
   t.is(packet[0], 0x45, "no options");

@@ -6,6 +6,7 @@ import { IpAddress, type IpFamily } from "../../base/address.js";
 import { PROTOCOL } from "../../base/flow.js";
 import { WireError } from "../../base/wire.js";
 import { GIST_PORT, MAGIC, type Mri } from "../wire/messages.js";
+import { towards } from "./way.js";
 
 /** The bytes are not a whole, unfragmented UDP packet. */
 export class PacketError extends WireError {
@@ -48,7 +49,7 @@ export function queryPacketOf(
   const marks = mri.method === "path-coupled" ? mri : undefined;
   return {
     ...about,
-    destination: mri.direction === "downstream" ? mri.destination : mri.source,
+    destination: towards(mri),
     sourcePort: GIST_PORT,
     dscp: marks?.dscp ?? 0,
     flowLabel: marks?.flowLabel ?? 0,

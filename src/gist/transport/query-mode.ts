@@ -13,7 +13,6 @@ const IPPROTO_RAW = 255;
 const SOL_SOCKET = 1;
 const SO_MARK = 36;
 
-
 export interface RawSenderOptions {
   readonly logger: Logger;
   readonly counters: Counters;

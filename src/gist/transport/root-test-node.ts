@@ -1,4 +1,5 @@
 /** A transport in a process of its own, steered over the IPC channel: what the tests put into a network namespace. */
+import { createSocket } from "node:dgram";
 import { IpAddress } from "../../base/address.js";
 import { silentLogger } from "../../base/log.js";
 import { SystemTime } from "../../base/time.js";
@@ -37,6 +38,8 @@ export type Order =
     }
   /** Answers what waits, the latest first. */
   | { readonly order: "decide" }
+  /** Opens a UDP socket of its own and tells of the first datagram. */
+  | { readonly order: "listen"; readonly port: number }
   | { readonly order: "datagram"; readonly to: string; readonly port?: number; readonly message: string }
   | { readonly order: "route"; readonly flow: TestFlow }
   | { readonly order: "talk"; readonly to: string; readonly port: number; readonly message: string }
@@ -55,6 +58,7 @@ export type Report =
       readonly intercepted: boolean;
     }
   | { readonly report: "changed" }
+  | { readonly report: "heard"; readonly sourcePort: number; readonly payload: string }
   | { readonly report: "message"; readonly message: string; readonly peer: string | undefined };
 
 const TLS_PORT = 5270;
@@ -129,6 +133,15 @@ async function route(running: SystemTransport, flow: TestFlow): Promise<unknown>
   return { asked, cached: running.cachedRoute(mri) };
 }
 
+function listen(port: number): Promise<void> {
+  const socket = createSocket({ type: "udp6" });
+  socket.once("message", (payload, from) => {
+    tell({ report: "heard", sourcePort: from.port, payload: payload.toString("hex") });
+    socket.close();
+  });
+  return new Promise((bound) => socket.bind(port, () => bound()));
+}
+
 async function obey(order: Order): Promise<unknown> {
   if (order.order === "start") return start(order.setup);
   if (transport === undefined) throw new Error("not started");
@@ -141,6 +154,8 @@ async function obey(order: Order): Promise<unknown> {
     case "decide":
       for (const decide of waiting.splice(0).reverse()) decide();
       return undefined;
+    case "listen":
+      return listen(order.port);
     case "datagram":
       return transport.sendDatagram(
         IpAddress.parse(order.to),

@@ -2,8 +2,9 @@ import test from "ava";
 import fc from "fast-check";
 import { IpAddress } from "../../base/address.js";
 import type { Mri, PathCoupledMri } from "../wire/messages.js";
-import { decodeAnswer, encodeQuestion, questionOf, wayKey } from "./route-question.js";
+import { decodeAnswer, encodeQuestion } from "./route-question.js";
 import { attribute, u32 } from "./rtnetlink.js";
+import { questionOf, wayKey } from "./way.js";
 
 const A = IpAddress.parse("192.0.2.1");
 const B = IpAddress.parse("198.51.100.2");

@@ -1,28 +1,7 @@
-/**
- * What the kernel is asked about a flow's way out, as bytes of rtnetlink (RTM_GETROUTE), and what it answers. Policy
- * rules and paths of equal cost look at more of a packet than its destination, so the question tells what is known.
- */
+/** The question for a packet's way as the kernel reads it (rtnetlink, RTM_GETROUTE), and what it answers. */
 import { IpAddress } from "../../base/address.js";
-import { PROTOCOL } from "../../base/flow.js";
-import type { Mri } from "../wire/messages.js";
-import { addressKey, isUnspecified } from "./addresses.js";
 import { AF, attribute, attributesOf, readU16, readU32, u32 } from "./rtnetlink.js";
-
-/** A packet whose way is asked for. What is not known is left out. */
-export interface Question {
-  readonly target: IpAddress;
-  readonly source?: IpAddress | undefined;
-  /** IP protocol; only those that the kernel takes in a question: TCP, UDP and ICMP. */
-  readonly protocol?: number | undefined;
-  readonly sourcePort?: number | undefined;
-  readonly destinationPort?: number | undefined;
-  /** 6-bit DS field. */
-  readonly dscp?: number | undefined;
-  /** Index of the interface over which it came to be forwarded; the packet is this host's own where it is left out. */
-  readonly inbound?: number | undefined;
-  /** Index of the interface by which it has to leave. */
-  readonly outbound?: number | undefined;
-}
+import type { Question } from "./way.js";
 
 export interface Answer {
   /** Index of the interface. */
@@ -52,43 +31,6 @@ const RTAX_MTU = 2;
 const RTN_UNICAST = 1;
 const RTN_LOCAL = 2;
 const TYPE_AT = 7;
-const ICMP = { 4: 1, 6: 58 } as const;
-
-/** Where the flow's packets go in the direction of signalling: the target of route look-up and Query mode. */
-export function towards(mri: Mri): IpAddress {
-  return mri.direction === "downstream" ? mri.destination : mri.source;
-}
-
-/** A packet in the direction of signalling: of the flow itself downstream, of its return traffic upstream. */
-export function questionOf(mri: Mri): Question {
-  const downstream = mri.direction === "downstream";
-  const target = towards(mri);
-  const sender = downstream ? mri.source : mri.destination;
-  const source = sender.family !== target.family || isUnspecified(sender) ? undefined : sender;
-  if (mri.method !== "path-coupled") return { target, source };
-  const { dscp, protocol } = mri;
-  if (protocol === undefined) return { target, source, dscp };
-  if (protocol === ICMP[target.family]) return { target, source, dscp, protocol };
-  if (protocol !== PROTOCOL.udp && protocol !== PROTOCOL.tcp) return { target, source, dscp };
-  const [from, to] = downstream
-    ? [mri.sourcePort, mri.destinationPort]
-    : [mri.destinationPort, mri.sourcePort];
-  // A port of 0 is one that is not known yet.
-  return { target, source, dscp, protocol, sourcePort: from || undefined, destinationPort: to || undefined };
-}
-
-/** The question as a key: two with the same key have the same answer. */
-export function questionKey(question: Question): string {
-  const { target, source, protocol, sourcePort, destinationPort, dscp, inbound, outbound } = question;
-  const from = source === undefined ? "" : addressKey(source);
-  const rest = [protocol, sourcePort, destinationPort, dscp, inbound, outbound].join(",");
-  return `${addressKey(target)}${from} ${rest}`;
-}
-
-/** The flow's way as a key: two MRIs with the same key leave by the same route. */
-export function wayKey(mri: Mri): string {
-  return questionKey(questionOf(mri));
-}
 
 /** Body of an RTM_GETROUTE message. */
 export function encodeQuestion(question: Question): Buffer {
@@ -126,7 +68,8 @@ export function decodeAnswer(data: Buffer): Answer | undefined {
 function gatewayOf(attributes: ReadonlyMap<number, Buffer>): IpAddress | undefined {
   const via = attributes.get(RTA.via);
   // An IPv4 route may go by an IPv6 gateway.
-  const other = via !== undefined && via.length > 2 && isFamily(readU16(via, 0)) ? via.subarray(2) : undefined;
+  const other =
+    via !== undefined && via.length > 2 && isFamily(readU16(via, 0)) ? via.subarray(2) : undefined;
   return addressIn(attributes.get(RTA.gateway) ?? other);
 }
 

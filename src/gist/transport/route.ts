@@ -13,16 +13,10 @@ import type { Counters } from "./counters.js";
 import { type Exit, Exits } from "./exits.js";
 import { Gateways } from "./gateways.js";
 import { Links } from "./links.js";
-import {
-  type Answer,
-  decodeAnswer,
-  encodeQuestion,
-  type Question,
-  questionKey,
-  questionOf,
-} from "./route-question.js";
+import { type Answer, decodeAnswer, encodeQuestion } from "./route-question.js";
 import { KERNEL_ANSWERS_WITHIN } from "./rtnetlink.js";
 import type { Route } from "./transport.js";
+import { type Question, questionKey, questionOf, towards } from "./way.js";
 
 export interface RouteTableOptions {
   readonly time: Time;
@@ -155,7 +149,9 @@ export class RouteTable {
   #isPlain({ exit }: Found, plain: Found | undefined): boolean {
     if (plain === undefined || this.#unforeseeable.has(exit.family)) return false;
     const [a, b] = [exit.gateway, plain.exit.gateway];
-    return exit.outbound === plain.exit.outbound && (a === undefined ? b === undefined : b?.equals(a) === true);
+    return (
+      exit.outbound === plain.exit.outbound && (a === undefined ? b === undefined : b?.equals(a) === true)
+    );
   }
 
   #lookup(question: Question): Promise<Found | undefined> {
@@ -276,7 +272,8 @@ export class RouteTable {
       ],
       (messages) => {
         const own = this.#requests?.address().port;
-        const foreign = messages.filter(({ port }) => port !== own);
+        // What the kernel does by itself has port 0.
+        const foreign = messages.filter(({ port }) => port === 0 || port !== own);
         // Messages of links and addresses are numbered below those of routes and rules.
         if (foreign.length > 0) this.#change(foreign.some(({ type }) => type < firstOfRoutes));
       },
@@ -358,7 +355,7 @@ export class RouteTable {
 
 /** What the kernel looks at when a raw socket sends. */
 function plainQuestion(mri: Mri): Question {
-  return { target: questionOf(mri).target };
+  return { target: towards(mri) };
 }
 
 /** The kernel does not notify of this setting; it is read again with links and addresses. */

@@ -192,7 +192,7 @@ if (process.getuid?.() === 0) {
       const names = build(t);
       const nodes = await startNodes(t, names);
       await followsRules(t, nodes, names[0], plan);
-      t.like(await nodes.host.obey({ order: "stop" }), { "exit.installed": 4 });
+      t.like(await nodes.host.obey({ order: "stop" }), { "exit.installed": 3, "query-mode.sent": 8 });
       t.notRegex(ip("-n", names[0], ...plan.flag, "rule"), /fwmark/, "nothing is left in the kernel");
     });
 
@@ -208,7 +208,9 @@ if (process.getuid?.() === 0) {
     };
     await quiet();
 
-    const routes = Array.from({ length: 200 }, (_, i) => `route add 10.93.${i}.0/24 via 10.92.1.2`).join("\n");
+    const routes = Array.from({ length: 200 }, (_, i) => `route add 10.93.${i}.0/24 via 10.92.1.2`).join(
+      "\n",
+    );
     execFileSync("ip", ["-n", host, "-batch", "-"], { input: routes, stdio: ["pipe", "ignore", "pipe"] });
     await nodes.host.next("changed");
     await quiet();

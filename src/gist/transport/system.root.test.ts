@@ -10,6 +10,7 @@ const PASSED = 32705;
 const UNTOUCHED = 32706;
 const DROPPED = 32707;
 const DECIDED_LATER = 32708;
+const OTHER_PORT = 5555;
 
 const authority = makeAuthority("test authority");
 
@@ -56,7 +57,12 @@ function link(left: string, right: string, net: string): void {
 function setup(name: string): NodeSetup {
   const answers =
     name === "router"
-      ? { [TAKEN]: "taken", [PASSED]: "decrement-hops", [UNTOUCHED]: "untouched", [DECIDED_LATER]: "decrement-hops" }
+      ? {
+          [TAKEN]: "taken",
+          [PASSED]: "decrement-hops",
+          [UNTOUCHED]: "untouched",
+          [DECIDED_LATER]: "decrement-hops",
+        }
       : { [TAKEN]: "taken", [PASSED]: "taken", [UNTOUCHED]: "taken", [DECIDED_LATER]: "taken" };
   return {
     queueNumber: QUEUE,
@@ -159,6 +165,13 @@ async function datagramsCross(t: ExecutionContext, row: Row, to: string, from: s
   t.is(datagram.sourcePort, 270);
   t.false(datagram.intercepted);
   t.is(row.router.left("datagram"), 0);
+
+  // As a Response goes: to the port from which the Query came.
+  await row.receiver.obey({ order: "listen", port: OTHER_PORT });
+  await row.sender.obey({ order: "datagram", to, port: OTHER_PORT, message: message(TAKEN, 0x01) });
+  const { sourcePort, payload } = await row.receiver.next("heard");
+  t.is(sourcePort, 270);
+  t.is(payload, `4e04bda5${message(TAKEN, 0x01)}`);
 }
 
 async function associationsCross(t: ExecutionContext, row: Row, to: string): Promise<void> {
@@ -168,7 +181,8 @@ async function associationsCross(t: ExecutionContext, row: Row, to: string): Pro
 }
 
 async function routesFollow(t: ExecutionContext, row: Row, namespace: string): Promise<void> {
-  const asked = (): Promise<unknown> => row.sender.obey({ order: "route", flow: { source: "10.91.1.1", destination: "10.91.2.2" } });
+  const asked = (): Promise<unknown> =>
+    row.sender.obey({ order: "route", flow: { source: "10.91.1.1", destination: "10.91.2.2" } });
   const route = { interfaceAddress: "10.91.1.1", interfaceName: "right1", mtu: 1500, nextHop: "10.91.1.2" };
   t.deepEqual(await asked(), { asked: route, cached: route });
   ip("-n", namespace, "route", "change", "default", "via", "10.91.1.2", "mtu", "1400");

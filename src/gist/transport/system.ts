@@ -11,7 +11,6 @@ import { DatagramSockets } from "./datagram.js";
 import { Interceptor, openQueue, releaseQueue } from "./intercept.js";
 import { buildQueryPacket, DEFAULT_ROUTER_ALERT, queryPacketOf } from "./packet.js";
 import { RawSender } from "./query-mode.js";
-import { towards } from "./route-question.js";
 import { RouteTable, type WayOut } from "./route.js";
 import type {
   Connection,
@@ -21,6 +20,7 @@ import type {
   Transport,
   TransportHandler,
 } from "./transport.js";
+import { towards } from "./way.js";
 
 export interface TransportLimits extends AssociationLimits {
   /** Query-mode packets that may wait for the kernel, for each IP version. */
