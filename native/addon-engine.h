@@ -25,5 +25,7 @@ napi_value addon_read(napi_env env, napi_callback_info info);
 napi_value addon_probe(napi_env env, napi_callback_info info);
 
 napi_value addon_peer_credentials(napi_env env, napi_callback_info info);
+napi_value addon_watch_routes(napi_env env, napi_callback_info info);
+napi_value addon_unwatch_routes(napi_env env, napi_callback_info info);
 
 #endif

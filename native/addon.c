@@ -234,6 +234,8 @@ NAPI_MODULE_INIT() {
       METHOD("takeEvents", addon_take_events),
       METHOD("status", addon_status),
       METHOD("peerCredentials", addon_peer_credentials),
+      METHOD("watchRoutes", addon_watch_routes),
+      METHOD("unwatchRoutes", addon_unwatch_routes),
       {"counterNames", NULL, NULL, NULL, NULL, counter_names(env), napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof properties / sizeof *properties, properties);

@@ -4,6 +4,7 @@
       "target_name": "pbs_native",
       "sources": [
         "addon.c",
+        "addon-notices.c",
         "addon-peer.c",
         "addon-table.c",
         "addon-values.c",

@@ -2,7 +2,7 @@
  * The N-API addon, declared by hand: its functions take typed arrays, so that one call does a whole batch. A flow is
  * {@link KEY_BYTES} bytes in them. Every function throws an Error with a `code` on wrong arguments.
  */
-import { createRequire } from "node:module";
+import { addon } from "../base/addon.js";
 import { AddressError, IpAddress } from "../base/address.js";
 import { type Flow, hasPorts } from "../base/flow.js";
 
@@ -91,35 +91,9 @@ export interface Native {
   peerCredentials(fd: number, out: Float64Array): void;
 }
 
-/** From src/traffic as well as from dist/src/traffic. */
-const PLACES = [
-  "../../native/build/Release/pbs_native.node",
-  "../../../native/build/Release/pbs_native.node",
-];
-
-let loaded: Native | undefined;
-
 /** The addon, loaded at the first call. Throws when it was not built. */
 export function native(): Native {
-  loaded ??= load();
-  return loaded;
-}
-
-function load(): Native {
-  const require = createRequire(import.meta.url);
-  for (const place of PLACES) {
-    const path = resolved(require, place);
-    if (path !== undefined) return require(path) as Native;
-  }
-  throw new Error("the native addon is missing; build it with: npm run build:native");
-}
-
-function resolved(require: NodeJS.Require, place: string): string | undefined {
-  try {
-    return require.resolve(place);
-  } catch {
-    return undefined;
-  }
+  return addon() as Native;
 }
 
 /** Keys of `flows`, one after the other. Throws {@link AddressError} for a flow between the two families. */

@@ -127,10 +127,12 @@ export class Daemon {
     const queue = config.packets?.["queue_base"];
     this.#gistd?.configure(keys, { ...signalling, ...(queue !== undefined && { queue }) });
     const service = this.#gistd === undefined ? {} : { service: this.#gistd.socket };
+    // Scenarios add lines of their own, and a section may stand once.
+    const own = { ...service, ...signalling };
     const tables = {
       node: { name: this.name, ...node },
       identity: keys,
-      signalling: { ...service, ...signalling },
+      ...(Object.keys(own).length > 0 && { signalling: own }),
       control: { socket: this.socket },
       log: { level: "debug", ...log },
       ...others,

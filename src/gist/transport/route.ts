@@ -13,9 +13,11 @@ import type { Counters } from "./counters.js";
 import { type Exit, Exits } from "./exits.js";
 import { Gateways } from "./gateways.js";
 import { Links } from "./links.js";
+import { type Notice, RouteNotices } from "./route-notices.js";
 import { type Answer, decodeAnswer, encodeQuestion } from "./route-question.js";
 import { KERNEL_ANSWERS_WITHIN } from "./rtnetlink.js";
 import type { Route } from "./transport.js";
+import { Turns } from "./turns.js";
 import { type Question, questionKey, questionOf, towards } from "./way.js";
 
 export interface RouteTableOptions {
@@ -48,6 +50,11 @@ interface Remembered {
 }
 
 const ROUTE_PROTOCOL = 0;
+/**
+ * The answers to more than a hundred questions overrun the socket, and then the netlink package ends the process. The
+ * kernel answers no faster for more.
+ */
+const QUESTIONS_AT_A_TIME = 16;
 /** A burst of notifications, such as a link that goes down with all its routes, is one change. */
 const SETTLE = ms(2 * TICK);
 
@@ -58,9 +65,10 @@ export class RouteTable {
   readonly #exits: Exits;
   #changed: (() => void) | undefined;
   #requests: netlink.NetlinkSocket | undefined;
-  #notifications: netlink.NetlinkSocket[] = [];
+  #notices: RouteNotices[] = [];
   readonly #cache = new Map<string, Remembered>();
   readonly #asked = new Map<string, Promise<Found | undefined>>();
+  readonly #turns = new Turns(QUESTIONS_AT_A_TIME);
   /** Counts changes, so that an answer older than a change is not remembered. */
   #epoch = 0;
   #settling: Timer | undefined;
@@ -94,7 +102,7 @@ export class RouteTable {
   async stop(): Promise<void> {
     this.#changed = undefined;
     this.#settling?.cancel();
-    for (const socket of this.#notifications.splice(0)) socket.close();
+    for (const watch of this.#notices.splice(0)) watch.close();
     const requests = this.#requests;
     this.#requests = undefined;
     this.#cache.clear();
@@ -215,7 +223,9 @@ export class RouteTable {
     try {
       const type = Number(netlink.rt.MessageType.GETROUTE);
       const timeout = { timeout: KERNEL_ANSWERS_WITHIN };
-      const answer = await this.#requests?.request(type, encodeQuestion(question), timeout);
+      const answer = await this.#turns.take(() =>
+        this.#requests?.request(type, encodeQuestion(question), timeout),
+      );
       const data = answer?.[0][0]?.data;
       return data === undefined ? undefined : decodeAnswer(Buffer.from(data));
     } catch {
@@ -270,37 +280,31 @@ export class RouteTable {
         MulticastGroups.IPV6_RULE,
         MulticastGroups.NEXTHOP,
       ],
-      (messages) => {
+      (notices) => {
         const own = this.#requests?.address().port;
         // What the kernel does by itself has port 0.
-        const foreign = messages.filter(({ port }) => port === 0 || port !== own);
+        const foreign = notices.filter(({ port }) => port === 0 || port !== own);
         // Messages of links and addresses are numbered below those of routes and rules.
         if (foreign.length > 0) this.#change(foreign.some(({ type }) => type < firstOfRoutes));
       },
     );
     // Apart from the others: whoever scans a link makes so many that some get lost.
-    this.#subscribe([MulticastGroups.NEIGH], (messages) => {
-      const news = messages.filter(({ type }) => type === Number(MessageType.NEWNEIGH));
-      if (news.some(({ data }) => this.#gateways.changedBy(Buffer.from(data)))) this.#change(false);
+    this.#subscribe([MulticastGroups.NEIGH], (notices) => {
+      const news = notices.filter(({ type }) => type === Number(MessageType.NEWNEIGH));
+      if (news.some(({ data }) => this.#gateways.changedBy(data))) this.#change(false);
     });
   }
 
-  #subscribe(groups: readonly number[], notice: (messages: netlink.NetlinkMessage[]) => void): void {
-    // The lower layer: it is enough to know that something changed, so little is parsed.
-    const socket = netlink.createNetlink(ROUTE_PROTOCOL);
-    this.#notifications.push(socket);
-    socket.on("message", (messages) => {
+  #subscribe(groups: readonly number[], take: (notices: readonly Notice[]) => void): void {
+    const notices = (list: readonly Notice[]): void => {
       try {
-        notice(messages);
+        take(list);
       } catch (error) {
         this.#failed(error);
         this.#change(true);
       }
-    });
-    socket.on("invalid", () => this.#change(true));
-    // Too many at a time: some were lost.
-    socket.on("error", () => this.#change(true));
-    for (const group of groups) socket.addMembership(group);
+    };
+    this.#notices.push(new RouteNotices(groups, { notices, lost: () => this.#change(true) }));
   }
 
   #change(outdated: boolean): void {
