@@ -1,5 +1,5 @@
 /** A node's own identity: certificate, private key and the authorities it believes, from files. */
-import { createPrivateKey, type KeyObject } from "node:crypto";
+import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
 import { type CertificateDescription, describeDer, MAX_CERTIFICATE, readCertificate } from "./certificate.js";
 import { KeysError, messageOf, readPrivateText, readText, writeFiles } from "./files.js";
 import { describeKey, keyTypeOf, samePublicKey } from "./key.js";
@@ -11,6 +11,7 @@ export interface Identity {
   readonly keyPem: string;
   readonly certificateDer: Uint8Array;
   readonly privateKey: KeyObject;
+  readonly publicKey: KeyObject;
   readonly authoritiesPem: readonly string[];
 }
 
@@ -65,7 +66,8 @@ function assemble({ certificateFile, keyFile, authorityFiles }: IdentityFiles, k
   const authoritiesPem = authorityFiles.map(readAuthorityFile);
   checkTrust(certificateDer, certificateFile, authoritiesPem);
   const certificatePem = toPem("CERTIFICATE", certificateDer);
-  return { certificatePem, keyPem, certificateDer, privateKey, authoritiesPem };
+  const publicKey = createPublicKey(privateKey);
+  return { certificatePem, keyPem, certificateDer, privateKey, publicKey, authoritiesPem };
 }
 
 function readOwnCertificate(file: string): Uint8Array {

@@ -10,7 +10,7 @@ import {
   readCertificate,
   readFields,
 } from "./certificate.js";
-import { describeKey, type KeyType, keyTypeOf } from "./key.js";
+import { describeKey, keyIdentity, type KeyType, keyTypeOf } from "./key.js";
 import { Lru } from "./lru.js";
 import { certificatesOf } from "./pem.js";
 
@@ -24,6 +24,8 @@ export interface TrustedCertificate {
   readonly fingerprint: string;
   readonly publicKey: KeyObject;
   readonly keyType: KeyType;
+  /** Names the key, whichever certificate it has: its {@link keyIdentity} in hexadecimal. */
+  readonly keyId: string;
   /** Subject alternative names of type iPAddress. */
   readonly addresses: readonly IpAddress[];
 }
@@ -124,7 +126,16 @@ export class Trust {
       if (!certificate.x509.checkIssued(authority.x509)) return notIssued();
       const { publicKey, fingerprint } = certificate;
       const { subject, addresses } = fields;
-      const trusted = { type: "trusted", subject, fingerprint, publicKey, keyType, addresses } as const;
+      const keyId = Buffer.from(keyIdentity(publicKey)).toString("hex");
+      const trusted = {
+        type: "trusted",
+        subject,
+        fingerprint,
+        publicKey,
+        keyType,
+        keyId,
+        addresses,
+      } as const;
       return checkUse(fields) ?? { trusted, certificate: validityOf(certificate), authority };
     } catch (error) {
       if (error instanceof Asn1Error) return refuse("malformed", error.message);

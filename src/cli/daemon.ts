@@ -13,7 +13,7 @@ import { ControlServer } from "../control/server.js";
 import { PbsNode } from "../nslp/node.js";
 import { Firewall } from "../traffic/firewall.js";
 import { NfqueueDatapath } from "../traffic/nfqueue.js";
-import { identityOf } from "./lifecycle.js";
+import { identityOf, renewedIdentity } from "./lifecycle.js";
 import { datapathOptions, firewallOptions, pbsOptions, routingStatesFor } from "./parts.js";
 import { preflight } from "./preflight.js";
 import { ownSignalling, remoteSignalling, type Signalling } from "./signalling.js";
@@ -26,17 +26,24 @@ export class Daemon {
   readonly #started: Started;
   #config: Config;
   #policy: RulePolicy;
+  #identity: Identity;
 
   private constructor(
     config: Config,
     policy: RulePolicy,
-    parts: { readonly pbs: PbsNode; readonly signalling: Signalling; readonly started: Started },
+    parts: {
+      readonly pbs: PbsNode;
+      readonly signalling: Signalling;
+      readonly started: Started;
+      readonly identity: Identity;
+    },
   ) {
     this.#config = config;
     this.#policy = policy;
     this.#pbs = parts.pbs;
     this.#signalling = parts.signalling;
     this.#started = parts.started;
+    this.#identity = parts.identity;
   }
 
   /**
@@ -76,7 +83,7 @@ export class Daemon {
       // Held packets raise events from now on, and they need signalling.
       pbs.start();
       started.add(() => pbs.stop());
-      const daemon = new Daemon(config, policy, { pbs, signalling, started });
+      const daemon = new Daemon(config, policy, { pbs, signalling, started, identity });
       const control = await ControlServer.start(
         {
           facts: { name: config.node.name, mode: config.node.mode, version, config: config.file },
@@ -102,12 +109,26 @@ export class Daemon {
     }
   }
 
-  /** Takes over what can be taken over while running: rules and peers. Flows that have a permission keep it. */
+  /**
+   * Takes over what can be taken over while running: certificates, rules and peers. Flows that have a permission keep
+   * it, and associations that stand stay.
+   */
   reload(config: Config): void {
+    const identity = renewedIdentity(this.#identity, config.identity);
+    const signer = new Signer(identity.privateKey, identity.certificateDer);
+    const trust = new Trust(identity.authoritiesPem);
+    this.#signalling.setIdentity(identity);
+    this.#identity = identity;
+    this.#pbs.setIdentity(signer, trust);
     this.#policy = new RulePolicy(config.rules);
     this.#pbs.setPolicy(this.#policy);
     this.#signalling.setPeers(config.peers);
-    this.#config = { ...this.#config, rules: config.rules, peers: config.peers };
+    this.#config = {
+      ...this.#config,
+      identity: config.identity,
+      rules: config.rules,
+      peers: config.peers,
+    };
   }
 
   /** Kernel rules stay. Afterwards the process has to be ended: the signalling queue cannot be closed. */

@@ -1,5 +1,6 @@
 /** gistd's parts, put together: a GIST node on this host's network, the service socket, the control socket. */
 import type { Socket } from "node:net";
+import type { Identity } from "../authorization/keys.js";
 import type { Logger } from "../base/log.js";
 import { SystemTime, type Time } from "../base/time.js";
 import type { GistdConfig } from "../config/gistd-config.js";
@@ -7,7 +8,7 @@ import { startGistControl } from "../control/gist-server.js";
 import { peerCredentials } from "../control/peer-credentials.js";
 import { listenOnSocket } from "../control/socket.js";
 import { ServiceServer } from "../gist/ipc/server.js";
-import { identityOf } from "./lifecycle.js";
+import { identityOf, renewedIdentity } from "./lifecycle.js";
 import { gistdPreflight } from "./preflight.js";
 import { type OwnSignalling, ownSignalling } from "./signalling.js";
 import { Started } from "./started.js";
@@ -16,10 +17,12 @@ import { version } from "./version.js";
 export class GistDaemon {
   readonly #signalling: OwnSignalling;
   readonly #started: Started;
+  #identity: Identity;
 
-  private constructor(signalling: OwnSignalling, started: Started) {
+  private constructor(signalling: OwnSignalling, started: Started, identity: Identity) {
     this.#signalling = signalling;
     this.#started = started;
+    this.#identity = identity;
   }
 
   /** Rejects with an error for failureText. */
@@ -55,15 +58,18 @@ export class GistDaemon {
         log,
       );
       started.add(() => control.close());
-      return new GistDaemon(signalling, started);
+      return new GistDaemon(signalling, started, identity);
     } catch (error) {
       await started.stop();
       throw error;
     }
   }
 
-  /** Takes over what can be taken over while running: the peers. */
+  /** Takes over what can be taken over while running: the certificates and the peers. */
   reload(config: GistdConfig): void {
+    const identity = renewedIdentity(this.#identity, config.identity);
+    this.#signalling.setIdentity(identity);
+    this.#identity = identity;
     this.#signalling.setPeers(config.peers);
   }
 

@@ -2,6 +2,8 @@
 import { hostname } from "node:os";
 import { DEFAULT_GISTD_FILE, type GistdConfig } from "../config/gistd-config.js";
 import { loadGistdConfig } from "../config/gistd-load.js";
+import { assertUnused } from "../control/socket.js";
+import { cleanUpExits } from "../gist/transport/cleanup.js";
 import { parseArguments, textOf, UsageError } from "./errors.js";
 import { GistDaemon } from "./gistd-daemon.js";
 import { checkFiles, print, runProgram, serve } from "./lifecycle.js";
@@ -9,12 +11,13 @@ import { makeLogger } from "./logger.js";
 import { gistdNeedsRestart } from "./reload.js";
 import { version } from "./version.js";
 
-const HELP = `gistd [--config FILE] [--check]
+const HELP = `gistd [--config FILE] [--check | --cleanup]
 
 GIST (RFC 5971) as a service: signalling applications of this machine, pbsd among them, use it through a Unix socket.
 
   --config FILE  the configuration, default ${DEFAULT_GISTD_FILE}
   --check        says whether the configuration and the files that it names are good; changes nothing
+  --cleanup      takes out of the kernel what a gistd that was killed left there
   --help, --version
 
 SIGHUP reads the configuration again, SIGTERM ends the daemon.
@@ -31,6 +34,7 @@ async function dispatch(args: readonly string[]): Promise<number | undefined> {
   const parsed = parseArguments(args, {
     config: { type: "string" },
     check: { type: "boolean" },
+    cleanup: { type: "boolean" },
     help: { type: "boolean", short: "h" },
     version: { type: "boolean" },
   });
@@ -38,11 +42,20 @@ async function dispatch(args: readonly string[]): Promise<number | undefined> {
   if (positionals.length > 0) throw new UsageError(`unexpected "${positionals[0]}"; see gistd --help`);
   if (values["help"] === true) return print(HELP);
   if (values["version"] === true) return print(`${version}\n`);
+  if (values["check"] === true && values["cleanup"] === true)
+    throw new UsageError("--check and --cleanup exclude each other");
   const config = loadGistdConfig(textOf(parsed, "config") ?? DEFAULT_GISTD_FILE);
   if (values["check"] === true)
     return checkFiles("gistd", config, [config.control.group, config.service.group]);
+  if (values["cleanup"] === true) return cleanUp(config);
   await run(config);
   return undefined;
+}
+
+async function cleanUp({ control }: GistdConfig): Promise<number> {
+  await assertUnused({ path: control.socket, owner: "gistd" });
+  await cleanUpExits();
+  return print("rules and routes of signalling are removed\n");
 }
 
 function run(config: GistdConfig): Promise<void> {

@@ -1,12 +1,13 @@
 /** gistd as a process, in a network namespace of its own. */
 import { execFileSync } from "node:child_process";
-import { chmodSync, existsSync, statSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { silentLogger } from "../base/log.js";
 import { systemRandom } from "../base/random.js";
 import { SystemTime } from "../base/time.js";
 import type { GistdStatus } from "../control/gist-server.js";
+import type { PeersView } from "../control/peers.js";
 import { GistClient } from "../gist/ipc/client.js";
 import { encodeClientFrame } from "../gist/ipc/codec.js";
 import { PROTOCOL_VERSION } from "../gist/ipc/frames.js";
@@ -108,4 +109,64 @@ asRoot("the socket's group opens it; who is not in uids or gids is told so", asy
   await open.line('"msg":"ready"');
   const identity = (await new Client(host.socket).get<GistdStatus>("/v1/status")).identity;
   t.true(asNobody(host).includes(identity));
+});
+
+/** The commands that the documentation gives for a router with gistd alone. */
+function documentedRules(): string {
+  const [, after = ""] = readFileSync("docs/gist-service.md", "utf8").split(
+    "## Who puts Queries into the queue",
+  );
+  const [section = ""] = after.split("\n## ");
+  return [...section.matchAll(/```sh\n([\s\S]*?)```/g)].map(([, commands]) => commands).join("");
+}
+
+asRoot("the documented packet rules put Queries into gistd's queue, and nothing else", async (t) => {
+  const host = makeHost(t, "gistd");
+  configure(host);
+  const neighbour = `${host.name}-n`;
+  execFileSync("ip", ["netns", "add", neighbour]);
+  t.teardown(() => execFileSync("ip", ["netns", "del", neighbour]));
+  const ip = (...args: string[]): Buffer => execFileSync("ip", args);
+  ip("-n", host.name, "link", "add", "left", "type", "veth", "peer", "name", "right", "netns", neighbour);
+  for (const [at, link, end] of [
+    [host.name, "left", 1],
+    [neighbour, "right", 2],
+  ] as const) {
+    ip("-n", at, "address", "add", `192.0.2.${end}/24`, "dev", link);
+    ip("-n", at, "address", "add", `2001:db8::${end}/64`, "dev", link, "nodad");
+    ip("-n", at, "link", "set", link, "up");
+  }
+  host.exec("sh", "-e", "-c", documentedRules());
+  const running = new Running(t, host.spawn());
+  await running.line('"msg":"ready"');
+
+  const message = Buffer.from("4e04bda50109000080008000", "hex");
+  const other = Buffer.from("4e04bda50109000080000080", "hex");
+  for (const [address, port, payload] of [
+    ["192.0.2.1", 270, message],
+    ["2001:db8::1", 270, message],
+    ["192.0.2.1", 270, other],
+    ["192.0.2.1", 271, message],
+  ] as const) {
+    const program = `const s = require("dgram").createSocket("udp${address.includes(":") ? 6 : 4}");
+      s.send(Buffer.from("${payload.toString("hex")}", "hex"), ${port}, "${address}", () => s.close());`;
+    ip("netns", "exec", neighbour, process.execPath, "-e", program);
+  }
+  for (const tool of ["iptables", "ip6tables"])
+    t.regex(
+      host.exec(tool, "-t", "mangle", "-nvxL", "GIST-INTERCEPT"),
+      /^ +1 +\d+ NFQUEUE/m,
+      `${tool}: one packet was queued`,
+    );
+  const control = new Client(host.socket, "gistd");
+  let taken = 0;
+  for (let tries = 0; tries < 2000 && taken < 2; tries++) {
+    const { counters } = await control.get<PeersView>("/v1/peers");
+    taken = Object.entries(counters)
+      .filter(([name]) => /^intercept\.(?!waited)/.test(name))
+      .reduce((sum, [, count]) => sum + count, 0);
+  }
+  t.is(taken, 2);
+  running.child.kill("SIGTERM");
+  t.is(await ended(running.child), 0);
 });

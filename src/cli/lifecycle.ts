@@ -1,5 +1,5 @@
 /** What the daemons have in common: how they start, the signals, and the ends that they can come to. */
-import { loadIdentity } from "../authorization/keys.js";
+import { type Identity, KeysError, loadIdentity } from "../authorization/keys.js";
 import type { LogLevel } from "../config/config.js";
 import { ConfigError } from "../config/error.js";
 import { groupId } from "../control/socket.js";
@@ -65,6 +65,16 @@ export function identityOf({ certificate, key, authorities }: Checkable["identit
   return loadIdentity({ certificateFile: certificate, keyFile: key, authorityFiles: authorities });
 }
 
+/**
+ * The same read again while the daemon runs. Throws KeysError, also when the key is another one: it is the name by which
+ * the peers know this node.
+ */
+export function renewedIdentity(before: Identity, files: Checkable["identity"]): Identity {
+  const after = identityOf(files);
+  if (before.publicKey.equals(after.publicKey)) return after;
+  throw new KeysError(`${files.key} is another key than the one in use; a new key needs a restart`);
+}
+
 export interface Service<C> {
   /** Of the program. */
   readonly name: string;
@@ -79,7 +89,7 @@ export interface Service<C> {
 }
 
 export interface Running<C> {
-  /** Takes over what can be taken over while running. */
+  /** Takes over what can be taken over while running. Throws KeysError, and has changed nothing then. */
   reload(config: C): void;
   stop(): Promise<void>;
 }
@@ -133,10 +143,10 @@ function reload<C extends Common>({ config, log, load, needRestart }: Service<C>
     log.level = after.log.level;
     log.info({}, "configuration read again");
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
+    if (!(error instanceof ConfigError || error instanceof KeysError)) throw error;
     log.error(
       { problems: error.message.split("\n") },
-      "the configuration is wrong; the old one stays in force",
+      "the configuration or a file that it names is wrong; the old one stays in force",
     );
   }
 }

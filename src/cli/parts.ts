@@ -13,6 +13,7 @@ export function firewallOptions({ signalling, packets, exempt }: Config): Firewa
   return {
     queueBase: packets.queueBase,
     tlsPort: signalling.tlsPort,
+    tcpPort: signalling.tcpPort,
     refuseMark: packets.refuseMark,
     backend: packets.firewall,
     exempt,
@@ -25,6 +26,7 @@ export function firewallOptions({ signalling, packets, exempt }: Config): Firewa
 export const CLEANUP_OPTIONS: FirewallOptions = {
   queueBase: 2700,
   tlsPort: 5270,
+  tcpPort: null,
   refuseMark: 1,
   backend: "auto",
   exempt: [],

@@ -6,6 +6,7 @@ import { thisMachine } from "../control/doctor/machine.js";
 import { assertUnused } from "../control/socket.js";
 import { GIST_PORT } from "../gist/wire/messages.js";
 import { StartError } from "./failure.js";
+import type { SignallingConfig } from "./signalling-options.js";
 
 /** Signalling, permitted, held. */
 const QUEUES = 3;
@@ -16,7 +17,7 @@ export async function preflight({ control, signalling, packets }: Config): Promi
   await assertUnused({ path: control.socket, owner: "pbsd" });
   const remedy = "change [packets] queue_base";
   if (signalling.service !== null) return checkQueues(packets.queueBase + 1, QUEUES - 1, remedy);
-  await checkSignallingPorts(signalling.tlsPort);
+  await checkSignallingPorts(signalling);
   checkQueues(packets.queueBase, QUEUES, remedy);
 }
 
@@ -25,13 +26,15 @@ export async function gistdPreflight({ control, service, signalling }: GistdConf
   checkPrivileges();
   await assertUnused({ path: control.socket, owner: "gistd" });
   await assertUnused({ path: service.socket, owner: "gistd", section: "service" });
-  await checkSignallingPorts(signalling.tlsPort);
+  await checkSignallingPorts(signalling);
   checkQueues(signalling.queue, 1, "change [signalling] queue");
 }
 
-async function checkSignallingPorts(tlsPort: number): Promise<void> {
+async function checkSignallingPorts({ tlsPort, tcpPort }: SignallingConfig): Promise<void> {
   await checkPort("udp", GIST_PORT, "GIST has this port alone: stop the program that has it");
   await checkPort("tcp", tlsPort, "stop the program that has it, or change [signalling] tls_port");
+  if (tcpPort !== null)
+    await checkPort("tcp", tcpPort, "stop the program that has it, or change [signalling] tcp_port");
 }
 
 function checkPrivileges(): void {

@@ -25,3 +25,8 @@ test("the rest needs a restart, and is named as the file names it", (t) => {
   );
   t.deepEqual(needRestart(config(""), after), ["[signalling]", "[[exempt]]"]);
 });
+
+test("the files of the identity are taken over, wherever they are", (t) => {
+  const other = parseConfig(BASE.replace('"c"', '"renewed"'), "/etc/pbsd/pbsd.toml");
+  t.deepEqual(needRestart(config(""), other), []);
+});

@@ -5,11 +5,11 @@ import type { GistdConfig } from "../config/gistd-config.js";
 
 /** Sections of pbsd that differ and only a restart takes over, by their names in the file. */
 export const needRestart = (before: Config, after: Config): readonly string[] =>
-  changed(before, after, ["file", "rules", "peers", "log"]);
+  changed(before, after, ["file", "identity", "rules", "peers", "log"]);
 
 /** The same for gistd. */
 export const gistdNeedsRestart = (before: GistdConfig, after: GistdConfig): readonly string[] =>
-  changed(before, after, ["file", "peers", "log"]);
+  changed(before, after, ["file", "identity", "peers", "log"]);
 
 /** @param live what is taken over while the daemon runs */
 function changed<C extends object>(before: C, after: C, live: readonly (keyof C)[]): readonly string[] {

@@ -4,6 +4,7 @@ import { type Config, DEFAULT_CONFIG_FILE, DEFAULT_SOCKET } from "../config/conf
 import { ConfigError } from "../config/error.js";
 import { loadConfig } from "../config/load.js";
 import { assertUnused } from "../control/socket.js";
+import { cleanUpExits } from "../gist/transport/cleanup.js";
 import { Firewall } from "../traffic/firewall.js";
 import { Daemon } from "./daemon.js";
 import { parseArguments, textOf, UsageError } from "./errors.js";
@@ -20,7 +21,7 @@ Takes part in permission-based sending: nobody sends to a host until that host s
 
   --config FILE  the configuration, default ${DEFAULT_CONFIG_FILE}
   --check        says whether the configuration and the files that it names are good; changes nothing
-  --cleanup      takes rules and sets out of the kernel; the machine is open afterwards
+  --cleanup      takes rules, sets and routes of signalling out of the kernel; the machine is open afterwards
   --help, --version
 
 SIGHUP reads the configuration again, SIGTERM ends the daemon; the rules stay, so that nothing unpermitted passes.
@@ -59,7 +60,8 @@ async function dispatch(args: readonly string[]): Promise<number | undefined> {
 async function cleanUp(file: string | undefined): Promise<number> {
   await assertUnused({ path: socketOf(file), owner: "pbsd" });
   await (await Firewall.probe(CLEANUP_OPTIONS)).remove();
-  return print("rules and sets are removed; this machine is open\n");
+  await cleanUpExits();
+  return print("rules, sets and routes of signalling are removed; this machine is open\n");
 }
 
 function socketOf(file: string | undefined): string {

@@ -1,5 +1,5 @@
 /** Where the signalling is done: by a GIST node in this process, or by a gistd. */
-import type { Identity } from "../authorization/keys.js";
+import { type Identity, KeysError } from "../authorization/keys.js";
 import { Signer } from "../authorization/signing.js";
 import type { IpAddress } from "../base/address.js";
 import type { Logger } from "../base/log.js";
@@ -12,7 +12,7 @@ import { GistNode } from "../gist/node.js";
 import type { GistService, RoutingStateView } from "../gist/service.js";
 import { SystemTransport } from "../gist/transport/system.js";
 import { OwnAddresses } from "./own-addresses.js";
-import { gistOptions, type SignallingConfig, transportOptions } from "./signalling-options.js";
+import { credentialsOf, gistOptions, type SignallingConfig, transportOptions } from "./signalling-options.js";
 
 export interface Signalling {
   readonly gist: GistService;
@@ -22,6 +22,8 @@ export interface Signalling {
   readonly routes: () => Iterable<RoutingStateView>;
   /** Puts another list of believed neighbours in force. */
   readonly setPeers: (peers: readonly PeerRule[]) => void;
+  /** Shows this certificate, and believes these authorities, in associations from now on. Throws KeysError. */
+  readonly setIdentity: (identity: Identity) => void;
   readonly start: () => Promise<void>;
   readonly stop: () => Promise<void>;
 }
@@ -64,6 +66,13 @@ export function ownSignalling(parts: NodeParts): OwnSignalling {
     },
     routes: () => gist.routes(),
     setPeers: (peers) => gist.setAuthorisedPeers(peers),
+    setIdentity: (renewed) => {
+      try {
+        transport.setCredentials(credentialsOf(renewed));
+      } catch (error) {
+        throw new KeysError(error instanceof Error ? error.message : String(error));
+      }
+    },
     start: () => gist.start(),
     stop: () => gist.stop(),
   };
@@ -90,6 +99,7 @@ export function remoteSignalling({ path, name, maxSessions, log, time }: RemoteP
     view: () => ({ ...gist.view(), service: path }),
     routes: () => [],
     setPeers: () => undefined,
+    setIdentity: () => undefined,
     start: async () => {
       await addresses.start();
       gist.start();

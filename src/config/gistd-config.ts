@@ -13,6 +13,8 @@ export interface GistdConfig {
   };
   readonly signalling: {
     readonly tlsPort: number;
+    /** Port for associations without TLS; null: there are none. */
+    readonly tcpPort: number | null;
     readonly routingStateValidity: Milliseconds;
     readonly associationHold: Milliseconds;
     /** Intercepted Query-mode packets a second. */

@@ -4,7 +4,17 @@ import { z } from "zod";
 import { deepFreeze, type Format, parseDocument, readDocument } from "./document.js";
 import { whole } from "./fields.js";
 import { DEFAULT_GISTD_CONTROL, DEFAULT_SERVICE, type GistdConfig } from "./gistd-config.js";
-import { identity, log, peer, peers, section, signalling, socketAt } from "./schema.js";
+import {
+  checkStacks,
+  identity,
+  log,
+  peer,
+  peers,
+  section,
+  signalling,
+  socketAt,
+  tcpPortOf,
+} from "./schema.js";
 
 const MAX_IDS = 256;
 const ids = () =>
@@ -28,7 +38,7 @@ const sections = {
 
 const schema = z.strictObject({
   identity: section(sections.identity).prefault({} as never),
-  signalling: section(sections.signalling).prefault({}),
+  signalling: section(sections.signalling).superRefine(checkStacks).prefault({}),
   service: section(sections.service).prefault({}),
   peer: peers(),
   control: section(sections.control).prefault({}),
@@ -64,6 +74,7 @@ export function parseGistdConfig(toml: string, file: string): GistdConfig {
     },
     signalling: {
       tlsPort: s.tls_port,
+      tcpPort: tcpPortOf(s),
       routingStateValidity: s.routing_state_validity,
       associationHold: s.association_hold,
       interceptRate: s.intercept_rate,

@@ -150,6 +150,11 @@ const CASES: readonly (readonly [name: string, toml: string, errors: readonly st
     ['2: signalling.tls_port: "https" is not a whole number (write a whole number from 1 to 65535)'],
   ],
   [
+    "two ports that are one",
+    '[signalling]\nstacks = "tls-and-tcp"\ntcp_port = 5270',
+    ["3: signalling.tcp_port: is tls_port too, which is 5270 (choose another port)"],
+  ],
+  [
     "out of range",
     "[signalling]\ntls_port = 65536",
     ["2: signalling.tls_port: 65536 is out of range (write a whole number from 1 to 65535)"],
@@ -306,7 +311,7 @@ const CASES: readonly (readonly [name: string, toml: string, errors: readonly st
     [
       '2: log.level: "loud" is not one of its values (write "trace" or "debug" or "info" or "warn" or "error" or "fatal" or "silent")',
       "4: signalling.tls_port: 0 is out of range (write a whole number from 1 to 65535)",
-      "5: signalling.x: unknown field (known are tls_port, routing_state_validity, association_hold, intercept_rate, router_alert, service)",
+      "5: signalling.x: unknown field (known are stacks, tls_port, tcp_port, routing_state_validity, association_hold, intercept_rate, router_alert, service)",
       '7: rule[0].action: "maybe" is not one of its values (write "grant" or "deny" or "ask")',
     ],
   ],
@@ -359,4 +364,12 @@ test("a file is read", (t) => {
   const file = join(directory, "pbsd.toml");
   writeFileSync(file, IDENTITY);
   t.is(loadConfig(file).identity.certificate, join(directory, "host.crt"));
+});
+
+test("associations without TLS have a port only where they are wanted", (t) => {
+  const tcpPort = (toml: string) => parseConfig(IDENTITY + toml, "a").signalling.tcpPort;
+  t.is(tcpPort(""), null);
+  t.is(tcpPort("[signalling]\ntcp_port = 5999\n"), null);
+  t.is(tcpPort('[signalling]\nstacks = "tls-and-tcp"\n'), 5271);
+  t.is(tcpPort('[signalling]\nstacks = "tls-and-tcp"\ntcp_port = 5999\n'), 5999);
 });

@@ -3,7 +3,7 @@ import { dirname, resolve } from "node:path";
 import type { z } from "zod";
 import type { Config, ExemptClass } from "./config.js";
 import { deepFreeze, type Format, parseDocument, readDocument } from "./document.js";
-import { configSchema, defaultRefresh, FIELDS, toPolicyRule } from "./schema.js";
+import { configSchema, defaultRefresh, FIELDS, tcpPortOf, toPolicyRule } from "./schema.js";
 
 const FORMAT: Format<typeof configSchema> = {
   schema: configSchema,
@@ -41,6 +41,7 @@ function build(parsed: Parsed, file: string): Config {
     },
     signalling: {
       tlsPort: signalling.tls_port,
+      tcpPort: tcpPortOf(signalling),
       routingStateValidity: signalling.routing_state_validity,
       associationHold: signalling.association_hold,
       interceptRate: signalling.intercept_rate,

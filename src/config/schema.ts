@@ -33,6 +33,9 @@ const DEFAULT_LIFETIME = seconds(600);
 const DEFAULT_REFRESH = seconds(60);
 const DEFAULT_ASK_TIMEOUT = seconds(60);
 
+const DEFAULT_TLS_PORT = 5270;
+const DEFAULT_TCP_PORT = 5271;
+
 const path = () => text("a path", "write the path of a file", 1024);
 
 const node = {
@@ -47,7 +50,9 @@ export const identity = {
 };
 
 export const signalling = {
-  tls_port: whole(1, 65535).default(5270),
+  stacks: choice("tls", "tls-and-tcp").default("tls"),
+  tls_port: whole(1, 65535).default(DEFAULT_TLS_PORT),
+  tcp_port: whole(1, 65535).default(DEFAULT_TCP_PORT),
   routing_state_validity: duration(seconds(1)).default(seconds(30)),
   association_hold: duration(seconds(1)).default(seconds(30)),
   intercept_rate: whole(1, 1_000_000).default(10_000),
@@ -189,6 +194,22 @@ function checkTimes(value: Times, context: Context): void {
   );
 }
 
+interface Stacks {
+  readonly stacks: "tls" | "tls-and-tcp";
+  readonly tls_port: number;
+  readonly tcp_port: number;
+}
+
+export function checkStacks(value: Stacks, context: Context): void {
+  if (tcpPortOf(value) === value.tls_port)
+    refuse(context, "tcp_port", `is tls_port too, which is ${value.tls_port}`, "choose another port");
+}
+
+/** Port for associations without TLS; null: there are none. */
+export function tcpPortOf({ stacks, tcp_port }: Stacks): number | null {
+  return stacks === "tls" ? null : tcp_port;
+}
+
 const exemptSchema = z.strictObject(exempt).superRefine((value, context) => {
   checkPorts(value, context);
   if (
@@ -224,7 +245,7 @@ export const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictOb
 const sections = z.strictObject({
   node: section(node).prefault({}),
   identity: section(identity).prefault({} as never),
-  signalling: section(pbsdSignalling).prefault({}),
+  signalling: section(pbsdSignalling).superRefine(checkStacks).prefault({}),
   packets: section(packets).prefault({}),
   exempt: z.array(exemptSchema).max(MAX_EXEMPT).superRefine(checkNames).default([]),
   request: section(request).prefault({}),

@@ -294,3 +294,58 @@ test("a Confirm in plain TCP does not take state over that TLS carries", async (
     ["tls"],
   );
 });
+
+test("a Response in plain TCP does not take state over that TLS carries", async (t) => {
+  const { network, a, b, mri } = two(BOTH, { tcp: true });
+  const session = network.newSession();
+  a.send(session, mri, "one");
+  await network.run(500);
+  a.gist.setStateLifetime(TEST_NSLP, session, mri, seconds(600));
+  const there = a.connect(b.address, b.tcpPort ?? 0, "tcp", seconds(1));
+  const back = b.connect(a.address, a.tcpPort ?? 0, "tcp", seconds(1));
+  await network.run(100);
+  void (await there);
+  let forged = 0;
+  const tcp = await back;
+  network.fate = ({ message, mode }) => {
+    if (message.type === "response" && mode !== "association") return undefined;
+    if (message.type !== "query") return undefined;
+    forged++;
+    const nli = { ...message.nli, peerIdentity: b.identity, interfaceAddress: b.address };
+    const { nslpId, sessionId, queryCookie } = message;
+    tcp.send(
+      encodeGist({
+        type: "response",
+        hops: 32,
+        nslpId,
+        signallingSource: true,
+        confirmRequested: false,
+        mri: flipMri(mri),
+        sessionId,
+        nli,
+        queryCookie,
+      }),
+    );
+    return "lost";
+  };
+  await network.run(24_000);
+  t.true(forged > 0);
+  t.is(a.counter("dropped.response"), forged);
+  t.deepEqual(
+    [...a.gist.routes()].map((r) => r.carriedBy),
+    ["tls"],
+  );
+});
+
+test("what anybody may open leaves half of the room for TLS", async (t) => {
+  const { network, a, b, mri } = two(
+    { ...BOTH, maxAssociations: 4, maxAssociationsPerPeer: 8 },
+    { tcp: true },
+  );
+  for (let i = 0; i < 4; i++) void a.connect(b.address, b.tcpPort ?? 0, "tcp", seconds(1));
+  await network.run(50);
+  t.is(b.counter("limited.associations"), 2);
+  a.send(network.newSession(), mri, "secure");
+  await network.run(500);
+  t.deepEqual(b.texts, ["secure"]);
+});

@@ -129,12 +129,11 @@ export class Associations implements AssociationOwner {
     if (this.#full()) return "limited.associations";
     const same = (other: Association): boolean =>
       protocol === "tls" ? other.identity === identity : other.address.equals(remoteAddress);
-    let accepted = 0;
-    for (const other of this.#all)
-      if (!other.initiator && other.carrier === protocol && same(other)) accepted++;
-    return accepted < this.#context.options.maxAssociationsPerPeer
-      ? undefined
-      : "limited.associations-of-peer";
+    const alike = [...this.#all].filter((other) => !other.initiator && other.carrier === protocol);
+    const { maxAssociations, maxAssociationsPerPeer } = this.#context.options;
+    if (alike.filter(same).length >= maxAssociationsPerPeer) return "limited.associations-of-peer";
+    // What anybody may open leaves half of the room for what shows a certificate.
+    return protocol === "tcp" && alike.length >= maxAssociations / 2 ? "limited.associations" : undefined;
   }
 
   #full(): boolean {

@@ -1,8 +1,9 @@
 /** Reads what comes, and tells its sender what is wrong with it where that is safe. */
 import type { IpAddress } from "../base/address.js";
 import { type Arrival, encapsulationOf, type FlowMessage } from "./arrival.js";
-import { type GistContext, ownNli, sendDatagram, towardsPeer } from "./context.js";
+import { answerWithDatagram, type GistContext, ownNli } from "./context.js";
 import { errorMessage, HOP_LIMIT } from "./errors.js";
+import { mayBePeer } from "./peer-address.js";
 import { decodeGist, type GistFault, GistWireError } from "./wire/codec.js";
 import type { GistMessage } from "./wire/messages.js";
 
@@ -58,18 +59,16 @@ export class Complaints {
   #send(about: GistFault, arrival: Arrival, replyTo: IpAddress | undefined): void {
     this.#context.counters.count(`refused.error-${about.code}`);
     const { bytes, association, datagram } = arrival;
-    const encapsulation = encapsulationOf(arrival);
+    const message = errorMessage(this.#context, about, bytes, encapsulationOf(arrival));
+    if (message === undefined) return;
     if (association !== undefined) {
-      const message = errorMessage(this.#context, about, bytes, encapsulation);
-      if (message !== undefined) association.send(message);
+      association.send(message);
       return;
     }
-    if (replyTo === undefined) return;
-    this.#context.routes.lookup(towardsPeer(datagram.destination, replyTo), (route) => {
-      if (route === undefined) return;
-      const nli = ownNli(this.#context, route.interfaceAddress, 0, this.#context.validity());
-      const message = errorMessage(this.#context, about, bytes, encapsulation, nli);
-      if (message !== undefined) sendDatagram(this.#context, replyTo, datagram.sourcePort, message);
-    });
+    if (replyTo === undefined || !mayBePeer(this.#context, replyTo, datagram)) return;
+    answerWithDatagram(this.#context, replyTo, datagram.sourcePort, (own) => ({
+      ...message,
+      nli: ownNli(this.#context, own, 0, this.#context.validity()),
+    }));
   }
 }

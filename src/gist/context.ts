@@ -1,5 +1,5 @@
 /** What the parts of one GIST node share. */
-import type { IpAddress } from "../base/address.js";
+import { IpAddress } from "../base/address.js";
 import type { Logger } from "../base/log.js";
 import type { Random } from "../base/random.js";
 import type { Time } from "../base/time.js";
@@ -56,8 +56,10 @@ export function siiHandle(identity: string, interfaceAddress: IpAddress): SiiHan
   return `${identity}@${interfaceAddress}`;
 }
 
-/** The way to a peer, as an MRI that the transport can route; `from` is what the answer is about. */
-export function towardsPeer(from: IpAddress, peer: IpAddress): Mri {
+const ANY_SOURCE = { 4: IpAddress.parse("0.0.0.0"), 6: IpAddress.parse("::") } as const;
+
+/** The way to a peer, as an MRI that the transport can route; without `from` that of this host's own packets. */
+export function towardsPeer(peer: IpAddress, from: IpAddress = ANY_SOURCE[peer.family]): Mri {
   return { method: "loose-end", direction: "downstream", source: from, destination: peer };
 }
 
@@ -75,6 +77,28 @@ export function peerTime(context: GistContext, given: Milliseconds): Millisecond
   return ms(Math.min(Math.max(given, context.options.shortestValidity), LONGEST_PEER_TIME));
 }
 
+/**
+ * Answers in normal datagram mode, from the address that the way there has. The rate limit comes before the question for
+ * that way, so that a flood of forged messages cannot ask the kernel more often than the answers could go.
+ */
+export function answerWithDatagram(
+  context: GistContext,
+  to: IpAddress,
+  port: number,
+  answer: (interfaceAddress: IpAddress) => GistMessage,
+): void {
+  const { counters, datagrams, routes } = context;
+  if (!datagrams.take()) {
+    counters.count("limited.datagram");
+    return;
+  }
+  const asked = routes.lookup(towardsPeer(to), (route) => {
+    if (route === undefined) counters.count("dropped.no-route-back");
+    else transmit(context, to, port, answer(route.interfaceAddress));
+  });
+  if (!asked) counters.count("limited.routes");
+}
+
 /** Sends in normal datagram mode unless the rate limit says no; then the message counts as lost. */
 export function sendDatagram(
   context: GistContext,
@@ -86,9 +110,13 @@ export function sendDatagram(
     context.counters.count("limited.datagram");
     return false;
   }
+  transmit(context, to, port, message);
+  return true;
+}
+
+function transmit(context: GistContext, to: IpAddress, port: number, message: GistMessage): void {
   countSent(context, message);
   context.transport.sendDatagram(to, port, encodeGist(message));
-  return true;
 }
 
 /** Counts by type, and Errors by their code. */

@@ -2,19 +2,22 @@
  * Query-Cookies and Responder-Cookies (RFC 5971 section 8.5).
  *
  * A Responder-Cookie is what lets a node answer Queries without keeping anything: it holds, under a secret of this
- * node, all that a Confirm must still agree with. Layout: 4 bytes secret generation, 16 bytes MAC, 1 byte length of
- * the name of the interface on which the Query came, the name, zeros to a whole word.
+ * node, all that a Confirm must still agree with. Layout: 4 bytes secret generation, 16 bytes MAC, 4 bytes the validity
+ * that the Response told, 1 byte length of the name of the interface on which the Query came, the name, zeros to a whole
+ * word.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { IpAddress } from "../base/address.js";
 import type { Random } from "../base/random.js";
 import type { Time } from "../base/time.js";
-import type { Milliseconds } from "../base/units.js";
+import { type Milliseconds, ms } from "../base/units.js";
 
 const QUERY_COOKIE_BYTES = 16;
 const GENERATION_BYTES = 4;
 const MAC_BYTES = 16;
-const NAME_AT = GENERATION_BYTES + MAC_BYTES + 1;
+const KEPT_AT = GENERATION_BYTES + MAC_BYTES;
+const VALIDITY_BYTES = 4;
+const NAME_AT = KEPT_AT + VALIDITY_BYTES + 1;
 const LONGEST_NAME = 64;
 
 /** What a Responder-Cookie stands for. */
@@ -24,6 +27,14 @@ export interface CookieSubject {
   readonly interfaceAddress: IpAddress;
   /** MRI of the Query, session and NSLPID as one text. */
   readonly flow: string;
+}
+
+/** What a Responder-Cookie brings back, so that nothing has to be kept meanwhile. */
+export interface Kept {
+  /** On which the Query came. */
+  readonly inboundInterface: string;
+  /** As the Response told it: the peer refreshes by that. */
+  readonly validity: Milliseconds;
 }
 
 interface Generation {
@@ -52,19 +63,21 @@ export class ResponderCookies {
     this.#current = this.#newGeneration();
   }
 
-  make(subject: CookieSubject, inboundInterface: string): Uint8Array {
+  make(subject: CookieSubject, { inboundInterface, validity }: Kept): Uint8Array {
     this.#turnOver();
     const name = Buffer.from(inboundInterface).subarray(0, LONGEST_NAME);
     const cookie = new Uint8Array(Math.ceil((NAME_AT + name.length) / 4) * 4);
     cookie.set(this.#current.id);
+    new DataView(cookie.buffer).setUint32(KEPT_AT, validity);
     cookie[NAME_AT - 1] = name.length;
     cookie.set(name, NAME_AT);
-    cookie.set(mac(this.#current, subject, name), GENERATION_BYTES);
+    const kept = cookie.subarray(KEPT_AT, NAME_AT + name.length);
+    cookie.set(mac(this.#current, subject, kept), GENERATION_BYTES);
     return cookie;
   }
 
-  /** The interface on which the Query came, or undefined when the cookie is not one of this node's for `subject`. */
-  check(cookie: Uint8Array, subject: CookieSubject): string | undefined {
+  /** What it was made with, or undefined when the cookie is not one of this node's for `subject`. */
+  check(cookie: Uint8Array, subject: CookieSubject): Kept | undefined {
     this.#turnOver();
     const generation = [this.#current, this.#previous].find(
       (g) => g !== undefined && startsWith(cookie, g.id),
@@ -72,10 +85,13 @@ export class ResponderCookies {
     const nameLength = cookie[NAME_AT - 1];
     if (generation === undefined || nameLength === undefined || NAME_AT + nameLength > cookie.length)
       return undefined;
-    const name = cookie.subarray(NAME_AT, NAME_AT + nameLength);
-    const given = cookie.subarray(GENERATION_BYTES, GENERATION_BYTES + MAC_BYTES);
-    if (!timingSafeEqual(given, mac(generation, subject, name))) return undefined;
-    return Buffer.from(name).toString();
+    const kept = cookie.subarray(KEPT_AT, NAME_AT + nameLength);
+    const given = cookie.subarray(GENERATION_BYTES, KEPT_AT);
+    if (!timingSafeEqual(given, mac(generation, subject, kept))) return undefined;
+    return {
+      inboundInterface: Buffer.from(kept.subarray(NAME_AT - KEPT_AT)).toString(),
+      validity: ms(new DataView(kept.buffer, kept.byteOffset, VALIDITY_BYTES).getUint32(0)),
+    };
   }
 
   #turnOver(): void {
@@ -94,11 +110,11 @@ export class ResponderCookies {
   }
 }
 
-function mac(generation: Generation, subject: CookieSubject, interfaceName: Uint8Array): Uint8Array {
+function mac(generation: Generation, subject: CookieSubject, kept: Uint8Array): Uint8Array {
   return createHmac("sha256", generation.secret)
     .update(generation.id)
     .update(`${subject.identity} ${subject.interfaceAddress} ${subject.flow} `)
-    .update(interfaceName)
+    .update(kept)
     .digest()
     .subarray(0, MAC_BYTES);
 }

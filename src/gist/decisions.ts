@@ -4,29 +4,31 @@ import type { PeerDecision } from "./service.js";
 
 export class Decisions {
   readonly #context: GistContext;
-  #waiting = 0;
+  readonly #waiting = new Set<(decision: undefined) => void>();
 
   constructor(context: GistContext) {
     this.#context = context;
   }
 
+  /** Nothing is waited for any more. */
+  stop(): void {
+    for (const settle of [...this.#waiting]) settle(undefined);
+  }
+
   /** The decision, or undefined when it took too long or too many were being waited for. Never rejects. */
   wait(answer: Promise<PeerDecision>): Promise<PeerDecision | undefined> {
     const { time, options, counters } = this.#context;
-    if (this.#waiting >= options.maxDecisions) {
+    if (this.#waiting.size >= options.maxDecisions) {
       counters.count("limited.decisions");
       return Promise.resolve(undefined);
     }
-    this.#waiting++;
     return new Promise((resolve) => {
-      let settled = false;
       const settle = (decision: PeerDecision | undefined): void => {
-        if (settled) return;
-        settled = true;
+        if (!this.#waiting.delete(settle)) return;
         timer.cancel();
-        this.#waiting--;
         resolve(decision);
       };
+      this.#waiting.add(settle);
       const timer = time.after(options.decisionWait, () => {
         counters.count("dropped.undecided");
         settle(undefined);

@@ -9,7 +9,7 @@ import {
   OBJECT_TYPE_ERROR,
   OBJECT_VALUE_ERROR,
 } from "./wire/codec.js";
-import type { ErrorInfo, ErrorObject, GistError, Mri, NetworkLayerInformation } from "./wire/messages.js";
+import type { ErrorInfo, ErrorObject, GistError, Mri } from "./wire/messages.js";
 import { type MriPart, offsetInMri } from "./wire/mri.js";
 import { OBJECT_TYPE, quoteObject, quoteStack } from "./wire/tlv.js";
 
@@ -57,27 +57,19 @@ export function stackFault(message: string, original: Uint8Array): GistFault {
 
 /**
  * The Error message to send back, or undefined where there may be none.
+ * In datagram mode it needs an NLI, on an association it has none.
  *
  * @param original the offending message
- * @param nli required in datagram mode, forbidden on an association
  */
 export function errorMessage(
   context: GistContext,
   about: GistFault,
   original: Uint8Array,
   encapsulation: ErrorObject["encapsulation"],
-  nli?: NetworkLayerInformation,
 ): GistError | undefined {
   const error = errorFor(about, original, encapsulation);
   if (error === undefined) return undefined;
-  const message = {
-    type: "error",
-    hops: context.options.hops,
-    nslpId: 0,
-    signallingSource: true,
-    error,
-  } as const;
-  return nli === undefined ? message : { ...message, nli };
+  return { type: "error", hops: context.options.hops, nslpId: 0, signallingSource: true, error };
 }
 
 /** What an Error means to the NSLP whose message it ends; undefined for codes not known here. */

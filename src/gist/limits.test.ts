@@ -73,3 +73,34 @@ test("a flood of Queries from forged sources leaves neither state nor timers", a
   t.true(b.counter("limited.intercepted") > 0, "the bucket for all together bounds them");
   t.true(b.counter("dropped.no-route-back") + b.counter("limited.routes") > 0);
 });
+
+test("answers to forged messages stay within the rate for datagrams, and cost no more questions for routes", async (t) => {
+  const network = new MemoryNetwork();
+  const b = network.addNode(B, { datagramRate: 1, datagramBurst: 20 });
+  let questions = 0;
+  b.routeTo = () => {
+    questions++;
+    return b.wayOut();
+  };
+  for (let i = 0; i < 500; i++) {
+    const peer = IpAddress.fromBytes(Uint8Array.of(10, 1, i >> 8, i & 0xff));
+    const about = { hops: 9, nslpId: TEST_NSLP, signallingSource: true, sessionId: network.newSession() };
+    const nli = { ipTtl: 64, validity: seconds(30), peerIdentity: words("forged"), interfaceAddress: peer };
+    const mri = flowMri(A, B);
+    const query = encodeGist({ ...about, type: "query", mri, nli, queryCookie: words("cookie") });
+    const confirm = encodeGist({ ...about, type: "confirm", mri, nli, responderCookie: words("forged") });
+    const came = {
+      source: peer,
+      sourcePort: 270,
+      destination: b.address,
+      ipTtl: 60,
+      inboundInterface: "left",
+    };
+    void b.gist.datagram({ ...came, message: query, intercepted: true });
+    void b.gist.datagram({ ...came, message: confirm, intercepted: false });
+  }
+  await network.run(100);
+  t.is(network.of("response").length + network.of("error").length, 20);
+  t.is(questions, 10, "one for each peer");
+  t.is(b.counter("limited.datagram"), 980);
+});

@@ -13,15 +13,24 @@ import type { Association } from "./association.js";
 import type { Associations } from "./associations.js";
 import type { Complaints } from "./complaints.js";
 import { type GistContext, hex, peerTime } from "./context.js";
+import type { Kept } from "./cookies.js";
 import { ENCAPSULATION, fault, meaningOf, NO_ROUTING_STATE, objectFault, stackFault } from "./errors.js";
 import { originalMri } from "./nat.js";
 import { NODE_MACHINE } from "./node-rules.js";
+import { mayBePeer } from "./peer-address.js";
 import { QueryingState } from "./querying.js";
 import { cookieSubject, type RespondingState } from "./responding.js";
 import type { FlowSession, RoutingState, Sessions } from "./sessions.js";
 import { isOwnProposal } from "./stack.js";
 import { ERROR_CODE, type GistFault } from "./wire/codec.js";
-import type { GistConfirm, GistData, GistError, GistHello, GistResponse } from "./wire/messages.js";
+import type {
+  GistConfirm,
+  GistData,
+  GistError,
+  GistHello,
+  GistResponse,
+  NetworkLayerInformation,
+} from "./wire/messages.js";
 
 export class MessageIntake {
   readonly #context: GistContext;
@@ -59,6 +68,10 @@ export class MessageIntake {
 
   #flowMessage(message: GistResponse | GistConfirm | GistData, arrival: Arrival): void {
     if (!this.#complaints.hopsLeft(message, arrival)) return;
+    if (message.nli !== undefined && !this.#isOfPeer(message.nli, arrival)) {
+      this.#context.counters.count("refused.nli-address");
+      return;
+    }
     if (!this.#context.nslps.has(message.nslpId)) {
       this.#complaints.about(fault(ERROR_CODE.unknownNslpId), message, arrival);
       return;
@@ -68,12 +81,21 @@ export class MessageIntake {
     else this.#data(message, arrival);
   }
 
+  #isOfPeer({ interfaceAddress }: NetworkLayerInformation, { association, datagram }: Arrival): boolean {
+    const from = datagram ?? { source: association.address, inboundInterface: "" };
+    return mayBePeer(this.#context, interfaceAddress, from);
+  }
+
   #response(response: GistResponse, arrival: Arrival): void {
     const { association, datagram } = arrival;
     const { natTraversal, nli } = response;
     const state = this.#sessions.querying(queriedBy(response));
-    const fromWhoItNames = association?.standsFor(hex(nli.peerIdentity)) !== false;
-    const known = fromWhoItNames && state?.knows(response.queryCookie) === true;
+    const named = hex(nli.peerIdentity);
+    const fromWhoItNames = association?.standsFor(named) !== false && named !== this.#context.identityText;
+    const known =
+      fromWhoItNames &&
+      state?.knows(response.queryCookie) === true &&
+      (association === undefined || state.proposes(association.carrier));
     const arc = step(NODE_MACHINE, "node", "response", () => known);
     if (arc?.do[0] !== "to-session" || state === undefined) {
       this.#context.counters.count("dropped.response");
@@ -102,7 +124,7 @@ export class MessageIntake {
 
   #confirm(confirm: GistConfirm, arrival: Arrival): void {
     const state = this.#sessions.responding(answerTo(confirm));
-    const cameIn = this.#checkCookie(confirm, arrival.association);
+    const kept = this.#checkCookie(confirm, arrival);
     const arc = step(NODE_MACHINE, "node", "confirm", (guard) => {
       switch (guard) {
         case "weaker-than-state":
@@ -110,18 +132,16 @@ export class MessageIntake {
         case "tables-full":
           return state === undefined && this.#sessions.full;
         case "cookie-good":
-          return cameIn !== undefined;
+          return kept !== undefined;
         case "source-limited":
-          return cameIn !== undefined && state === undefined && !this.#mayMakeState(confirm, arrival);
-        case "state-exists":
-          return state !== undefined;
+          return kept !== undefined && state === undefined && !this.#mayMakeState(confirm, arrival);
         default:
-          return arrival.association !== undefined;
+          return state !== undefined;
       }
     });
     switch (arc?.do[0]) {
       case "to-session":
-        this.#install(confirm, arrival, state, cameIn ?? "");
+        if (kept !== undefined) this.#install(confirm, arrival, state, kept);
         break;
       case "refuse-state":
         this.#complaints.about(NO_ROUTING_STATE, confirm, arrival);
@@ -131,10 +151,10 @@ export class MessageIntake {
     }
   }
 
-  /** The interface on which the Query came in, when the Confirm belongs to a Response of this node. */
-  #checkCookie(confirm: GistConfirm, association: Association | undefined): string | undefined {
+  /** What its Response kept in the cookie, when the Confirm belongs to a Response of this node. */
+  #checkCookie(confirm: GistConfirm, arrival: Arrival): Kept | undefined {
     if (confirm.responderCookie === undefined) return undefined;
-    if (association?.standsFor(hex(confirm.nli.peerIdentity)) === false) return undefined;
+    if (arrival.association?.standsFor(hex(confirm.nli.peerIdentity)) === false) return undefined;
     return this.#context.cookies.check(confirm.responderCookie, cookieSubject(confirm));
   }
 
@@ -150,7 +170,7 @@ export class MessageIntake {
     confirm: GistConfirm,
     arrival: Arrival,
     state: RespondingState | undefined,
-    inboundInterface: string,
+    { inboundInterface, validity }: Kept,
   ): void {
     if (!this.#bindStack(confirm, arrival)) return;
     const { association, datagram } = arrival;
@@ -162,6 +182,7 @@ export class MessageIntake {
       association,
       port: datagram?.sourcePort ?? 0,
       inboundInterface,
+      validity,
     });
     if (confirm.data !== undefined) this.#deliver(confirm, arrival, inboundInterface);
   }

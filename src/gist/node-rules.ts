@@ -15,7 +15,6 @@ export type NodeGuard =
   | "kept-before-confirm"
   | "last-node"
   | "own-query"
-  | "on-association"
   | "explicitly-routed"
   | "upstream"
   | "stateless"
@@ -89,8 +88,13 @@ export const NODE_MACHINE: Table<"node", Event, NodeGuard, Action> = [
   },
   { from: "node", on: "confirm", when: "cookie-good", do: ["to-session"], to: "node" },
   { from: "node", on: "confirm", when: "state-exists", do: ["drop"], to: "node", note: "late, or forged" },
-  { from: "node", on: "confirm", when: "on-association", do: ["refuse-state"], to: "node" },
-  { from: "node", on: "confirm", do: ["drop"], to: "node", note: "no error: it would be backscatter" },
+  {
+    from: "node",
+    on: "confirm",
+    do: ["refuse-state"],
+    to: "node",
+    note: "as Data without state; datagrams within the rate for all",
+  },
 
   { from: "node", on: "data", when: "state-exists", do: ["to-session"], to: "node" },
   { from: "node", on: "data", when: "explicitly-routed", do: ["deliver"], to: "node" },

@@ -724,3 +724,32 @@ test("a node that stops fails what waits and closes what is open", async (t) => 
   t.deepEqual(a.gist.view().routingStates, { querying: 0, responding: 0 });
   t.is(b.gist.view().associations.length, 0);
 });
+
+test("responding state lasts as long as its Response told, though much state has gone since", async (t) => {
+  const { network, a, b } = two({ datagramRate: 2, datagramBurst: 1000 });
+  const [first] = [network.newSession()];
+  const many = Array.from({ length: 60 }, (_, port) => ({
+    session: network.newSession(),
+    mri: flowMri(A, B, 100 + port),
+  }));
+  for (const { session, mri } of many) a.send(session, mri, "x");
+  await network.run(500);
+  network.fate = ({ message }) => {
+    // All other state goes between the Response and its Confirm.
+    if (message.type === "confirm")
+      for (const { session, mri } of many)
+        b.gist.invalidateRoutingState(TEST_NSLP, session, flipMri(mri), "bad", true);
+    return undefined;
+  };
+  a.send(first, flowMri(A, B), "x");
+  await network.run(500);
+  const told = network.of("response").at(-1)?.message.nli.validity ?? 0;
+  t.true(told > seconds(55), `${told}`);
+  const [route] = b.gist.routes();
+  t.true((route?.expiresIn ?? 0) > told - 1000, `${route?.expiresIn}`);
+});
+
+test("a Response reports the IP TTL with which its Query came", async (t) => {
+  const { network } = await talking();
+  t.is(network.of("response")[0]?.message.nli.ipTtl, network.of("query")[0]?.message.nli.ipTtl);
+});

@@ -18,7 +18,7 @@ import { Counters } from "../base/counters.js";
 import { MessageIntake } from "./message-intake.js";
 import { NODE_MACHINE, type NodeGuard } from "./node-rules.js";
 import { NslpHost } from "./nslp-host.js";
-import { dataMessage } from "./outlet.js";
+import { dataMessage, unfitData } from "./outlet.js";
 import { PathWatch } from "./path-watch.js";
 import { DEFAULT_OPTIONS, type GistOptions } from "./options.js";
 import { QueryIntake } from "./query-intake.js";
@@ -37,7 +37,6 @@ import type {
   Transport,
   TransportHandler,
 } from "./transport/transport.js";
-import { MAX_OBJECT_VALUE } from "./wire/codec.js";
 import type { Mri, SessionId } from "./wire/messages.js";
 
 export interface GistNodeConfig {
@@ -61,6 +60,7 @@ export class GistNode implements GistService, TransportHandler {
   readonly #queryIntake: QueryIntake;
   readonly #messageIntake: MessageIntake;
   readonly #pathWatch: PathWatch;
+  #stopped = false;
 
   constructor(config: GistNodeConfig) {
     this.#context = contextOf(
@@ -84,6 +84,8 @@ export class GistNode implements GistService, TransportHandler {
 
   /** Forgets all state, closes all associations and stops the transport. NSLPs hear of messages still waiting. */
   stop(): Promise<void> {
+    this.#stopped = true;
+    this.#queryIntake.stop();
     this.#pathWatch.stop();
     this.#sessions.shutDown("this node is stopping");
     this.#associations.shutDown();
@@ -129,7 +131,8 @@ export class GistNode implements GistService, TransportHandler {
       checkHops("hop count", send.hopCount, 0);
       checkHops("IP TTL", send.ipTtl, 1);
       const unfit = unfitData(send.data);
-      if (unfit !== undefined) this.#refuse(send, "too-large", unfit);
+      if (this.#stopped) this.#refuse(send, "transport-failed", "this node is stopping");
+      else if (unfit !== undefined) this.#refuse(send, "too-large", unfit);
       else if (send.siiHandle !== undefined) this.#sendExplicitly(send);
       else this.#sendAlongPath(send);
     } catch (error) {
@@ -159,6 +162,7 @@ export class GistNode implements GistService, TransportHandler {
   }
 
   datagram(datagram: Datagram): Interception | Promise<Interception> {
+    if (this.#stopped) return "drop";
     try {
       if (datagram.intercepted) return this.#intercepted(datagram);
       this.#messageIntake.take({ bytes: datagram.message, datagram });
@@ -170,7 +174,8 @@ export class GistNode implements GistService, TransportHandler {
   }
 
   accepted(connection: Connection): void {
-    this.#associations.accept(connection);
+    if (this.#stopped) connection.close();
+    else this.#associations.accept(connection);
   }
 
   message(connection: Connection, bytes: Uint8Array): void {
@@ -185,7 +190,7 @@ export class GistNode implements GistService, TransportHandler {
   }
 
   routesChanged(): void {
-    this.#pathWatch.routesChanged();
+    if (!this.#stopped) this.#pathWatch.routesChanged();
   }
 
   drained(connection: Connection): void {
@@ -272,7 +277,7 @@ export class GistNode implements GistService, TransportHandler {
   /** RFC 5971 section 4.4.4: at least twice as long as the refreshes of all state take at the D-mode rate. */
   #validity(): Milliseconds {
     const { validity, datagramRate } = this.#context.options;
-    return ms(Math.max(validity, (2000 * this.#sessions.size) / datagramRate));
+    return ms(Math.max(validity, Math.ceil((2000 * this.#sessions.size) / datagramRate)));
   }
 
   #failed(error: unknown): void {
@@ -314,12 +319,4 @@ function contextOf(
 function checkHops(name: string, value: number | undefined, least: number): void {
   if (value !== undefined && !(Number.isInteger(value) && value >= least && value <= 0xff))
     throw new RangeError(`a ${name} of ${value} does not exist`);
-}
-
-/** Why data cannot be sent as it is. */
-function unfitData(data: Uint8Array): string | undefined {
-  if (data.length > MAX_OBJECT_VALUE)
-    return `${data.length} bytes are more than the ${MAX_OBJECT_VALUE} a message may hold`;
-  if (data.length % 4 !== 0) return `${data.length} bytes are not whole 32-bit words`;
-  return undefined;
 }

@@ -2,11 +2,12 @@
  * The way of one routing state's Data to its peer: over an association, or as datagrams where it has none. What cannot
  * go yet waits here, bounded.
  */
-import { IpAddress } from "../base/address.js";
+import type { IpAddress } from "../base/address.js";
 import type { Association, AssociationUser } from "./association.js";
 import { type GistContext, ownNli, sendDatagram, towardsPeer } from "./context.js";
 import { MessageQueue } from "./queue.js";
 import type { MessageError, SendMessage, TransferAttributes } from "./service.js";
+import { MAX_OBJECT_VALUE } from "./wire/codec.js";
 import type { GistData, Mri } from "./wire/messages.js";
 
 /**
@@ -23,9 +24,6 @@ const LEFT_FREE = 64;
 export function longestInQueryMode(mtu: number): number {
   return Math.min(mtu, LEAST_MTU) - LEFT_FREE;
 }
-
-/** Asks for the way of this host's own packets. */
-const ANY_SOURCE = { 4: IpAddress.parse("0.0.0.0"), 6: IpAddress.parse("::") } as const;
 
 const DATAGRAM: TransferAttributes = { reliable: false, secure: false };
 
@@ -179,8 +177,7 @@ export class Outlet {
       use(path?.localAddress);
       return;
     }
-    const towards = towardsPeer(ANY_SOURCE[path.address.family], path.address);
-    if (routes.lookup(towards, (route) => use(route?.interfaceAddress))) return;
+    if (routes.lookup(towardsPeer(path.address), (route) => use(route?.interfaceAddress))) return;
     nslps.status(send, "overloaded", "too many routes are being looked up");
   }
 
@@ -195,6 +192,14 @@ export class Outlet {
     const message = dataMessage(this.#context, send);
     return this.peerMri === undefined ? message : { ...message, mri: this.peerMri };
   }
+}
+
+/** Why data cannot be sent as it is. */
+export function unfitData(data: Uint8Array): string | undefined {
+  if (data.length > MAX_OBJECT_VALUE)
+    return `${data.length} bytes are more than the ${MAX_OBJECT_VALUE} a message may hold`;
+  if (data.length % 4 !== 0) return `${data.length} bytes are not whole 32-bit words`;
+  return undefined;
 }
 
 export function dataMessage(context: GistContext, send: SendMessage): GistData {

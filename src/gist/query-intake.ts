@@ -8,6 +8,8 @@ import { countSent, type GistContext, hex, towardsPeer } from "./context.js";
 import { Decisions } from "./decisions.js";
 import { ENCAPSULATION, ENDPOINT_FOUND, fault, HOP_LIMIT, mriFault } from "./errors.js";
 import { NODE_MACHINE } from "./node-rules.js";
+import { unfitData } from "./outlet.js";
+import { mayBePeer } from "./peer-address.js";
 import { ipDistance, objectionTo, type QueryModeMessage } from "./query-check.js";
 import { type QueryArrival, respond } from "./responding.js";
 import type { PeerDecision } from "./service.js";
@@ -34,6 +36,7 @@ export class QueryIntake {
   readonly #decisions: Decisions;
   readonly #all: TokenBucket;
   readonly #sources: SourceBuckets;
+  #stopped = false;
 
   constructor(
     context: GistContext,
@@ -47,6 +50,12 @@ export class QueryIntake {
     this.#decisions = new Decisions(context);
     this.#all = new TokenBucket(time, options.interceptRate, options.interceptBurst);
     this.#sources = new SourceBuckets(time, options.sourceRate, options.sourceBurst);
+  }
+
+  /** Who still waits for an NSLP or for a route gets nothing any more. */
+  stop(): void {
+    this.#stopped = true;
+    this.#decisions.stop();
   }
 
   /** Never rejects for what the message holds; a promise where the NSLP or a route has to be waited for. */
@@ -89,6 +98,11 @@ export class QueryIntake {
 
   /** Whether the message agrees with its packet; else it is counted, and answered where that is safe. */
   #agrees(message: QueryModeMessage, arrival: DatagramArrival): boolean {
+    // A Query of this node that came back goes on, and is never answered.
+    if (!this.#isOwn(message) && !mayBePeer(this.#context, message.nli.interfaceAddress, arrival.datagram)) {
+      this.#context.counters.count("refused.nli-address");
+      return false;
+    }
     const objection = objectionTo(message, arrival.datagram);
     if (objection === undefined) return true;
     this.#context.counters.count(objection.counter);
@@ -104,7 +118,7 @@ export class QueryIntake {
     if (ingressFilter === "off" || message.signallingSource) return follow();
     const { datagram } = arrival;
     const route = new Promise<Route | undefined>((resolve, reject) => {
-      const asked = this.#context.routes.lookup(towardsPeer(datagram.destination, datagram.source), resolve);
+      const asked = this.#context.routes.lookup(towardsPeer(datagram.source, datagram.destination), resolve);
       if (!asked) reject(new Error("too many routes are being looked up"));
     });
     return route.then(
@@ -124,6 +138,7 @@ export class QueryIntake {
   }
 
   #data(data: QueryModeMessage, arrival: DatagramArrival): Interception {
+    if (this.#stopped) return "drop";
     void this.#context.nslps.recv(
       receivedMessage(this.#context, data, arrival, {
         routingStateCheck: false,
@@ -136,13 +151,14 @@ export class QueryIntake {
   }
 
   #follow(query: GistQuery, arrival: DatagramArrival, decision?: PeerDecision): Verdict {
+    if (this.#stopped) return "drop";
     const { datagram } = arrival;
     const session = answerTo(query);
     const state = this.#sessions.responding(session);
     const arc = step(NODE_MACHINE, "node", "query", (guard) => {
       switch (guard) {
         case "own-query":
-          return hex(query.nli.peerIdentity) === this.#context.identityText;
+          return this.#isOwn(query);
         case "state-exists":
           return state !== undefined;
         case "tables-full":
@@ -182,6 +198,10 @@ export class QueryIntake {
     }
   }
 
+  #isOwn({ nli }: QueryModeMessage): boolean {
+    return hex(nli.peerIdentity) === this.#context.identityText;
+  }
+
   #keepsState({ nli }: GistQuery): boolean {
     const { options, newStates } = this.#context;
     return options.install === "on-query" && newStates.take(nli.interfaceAddress.toString());
@@ -197,10 +217,19 @@ export class QueryIntake {
         inboundInterface: datagram.inboundInterface,
       }),
     );
-    if (!(answer instanceof Promise)) return this.#follow(query, arrival, answer);
+    if (!(answer instanceof Promise)) return this.#follow(query, arrival, this.#fit(answer));
     return this.#decisions
       .wait(answer)
-      .then((decision) => (decision === undefined ? "drop" : this.#follow(query, arrival, decision)));
+      .then((decision) =>
+        decision === undefined ? "drop" : this.#follow(query, arrival, this.#fit(decision)),
+      );
+  }
+
+  /** A payload that no message can hold does not go along. */
+  #fit(decision: PeerDecision): PeerDecision {
+    if (decision.payload === undefined || unfitData(decision.payload) === undefined) return decision;
+    this.#context.counters.count("refused.query-payload");
+    return { peer: decision.peer };
   }
 
   #arrival(query: GistQuery, datagram: Datagram, payload?: Uint8Array): QueryArrival {

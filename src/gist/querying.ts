@@ -184,6 +184,14 @@ export class QueryingState implements AssociationUser {
     return this.#cookies.some((own) => sameBytes(own, cookie));
   }
 
+  /**
+   * Whether a Response may come over such an association. It is on one of the stacks that the Query proposed, if it
+   * proposed any: else who is on the path could move a session from TLS to an association that anybody may open.
+   */
+  proposes(carrier: Carrier): boolean {
+    return this.#proposed.length === 0 || this.#proposed.includes(carrier);
+  }
+
   /** A Response whose cookie is known. `association`: it came over this one, from the peer it names. */
   response(
     response: GistResponse,

@@ -4,7 +4,7 @@ import { step } from "../base/machine.js";
 import type { Timer } from "../base/time.js";
 import { type Milliseconds, ms } from "../base/units.js";
 import type { Association, AssociationUser, Loss } from "./association.js";
-import { type GistContext, hex, ownNli, sendDatagram, stateKey, towardsPeer } from "./context.js";
+import { answerWithDatagram, type GistContext, hex, ownNli, stateKey } from "./context.js";
 import type { CookieSubject } from "./cookies.js";
 import { Outlet } from "./outlet.js";
 import {
@@ -85,6 +85,8 @@ export class RespondingState implements AssociationUser {
   #responseTimer: Timer | undefined;
   #wantedUntil = Number.NEGATIVE_INFINITY;
   #expiresAt: Milliseconds | undefined;
+  /** What the peer was told last: it refreshes by that. */
+  #validity: Milliseconds | undefined;
   #lost: Lost = { notification: "communication-failure", detail: "the routing state is gone" };
   /** The Query to which Responses are repeated, and how long the wait for its Confirm was so far. */
   #unanswered: { readonly arrival: QueryArrival; wait: Milliseconds; left: Milliseconds } | undefined;
@@ -222,7 +224,10 @@ export class RespondingState implements AssociationUser {
   }
 
   #respond(withCookie: boolean): void {
-    if (this.#arrival !== undefined) respond(this.#context, this.#arrival, withCookie);
+    if (this.#arrival === undefined) return;
+    const validity = respond(this.#context, this.#arrival, withCookie);
+    // With a cookie it counts from the Confirm, which brings it back.
+    if (!withCookie) this.#validity = validity;
   }
 
   #scheduleResponse(): void {
@@ -255,7 +260,7 @@ export class RespondingState implements AssociationUser {
 
   #restartExpiry(): void {
     this.#expiry?.cancel();
-    const validity = this.#context.validity();
+    const validity = this.#validity ?? this.#context.validity();
     this.#expiresAt = ms(this.#context.time.now() + validity);
     this.#expiry = this.#context.time.after(validity, () => this.#raise("expired"));
   }
@@ -287,6 +292,7 @@ export class RespondingState implements AssociationUser {
     this.#address = peer.address;
     this.#outlet.path = { address: peer.address, port: peer.port };
     this.#inboundInterface = peer.inboundInterface;
+    this.#validity = peer.validity;
     this.#outlet.attach(peer.association);
     if (changed)
       this.#notify("routing-status-change", `the previous node is now ${peer.address}, it was ${was}`);
@@ -328,6 +334,8 @@ export interface ConfirmedPeer {
   readonly port: number;
   /** Where its Query came in. */
   readonly inboundInterface: string;
+  /** As the Response to it told. */
+  readonly validity: Milliseconds;
 }
 
 /** What a Responder-Cookie for this Query, or of this Confirm, stands for. */
@@ -341,33 +349,24 @@ export function cookieSubject(message: GistQuery | GistConfirm): CookieSubject {
 
 /**
  * Answers a Query, over the association with its sender where there is one, else as a datagram to its
- * Interface-Address and UDP source port. Keeps nothing.
+ * Interface-Address and UDP source port. Keeps nothing; returns the validity that the answer tells.
  */
-export function respond(context: GistContext, arrival: QueryArrival, withCookie: boolean): void {
+export function respond(context: GistContext, arrival: QueryArrival, withCookie: boolean): Milliseconds {
   const { query, datagram, association } = arrival;
+  const validity = context.validity();
+  const from = (own: IpAddress): GistResponse => response(context, arrival, { own, validity, withCookie });
   const local = association?.connection?.localAddress;
-  if (association !== undefined && local !== undefined) {
-    association.send(response(context, arrival, local, withCookie));
-    return;
-  }
-  const to = query.nli.interfaceAddress;
-  const asked = context.routes.lookup(towardsPeer(query.mri.destination, to), (route) => {
-    if (route === undefined) {
-      context.counters.count("dropped.no-route-back");
-      return;
-    }
-    const message = response(context, arrival, route.interfaceAddress, withCookie);
-    sendDatagram(context, to, datagram.sourcePort, message);
-  });
-  if (!asked) context.counters.count("limited.routes");
+  if (association !== undefined && local !== undefined) association.send(from(local));
+  else answerWithDatagram(context, query.nli.interfaceAddress, datagram.sourcePort, from);
+  return validity;
 }
 
 function response(
   context: GistContext,
   { query, datagram, association, payload }: QueryArrival,
-  interfaceAddress: IpAddress,
-  withCookie: boolean,
+  { own, validity, withCookie }: { own: IpAddress; validity: Milliseconds; withCookie: boolean },
 ): GistResponse {
+  const { inboundInterface, ipTtl } = datagram;
   return {
     type: "response",
     hops: context.options.hops,
@@ -377,10 +376,11 @@ function response(
     ...(query.natTraversal === undefined ? {} : { natTraversal: query.natTraversal }),
     mri: flipMri(query.mri),
     sessionId: query.sessionId,
-    nli: ownNli(context, interfaceAddress, 0, context.validity()),
+    // Reported as it was in the Query's IP header; 0 where that is not known.
+    nli: ownNli(context, own, ipTtl, validity),
     queryCookie: query.queryCookie,
     ...(withCookie
-      ? { responderCookie: context.cookies.make(cookieSubject(query), datagram.inboundInterface) }
+      ? { responderCookie: context.cookies.make(cookieSubject(query), { inboundInterface, validity }) }
       : {}),
     // The proposal is the same whatever the Query proposed (RFC 5971 section 5.7.1); an association that is
     // reused needs none.

@@ -61,3 +61,18 @@ test("who throws is told of, and keeps nobody else from the answer", async (t) =
   t.is(failures.length, 1);
   t.is(others, 1);
 });
+
+test("flows to one destination that may leave by different ways have each their own answer", async (t) => {
+  const { node, answers, cache, settled } = slow();
+  const got: (string | undefined)[] = [];
+  const use = (route: Route | undefined): number => got.push(route?.interfaceName);
+  cache.lookup(mri, use);
+  cache.lookup(flowMri("10.0.0.1", "10.0.0.2", 4001), use);
+  t.is(answers.length, 2);
+  answers[0]?.(node.wayOut("eth0"));
+  answers[1]?.(node.wayOut("eth1"));
+  await settled();
+  cache.lookup(mri, use);
+  cache.lookup(flowMri("10.0.0.1", "10.0.0.2", 4001), use);
+  t.deepEqual(got, ["eth0", "eth1", "eth0", "eth1"]);
+});

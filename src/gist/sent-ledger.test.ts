@@ -57,3 +57,14 @@ test("the oldest make way above the bound", (t) => {
   t.is(ledger.length, 1024);
   t.is(ledger.drain()[0]?.handle, 76);
 });
+
+test("what is kept is bounded in bytes as well", (t) => {
+  const ledger = new SentLedger<string>();
+  const large = { ...message(0), data: new Uint8Array(16_000) };
+  let kept = 0;
+  while (ledger.add("a", large)) kept++;
+  t.true(kept * large.data.length <= 1024 * 1024 && kept > 60, `${kept}`);
+  t.is(ledger.length, kept);
+  ledger.readUpTo(ledger.last);
+  for (let i = 0; i < kept; i++) t.true(ledger.add("a", large));
+});

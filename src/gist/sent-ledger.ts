@@ -12,10 +12,13 @@ interface Entry<User> {
 }
 
 const MOST = 1024;
+/** Of data, in all: a peer that reads and does not say so must not fill the memory. */
+const MOST_BYTES = 1024 * 1024;
 
 export class SentLedger<User> {
   #entries: Entry<User>[] = [];
   #last = 0;
+  #bytes = 0;
 
   get length(): number {
     return this.#entries.length;
@@ -26,18 +29,21 @@ export class SentLedger<User> {
     return this.#last;
   }
 
-  /** false: an older message had to make way for it. */
+  /** false: older messages had to make way for it. */
   add(user: User, send: SendMessage): boolean {
     this.#entries.push({ number: ++this.#last, user, send });
-    if (this.#entries.length <= MOST) return true;
-    this.#entries.shift();
-    return false;
+    this.#bytes += send.data.length;
+    let tooMany = 0;
+    for (let bytes = this.#bytes; this.#entries.length - tooMany > MOST || bytes > MOST_BYTES; tooMany++)
+      bytes -= this.#entries[tooMany]?.send.data.length ?? 0;
+    this.#remove(0, tooMany);
+    return tooMany === 0;
   }
 
   /** The peer has read all messages up to the one with this number. */
   readUpTo(last: number): void {
     const unread = this.#entries.findIndex((entry) => entry.number > last);
-    this.#entries.splice(0, unread < 0 ? this.#entries.length : unread);
+    this.#remove(0, unread < 0 ? this.#entries.length : unread);
   }
 
   /**
@@ -46,11 +52,18 @@ export class SentLedger<User> {
    */
   recall(user: User): SendMessage | undefined {
     const at = this.#entries.findLastIndex((entry) => entry.user === user);
-    return at < 0 ? undefined : this.#entries.splice(at, 1)[0]?.send;
+    return at < 0 ? undefined : this.#remove(at, 1)[0];
   }
 
   /** All that are left; none is kept any more. */
   drain(): readonly SendMessage[] {
-    return this.#entries.splice(0).map((entry) => entry.send);
+    return this.#remove(0, this.#entries.length);
+  }
+
+  #remove(from: number, count: number): readonly SendMessage[] {
+    if (count === 0) return [];
+    const removed = this.#entries.splice(from, count).map((entry) => entry.send);
+    for (const { data } of removed) this.#bytes -= data.length;
+    return removed;
   }
 }

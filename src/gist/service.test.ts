@@ -335,3 +335,30 @@ test("IPv6 flows have the same", async (t) => {
   await network.run(100);
   t.deepEqual(a.texts, ["back"]);
 });
+
+test("a decision that comes after the node was stopped changes nothing, and leaves no timer", async (t) => {
+  const { network, a, b, mri } = two();
+  const answers: ((decision: PeerDecision) => void)[] = [];
+  b.decide = () => new Promise((resolve) => answers.push(resolve));
+  a.send(network.newSession(), mri, "x");
+  await network.run(100);
+  t.is(answers.length, 1);
+  await Promise.all([a.gist.stop(), b.gist.stop()]);
+  const sent = network.sent.length;
+  for (const answer of answers) answer({ peer: true });
+  b.send(network.newSession(), flowMri(B, A), "late", { handle: 7 });
+  b.gist.routesChanged();
+  await network.run(2000);
+  t.is(network.sent.length, sent);
+  t.like(b.statuses.at(-1), { handle: 7, error: "transport-failed" });
+  t.is(network.time.pending, 0);
+});
+
+test("an NSLP's payload for a Query that no message can hold is left out", async (t) => {
+  const { network, a, b, mri } = two();
+  b.decide = () => ({ peer: true, payload: new Uint8Array(6) });
+  a.send(network.newSession(), mri, "x");
+  await network.run(100);
+  t.is(b.counter("refused.query-payload"), 1);
+  t.is(network.of("response")[0]?.message.data, undefined);
+});

@@ -96,8 +96,12 @@ export class Sessions implements QueryingOwner, RespondingOwner {
     this.#behindNat.set(stateKey(mri, state.sessionId, state.nslpId), state);
   }
 
-  #forgetName({ peerMri, sessionId, nslpId }: QueryingState): void {
-    if (peerMri !== undefined) this.#behindNat.delete(stateKey(peerMri, sessionId, nslpId));
+  #forgetName(state: QueryingState): void {
+    const { peerMri, sessionId, nslpId } = state;
+    if (peerMri === undefined) return;
+    const key = stateKey(peerMri, sessionId, nslpId);
+    // Another state may have come to the same name.
+    if (this.#behindNat.get(key) === state) this.#behindNat.delete(key);
   }
 
   handshake(change: 1 | -1): void {

@@ -31,9 +31,9 @@ export interface PbsContext {
   readonly gist: GistService;
   readonly datapath: Datapath;
   readonly installer: Installer;
-  readonly trust: Trust;
-  readonly signer: Signer;
-  /** Replaced as a whole when the configuration is read again. */
+  // Replaced as a whole when the configuration is read again.
+  trust: Trust;
+  signer: Signer;
   policy: Policy;
   readonly time: Time;
   readonly random: Random;

@@ -203,7 +203,7 @@ function unfitFor(
 ): Rejection | undefined {
   if (!sameFlow(session.flow, message.flow)) return SESSION_OF_ANOTHER;
   const { signer } = session.heard;
-  if (message.type === "query" && signer !== undefined && signer !== certificate.fingerprint)
+  if (message.type === "query" && signer !== undefined && signer !== certificate.keyId)
     return SESSION_OF_ANOTHER;
   return undefined;
 }

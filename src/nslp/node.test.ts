@@ -188,6 +188,39 @@ test("two tries without an answer refuse the application", async (t) => {
   t.is(queries, 2);
 });
 
+test("where the next node cannot be reached by TCP the application is refused in bounded time", async (t) => {
+  const line = new Line(credentials);
+  let failures = 0;
+  line.tamper = (message, from) => {
+    if (from !== "router" || message.mri.direction !== "downstream") return [message];
+    failures++;
+    const { nslpId, sessionId, mri, transfer } = message;
+    const about = { handle: undefined, nslpId, sessionId, mri, transfer };
+    line.node("router").messageStatus({ ...about, error: "transport-failed", detail: "not ready" });
+    return [];
+  };
+  const outcome = line.node("sender").request(flowKey(FLOW), undefined);
+  await line.pass(seconds(7), ms(500));
+  t.false((await outcome).granted);
+  t.is(failures, 2, "the sender's second try was passed on too");
+  t.is(line.flows("sender").length, 0);
+  await line.pass(seconds(20));
+  t.is(line.flows("router").length, 0);
+});
+
+test("a flow goes on with a renewed certificate, of which the key is the same", async (t) => {
+  const line = new Line(credentials);
+  await ask(line);
+  const [before] = line.flows("receiver");
+  t.notDeepEqual(credentials.signers.renewed.certificate, credentials.signers.sender.certificate);
+  line.node("sender").setIdentity(credentials.signers.renewed, credentials.trust());
+  await line.pass(seconds(120));
+  const [after] = line.flows("receiver");
+  t.is(after?.id, before?.id);
+  t.true((after?.refreshes ?? 0) > (before?.refreshes ?? 0));
+  t.is(line.node("router").counters()["rejected.session-of-another"], undefined);
+});
+
 test("a router forgets a Query that nobody answers", async (t) => {
   const line = new Line(credentials);
   line.tamper = (message, from) => (from === "router" ? [] : [message]);

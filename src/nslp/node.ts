@@ -116,6 +116,12 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     this.#context.policy = policy;
   }
 
+  /** Signs and believes by these from now on. The key has to be the same: it is what the peers' sessions hold on to. */
+  setIdentity(signer: Signer, trust: Trust): void {
+    this.#context.signer = signer;
+    this.#context.trust = trust;
+  }
+
   // --- GIST
 
   recvMessage(received: ReceivedMessage): PeerDecision {
@@ -212,7 +218,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
           ...about,
           requester: certificate.subject,
         });
-    session.heard.signer = certificate.fingerprint;
+    session.heard.signer = certificate.keyId;
     session.heard.query = message.sequence;
     this.#sessions.add(session);
     return session;

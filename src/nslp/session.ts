@@ -5,7 +5,7 @@ import type { FlowView, Role } from "./view.js";
 
 /** What a session has accepted: replays are older, and another signer has no part in it. */
 export class Heard {
-  /** Fingerprint of the certificate that signed the first Query. */
+  /** The key that signed the first Query; its certificate may be renewed meanwhile. */
   signer: string | undefined;
   /** Message-Seq of the last Query and of the last Permission. */
   query: number | undefined;

@@ -7,6 +7,7 @@ import { parseCounters, parseSaved } from "./firewall-saved.js";
 const options: FirewallOptions = {
   queueBase: 2700,
   tlsPort: 5270,
+  tcpPort: null,
   refuseMark: 0x50420000,
   backend: "auto",
   interceptRate: 5000,
@@ -91,4 +92,12 @@ COMMIT`;
   parseCounters(text, counters);
   parseCounters(text, counters);
   t.deepEqual(counters, { "input.drop.no-permission": 14, "input.exempt.dns.passed": 4 });
+});
+
+test("associations without TLS pass where they have a port, in a class of their own", (t) => {
+  const rules = (tcpPort: number | null) => renderRules({ ...options, tcpPort }, 4, NOTHING, false);
+  t.notRegex(rules(null), /pbs\.tcp/);
+  t.regex(rules(5271), /-A PBS-INPUT -p tcp -m tcp --dport 5271 -g PBS-I-pbs\.tcp/);
+  t.regex(rules(5271), /-A PBS-OUTPUT -p tcp -m tcp --sport 5271 ! --syn -g PBS-O-pbs\.tcp/);
+  t.notRegex(rules(5271), /-A PBS-FORWARD .*5271/);
 });

@@ -11,6 +11,8 @@ export interface FirewallOptions {
   readonly queueBase: number;
   /** Port of this node's TLS associations, and of its peers'. */
   readonly tlsPort: number;
+  /** The same for associations without TLS; null: there are none. */
+  readonly tcpPort: number | null;
   /** Mark (its set bits) of packets that the engine refuses on behalf of an application. */
   readonly refuseMark: number;
   readonly backend: "auto" | "nft" | "legacy";
@@ -87,7 +89,7 @@ const GIST_PORT = 270;
 const MAX_INTERCEPTED_LENGTH = 9216;
 /** What the kernel's hashlimit match can count. */
 const MAX_RATE = 1_000_000;
-const TLS_RATE = 50_000;
+const ASSOCIATION_RATE = 50_000;
 const NEIGHBOUR_RATE = 500;
 const LISTENER_RATE = 100;
 const ICMP_ERROR_RATE = 200;
@@ -299,7 +301,7 @@ function className(hook: Hook, c: ClassRules): string {
 
 /** Their names have a dot, which configured ones may not have. */
 function builtInClasses(family: IpFamily, options: FirewallOptions): ClassRules[] {
-  return [gistClass(family, options), tlsClass(options.tlsPort), ...icmpClasses(family)];
+  return [gistClass(family, options), ...associationClasses(options), ...icmpClasses(family)];
 }
 
 /** Datagrams that begin with GIST's magic number. Its own port is 270 always, so nothing else of this host is reached. */
@@ -315,10 +317,16 @@ function gistClass(family: IpFamily, { interceptRate }: FirewallOptions): ClassR
   };
 }
 
-/** No SYN from the TLS port: else any program could reach any port from there. */
-function tlsClass(port: number): ClassRules {
+/** Each with a rate of its own: what anybody may open must not take the place of what shows a certificate. */
+function associationClasses({ tlsPort, tcpPort }: FirewallOptions): ClassRules[] {
+  const tls = associationClass("pbs.tls", tlsPort);
+  return tcpPort === null ? [tls] : [tls, associationClass("pbs.tcp", tcpPort)];
+}
+
+/** No SYN from the port: else any program could reach any port from there. */
+function associationClass(name: string, port: number): ClassRules {
   const matches = [`-p tcp -m tcp --dport ${port}`, `-p tcp -m tcp --sport ${port} ! --syn`];
-  return { name: "pbs.tls", rate: TLS_RATE, matches: { INPUT: matches, OUTPUT: matches } };
+  return { name, rate: ASSOCIATION_RATE, matches: { INPUT: matches, OUTPUT: matches } };
 }
 
 function icmpClasses(family: IpFamily): ClassRules[] {

@@ -8,6 +8,7 @@ const rootTest = root ? test : test.skip;
 const options: FirewallOptions = {
   queueBase: 2700,
   tlsPort: 5270,
+  tcpPort: null,
   refuseMark: 0x50420000,
   backend: "auto",
   interceptRate: 5000,

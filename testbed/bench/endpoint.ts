@@ -162,6 +162,7 @@ async function closeAndIntercept(): Promise<void> {
   const firewall = await Firewall.probe({
     queueBase: QUEUE,
     tlsPort: TLS_PORT,
+    tcpPort: null,
     refuseMark: 0x5042_0000,
     backend: "auto",
     exempt: [],

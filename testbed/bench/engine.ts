@@ -46,6 +46,7 @@ async function installMany(
 const firewall = await Firewall.probe({
   queueBase: QUEUE_BASE,
   tlsPort: 5270,
+  tcpPort: null,
   refuseMark: REFUSE_MARK,
   backend: "auto",
   exempt: [],

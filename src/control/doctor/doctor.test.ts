@@ -1,4 +1,5 @@
 import test from "ava";
+import { parseConfig } from "../../config/load.js";
 import { examine } from "./doctor.js";
 import type { CommandResult, Machine } from "./machine.js";
 import type { Check } from "./report.js";
@@ -102,6 +103,31 @@ test("ports and queues in use, by pbsd itself or by others", async (t) => {
   t.like(await find(machine, "queues"), { result: "warn", detail: "2701 in use" });
   t.like(await find(machine, "queues", true), { result: "ok" });
   t.like(await find({ tryPort: async () => "EACCES" }, "tcp 5270"), { result: "fail" });
+});
+
+test("with a gistd the ports and the signalling queue are its own", async (t) => {
+  const toml =
+    '[identity]\ncertificate = "c"\nkey = "k"\nauthorities = ["a"]\n[signalling]\nservice = "/run/gist.sock"';
+  const config = parseConfig(toml, "/etc/pbsd/pbsd.toml");
+  const found = async (there: boolean) => {
+    const machine = { ...GOOD, exists: () => there, tryPort: async () => "EADDRINUSE" };
+    return (await examine(machine, { config, daemon: false })).checks;
+  };
+  const checks = await found(true);
+  t.false(checks.some(({ name }) => /^(udp|tcp) /.test(name)));
+  t.like(
+    checks.find(({ name }) => name === "signalling"),
+    { result: "ok" },
+  );
+  t.like(
+    checks.find(({ name }) => name === "queues"),
+    { detail: "2701 to 2702 are free" },
+  );
+  const missing = await found(false);
+  t.like(
+    missing.find(({ name }) => name === "signalling"),
+    { result: "warn" },
+  );
 });
 
 test("a native module that was not built", async (t) => {

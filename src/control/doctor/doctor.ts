@@ -14,7 +14,7 @@ export interface DoctorOptions {
 }
 
 export async function examine(machine: Machine, options: DoctorOptions): Promise<DoctorReport> {
-  const { config, daemon } = options;
+  const { config } = options;
   const checks = [
     checkConfig(options),
     checkPrivileges(machine),
@@ -23,9 +23,8 @@ export async function examine(machine: Machine, options: DoctorOptions): Promise
     ...(await checkIptables(machine)),
     ...(await checkSets(machine)),
     ...(await checkRules(machine)),
-    checkQueues(machine, config?.packets.queueBase ?? 2700, daemon),
-    await checkPort(machine, "udp", 270, "GIST", daemon),
-    await checkPort(machine, "tcp", config?.signalling.tlsPort ?? 5270, "associations", daemon),
+    checkQueues(machine, options),
+    ...(await checkSignalling(machine, options)),
     checkClock(machine),
     ...(config === undefined ? [] : checkCertificate(machine, config)),
     checkForwarding(machine),
@@ -90,19 +89,49 @@ async function checkModules(machine: Machine): Promise<Check[]> {
   return checks.length > 0 ? checks : [ok("native modules", names.join(", "))];
 }
 
-function checkQueues(machine: Machine, base: number, daemon: boolean): Check {
-  const numbers = [base, base + 1, base + 2];
+/** The first of the three is the signalling's. */
+function checkQueues(machine: Machine, { config, daemon }: DoctorOptions): Check {
+  const base = config?.packets.queueBase ?? 2700;
+  const first = serviceOf(config) === null ? base : base + 1;
+  const numbers = [base, base + 1, base + 2].filter((number) => number >= first);
   const listing = machine.read("/proc/net/netfilter/nfnetlink_queue");
   if (listing === undefined)
     return warn("queues", "the kernel does not list its queues", "modprobe nfnetlink_queue, as root");
   const taken = listing.split("\n").map((line) => Number(line.trim().split(/\s+/)[0] || Number.NaN));
   const own = numbers.filter((number) => taken.includes(number));
-  if (own.length === 0) return ok("queues", `${base} to ${base + 2} are free`);
+  if (own.length === 0) return ok("queues", `${first} to ${base + 2} are free`);
   if (daemon) return ok("queues", `${own.join(", ")} are pbsd's`);
   return warn(
     "queues",
     `${own.join(", ")} in use`,
     "by pbsd: fine. By another program: change [packets] queue_base",
+  );
+}
+
+function serviceOf(config: Config | undefined): string | null {
+  return config?.signalling.service ?? null;
+}
+
+async function checkSignalling(machine: Machine, { config, daemon }: DoctorOptions): Promise<Check[]> {
+  const service = serviceOf(config);
+  if (service !== null) return [checkService(machine, service)];
+  const { tlsPort = 5270, tcpPort = null } = config?.signalling ?? {};
+  return [
+    await checkPort(machine, "udp", 270, "GIST", daemon),
+    await checkPort(machine, "tcp", tlsPort, "associations", daemon),
+    ...(tcpPort === null
+      ? []
+      : [await checkPort(machine, "tcp", tcpPort, "associations without TLS", daemon)]),
+  ];
+}
+
+/** Ports and signalling queue are gistd's then. */
+function checkService(machine: Machine, service: string): Check {
+  if (machine.exists(service)) return ok("signalling", `by gistd, at ${service}`);
+  return warn(
+    "signalling",
+    `gistd is not at ${service}`,
+    "start gistd, or take [signalling] service out of the configuration",
   );
 }
 
@@ -119,7 +148,7 @@ async function checkPort(
   if (error === "EACCES") return fail(name, "may not be used by this user", "run as root");
   if (error !== "EADDRINUSE") return fail(name, `cannot be used: ${error}`, "check the machine's network");
   if (daemon) return ok(name, `pbsd's, for ${purpose}`);
-  const other = protocol === "tcp" ? "change [signalling] tls_port" : "stop it: GIST has this port alone";
+  const other = protocol === "tcp" ? "change its port in [signalling]" : "stop it: GIST has this port alone";
   return warn(name, `in use`, `by pbsd: fine. By another program: ${other}`);
 }
 

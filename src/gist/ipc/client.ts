@@ -254,6 +254,7 @@ export class GistClient implements GistService {
 
   /** RFC 5971 B.4: the NSLPs bring back what they need; all at once would be a storm. */
   #tellOfLoss(sessions: readonly Target[]): void {
+    if (this.#closed) return;
     for (const target of sessions.slice(0, TOLD_AT_ONCE)) {
       const detail = "the GIST service was started again";
       this.#tell(target.nslpId, (nslp) =>

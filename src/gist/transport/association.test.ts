@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTcp, createServer, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
 import test, { type ExecutionContext } from "ava";
 import { IpAddress } from "../../base/address.js";
@@ -479,4 +479,14 @@ test("a link-local peer is refused with the reason", async (t) => {
   const peer = IpAddress.parse("fe80::1");
   await t.throwsAsync(client.associations.connect(peer, 5270, "tls", seconds(5)), { message: /link-local/ });
   t.is(client.counters.get("association.link-local"), 1);
+});
+
+test("what is being opened when the transport stops is given up at once", async (t) => {
+  const silent = createServer();
+  await new Promise<void>((done) => silent.listen(0, "127.0.0.1", done));
+  t.teardown(() => silent.close());
+  const { port } = silent.address() as { port: number };
+  const client = await start(t, { ...bob });
+  const opening = client.associations.connect(LOOPBACK, port, "tls", seconds(600));
+  await Promise.all([t.throwsAsync(opening), client.associations.stop()]);
 });

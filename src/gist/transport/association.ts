@@ -8,11 +8,11 @@ import type { IpAddress } from "../../base/address.js";
 import type { Logger } from "../../base/log.js";
 import type { Time } from "../../base/time.js";
 import type { Milliseconds } from "../../base/units.js";
-import { addressKey, isLinkLocal } from "./addresses.js";
+import { isLinkLocal } from "./addresses.js";
 import { type ConnectionOptions, plainAddress, reasonOf, StreamConnection } from "./connection.js";
 import type { Counters } from "./counters.js";
 import { type Credentials, secureOptions, type SecureSide } from "./credentials.js";
-import { HandshakeGate } from "./handshake-gate.js";
+import { HandshakeGate, sourceOf } from "./handshake-gate.js";
 import { peerOf } from "./peer.js";
 import type { Connection, TransportHandler } from "./transport.js";
 
@@ -27,7 +27,7 @@ export interface AssociationLimits {
   readonly queueBytes: number;
   /** Associations in all that others opened, authenticated. */
   readonly accepted: number;
-  /** The same from one peer: by its identity, or by its address where there is no TLS. */
+  /** The same from one peer: by its identity, or without TLS by its IPv4 address or IPv6 /64. */
   readonly acceptedPerPeer: number;
   /**
    * Connections that have not authenticated themselves yet, or without TLS have not sent a message: in all, and from
@@ -60,11 +60,14 @@ export class Associations {
   readonly #gate: HandshakeGate;
   readonly #connections = new Set<StreamConnection>();
   readonly #servers: Server[] = [];
+  /** Being opened. */
+  readonly #opening = new Set<Socket>();
   /** Accepted associations by peer. */
   readonly #peers = new Map<string, number>();
   /** Whom to tell when a connection that `stop` waits for is gone. */
   readonly #leaving = new Map<StreamConnection, () => void>();
   #accepted = 0;
+  #acceptedWithoutTls = 0;
   #handler: TransportHandler | undefined;
   #credentials: Credentials;
   #secure: SecureSide | undefined;
@@ -135,6 +138,8 @@ export class Associations {
     if (port < 1 || port > 65535) return Promise.reject(new Error(`${port} is not a port`));
     const host = to.toString();
     const socket = protocol === "tls" ? this.#connectTls(host, port) : connectTcp({ host, port });
+    this.#opening.add(socket);
+    socket.once("close", () => this.#opening.delete(socket));
     return new Promise((opened, failed) => {
       const timer = this.#options.time.after(timeout, () =>
         socket.destroy(new Error(`not ready within ${timeout} ms`)),
@@ -153,6 +158,7 @@ export class Associations {
         const connection = this.#adopt(socket, protocol, true, handler);
         if (connection === undefined) return;
         timer.cancel();
+        this.#opening.delete(socket);
         socket.off("error", refuse);
         socket.off("close", refuse);
         this.#options.counters.add("association.opened");
@@ -171,6 +177,7 @@ export class Associations {
     const servers = this.#servers.splice(0);
     const closed = servers.map((server) => new Promise<void>((done) => server.close(() => done())));
     this.#gate.closeAll();
+    for (const socket of this.#opening) socket.destroy(new Error("the transport is stopping"));
     const leaving = [...this.#connections].map((connection) => this.#left(connection));
     for (const connection of this.#connections) connection.close();
     await Promise.all([...closed, ...leaving]);
@@ -278,22 +285,28 @@ export class Associations {
     }
     const peer = peerKey(connection);
     const before = this.#peers.get(peer) ?? 0;
-    if (before >= limits.acceptedPerPeer) {
+    if (before >= limits.acceptedPerPeer || !this.#hasRoomFor(protocol)) {
       counters.add("association.peer-limit");
       this.#options.logger.debug(
         { peer: connection.remoteAddress, limit: limits.acceptedPerPeer },
-        "a peer has too many associations: another one is refused",
+        "a peer, or all those without TLS, have too many associations: another one is refused",
       );
       this.#connections.delete(connection);
       socket.destroy();
       return;
     }
     this.#accepted++;
+    if (protocol === "tcp") this.#acceptedWithoutTls++;
     this.#peers.set(peer, before + 1);
     counters.add("association.accepted");
     counters.add(ACCEPTED[protocol]);
     this.#guard(() => handler.accepted(connection));
     setImmediate(() => connection.begin());
+  }
+
+  /** What anybody may open leaves half of the room for what shows a certificate. */
+  #hasRoomFor(protocol: "tls" | "tcp"): boolean {
+    return protocol === "tls" || this.#acceptedWithoutTls < this.#options.limits.accepted / 2;
   }
 
   /** Undefined when the socket closed in the meantime or shows a certificate that cannot be read. */
@@ -350,14 +363,16 @@ export class Associations {
 
   #forget(connection: StreamConnection): boolean {
     if (!this.#connections.delete(connection)) return false;
-    if (!connection.initiator) this.#forgetAccepted(peerKey(connection));
+    if (!connection.initiator) this.#forgetAccepted(connection);
     this.#leaving.get(connection)?.();
     this.#leaving.delete(connection);
     return true;
   }
 
-  #forgetAccepted(peer: string): void {
+  #forgetAccepted(connection: StreamConnection): void {
+    const peer = peerKey(connection);
     this.#accepted--;
+    if (connection.protocol === "tcp") this.#acceptedWithoutTls--;
     const left = (this.#peers.get(peer) ?? 1) - 1;
     if (left === 0) this.#peers.delete(peer);
     else this.#peers.set(peer, left);
@@ -367,6 +382,6 @@ export class Associations {
 /** Who holds an accepted association: a certificate's key, else the address. */
 function peerKey({ peer, remoteAddress }: StreamConnection): string {
   return peer === undefined
-    ? `address ${addressKey(remoteAddress)}`
+    ? `address ${sourceOf(remoteAddress)}`
     : `identity ${Buffer.from(peer.identity).toString("latin1")}`;
 }

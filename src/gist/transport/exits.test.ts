@@ -1,12 +1,13 @@
 import test from "ava";
 import { IpAddress } from "../../base/address.js";
 import { Counters } from "./counters.js";
-import { type Exit, Exits, FIRST_MARK, MOST_EXITS } from "./exits.js";
+import { type Exit, Exits, FIRST_MARK, MOST_EXITS, removeLeftExits } from "./exits.js";
 
 type Request = Parameters<Exits["open"]>[1]["request"];
 
 const NEW_ROUTE = 24;
 const NEW_RULE = 32;
+const DELETE_ROUTE = 25;
 const DELETE_RULE = 33;
 
 /** Records the types of the requests, and refuses those that a test says. */
@@ -81,4 +82,15 @@ test("at the end nothing stays, whatever the kernel says", async (t) => {
   await exits.removeAll(kernel);
   t.is(kernel.asked.filter((type) => type === DELETE_RULE).length, 2);
   t.is(exits.ready(exit(1)), undefined);
+});
+
+test("what a killed node left is looked for under every mark; a refusal is told", async (t) => {
+  const { kernel } = setUp();
+  let there = 3;
+  kernel.refuse = (type) => (type === DELETE_ROUTE && there-- > 0 ? undefined : "ESRCH");
+  t.is(await removeLeftExits(kernel), 3);
+  t.is(kernel.asked.filter((type) => type === DELETE_RULE).length, 2 * MOST_EXITS);
+  t.is(kernel.asked.filter((type) => type === DELETE_ROUTE).length, 2 * MOST_EXITS);
+  kernel.refuse = () => "EPERM";
+  await t.throwsAsync(removeLeftExits(kernel), { message: /EPERM/ });
 });

@@ -47,6 +47,7 @@ const CREATE_NEW = 0x400 | 0x200;
 const HEADER_BYTES = 12;
 const RTPROT_STATIC = 4;
 const RT_SCOPE_LINK = 253;
+const RT_SCOPE_NOWHERE = 255;
 const RTN_UNICAST = 1;
 const RTNH_F_ONLINK = 4;
 const RTA = { oif: 4, gateway: 5, table: 15, via: 18 } as const;
@@ -132,6 +133,36 @@ export class Exits {
   }
 }
 
+/**
+ * Takes out of the kernel what a node that ended without {@link Exits.removeAll} left there: rules and routes are known by
+ * mark, priority, table and protocol, which nobody else uses together. Resolves with how many rules and routes there
+ * were. Rejects when the kernel refuses.
+ */
+export async function removeLeftExits(kernel: Kernel): Promise<number> {
+  let removed = 0;
+  for (const family of [4, 6] as const)
+    for (let mark = FIRST_MARK; mark < FIRST_MARK + MOST_EXITS; mark++)
+      for (const [type, body] of [
+        [RTM.delRule, ruleFor({ family }, mark)],
+        [RTM.delRoute, anyRouteOf(family, mark)],
+      ] as const)
+        if (await removes(kernel, type, body)) removed++;
+  return removed;
+}
+
+/** The kernel says that there is none, or that it is without this IP version, by an error. */
+async function removes(kernel: Kernel, type: number, body: Buffer): Promise<boolean> {
+  try {
+    await kernel.request(type, body, { timeout: KERNEL_ANSWERS_WITHIN });
+    return true;
+  } catch (error) {
+    if (error instanceof Error && ABSENT.test(error.message)) return false;
+    throw error;
+  }
+}
+
+const ABSENT = /\b(?:ENOENT|ESRCH|EAFNOSUPPORT|EOPNOTSUPP)\b/;
+
 function keyOf({ family, outbound, gateway }: Exit): string {
   return `${family} ${outbound} ${gateway === undefined ? "" : addressKey(gateway)}`;
 }
@@ -149,13 +180,22 @@ function routeFor({ family, outbound, gateway }: Exit, mark: number): Buffer {
   return Buffer.concat(parts);
 }
 
+/** The route of a table, wherever it leads. */
+function anyRouteOf(family: IpFamily, mark: number): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES);
+  header[0] = AF[family];
+  header[5] = RTPROT_STATIC;
+  header[6] = RT_SCOPE_NOWHERE;
+  return Buffer.concat([header, attribute(RTA.table, u32(mark))]);
+}
+
 function gatewayAttribute(family: IpFamily, gateway: IpAddress): Buffer {
   if (gateway.family === family) return attribute(RTA.gateway, gateway.bytes);
   const familyOfGateway = Buffer.from(Uint16Array.of(AF[gateway.family]).buffer);
   return attribute(RTA.via, Buffer.concat([familyOfGateway, gateway.bytes]));
 }
 
-function ruleFor({ family }: Exit, mark: number): Buffer {
+function ruleFor({ family }: Pick<Exit, "family">, mark: number): Buffer {
   const header = Buffer.alloc(HEADER_BYTES);
   header[0] = AF[family];
   header[7] = FR_ACT_TO_TABLE;

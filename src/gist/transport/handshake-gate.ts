@@ -69,7 +69,7 @@ function endpointOf(socket: Socket): string | undefined {
 }
 
 /** One who has a whole /64 can use as many IPv6 addresses as it likes. */
-function sourceOf(address: IpAddress): string {
+export function sourceOf(address: IpAddress): string {
   const bytes = address.family === 4 ? address.bytes : address.bytes.subarray(0, 8);
   return Buffer.from(bytes).toString("latin1");
 }

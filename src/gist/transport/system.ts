@@ -22,6 +22,8 @@ import type {
 } from "./transport.js";
 import { towards } from "./way.js";
 
+export type { Credentials } from "./association.js";
+
 export interface TransportLimits extends AssociationLimits {
   /** Query-mode packets that may wait for the kernel, for each IP version. */
   readonly queryModeQueue: number;
@@ -52,7 +54,7 @@ export const DEFAULT_LIMITS: TransportLimits = {
   routeQuestions: 1024,
 };
 
-export interface SystemTransportOptions {
+export interface SystemTransportOptions extends Credentials {
   readonly tlsPort: number;
   /** Port for associations without TLS; undefined (default): there are none, in neither direction. */
   readonly tcpPort?: number;
@@ -60,12 +62,6 @@ export interface SystemTransportOptions {
   readonly queueNumber: number | undefined;
   /** Router Alert value, or false to send Query mode without that option. Default {@link DEFAULT_ROUTER_ALERT}. */
   readonly routerAlert?: number | false;
-  /** PEM of the node's certificate, with intermediate ones after it if there are any. */
-  readonly certificate: string;
-  /** PEM of the node's key. */
-  readonly key: string;
-  /** PEM of each trusted authority; at least one. */
-  readonly authorities: readonly string[];
   readonly logger: Logger;
   readonly time: Time;
   readonly limits?: Partial<TransportLimits>;

@@ -62,7 +62,7 @@ export function readNli(reader: ByteReader): NetworkLayerInformation {
 }
 
 /** Neither unspecified, nor multicast, nor broadcast: answers go there. */
-function isHost({ family, bytes }: IpAddress): boolean {
+export function isHost({ family, bytes }: IpAddress): boolean {
   const [first = 0] = bytes;
   return (
     (family === 4 ? first < FIRST_NOT_UNICAST_4 : first !== MULTICAST_6) && bytes.some((byte) => byte !== 0)

@@ -73,7 +73,7 @@ const QUIET_TURNS = 50;
 /** Keys are slow to make, so all tests of a process share them. */
 export interface Credentials {
   readonly trust: () => Trust;
-  readonly signers: Readonly<Record<Place | "stranger" | "double", Signer>>;
+  readonly signers: Readonly<Record<Place | "stranger" | "double" | "renewed", Signer>>;
 }
 
 export function makeCredentials(): Credentials {
@@ -84,23 +84,20 @@ export function makeCredentials(): Credentials {
     makeAuthority({ directory: authority, name: "Test", now });
     const outside = join(directory, "other");
     makeAuthority({ directory: outside, name: "Other", now });
+    const issued = (name: string, keyOf: string, by: string): Signer => {
+      const certificateFile = join(directory, `${name}.crt`);
+      const [csrFile, keyFile] = [join(directory, `${keyOf}.csr`), join(directory, `${keyOf}.key`)];
+      issueCertificate({ authorityDirectory: by, csrFile, outFile: certificateFile, days: 365, now });
+      const identity = loadIdentity({ certificateFile, keyFile, authorityFiles: [join(by, "ca.pem")] });
+      return new QuietSigner(identity.privateKey, identity.certificateDer);
+    };
     const signer = (name: string, address: string, by: string): Signer => {
-      const prefix = join(directory, name);
-      const { requestFile, keyFile } = makeHostKey({
-        prefix,
+      makeHostKey({
+        prefix: join(directory, name),
         commonName: name,
         addresses: [IpAddress.parse(address)],
       });
-      const certificateFile = `${prefix}.crt`;
-      issueCertificate({
-        authorityDirectory: by,
-        csrFile: requestFile,
-        outFile: certificateFile,
-        days: 365,
-        now,
-      });
-      const identity = loadIdentity({ certificateFile, keyFile, authorityFiles: [join(by, "ca.pem")] });
-      return new QuietSigner(identity.privateKey, identity.certificateDer);
+      return issued(name, name, by);
     };
     const signers = {
       sender: signer("sender", ADDRESSES.sender, authority),
@@ -109,6 +106,8 @@ export function makeCredentials(): Credentials {
       stranger: signer("stranger", ADDRESSES.sender, outside),
       /** Another host that the authority gave a certificate for the sender's address. */
       double: signer("double", ADDRESSES.sender, authority),
+      /** The sender's key with another certificate. */
+      renewed: issued("renewed", "sender", authority),
     };
     // From here on: making certificates signs, too.
     hook.enable();
