@@ -1,12 +1,13 @@
 #include <errno.h>
 #include <linux/netfilter/ipset/ip_set.h>
+#include <stdlib.h>
 
 #include "addon-engine.h"
 #include "addon-values.h"
 #include "clock.h"
 
 /* Doubles a flow in the arrays that JavaScript passes; src/traffic/native.ts says which is which. */
-enum { PERMIT_VALUES = 4, READ_VALUES = 6 };
+enum { PERMIT_VALUES = 4, READ_VALUES = 9 + FAILURE_COUNT };
 
 struct keys {
   const struct flow_key *key;
@@ -52,32 +53,109 @@ static struct permission read_permission(const double *values, uint64_t now) {
   };
 }
 
-static int permit_all(struct engine *e, const struct keys *keys, const double *values, uint8_t *is_new) {
+static int permit_all(struct engine *e, const struct keys *keys, const double *values,
+                      const struct authentication *authentications, uint8_t *is_new) {
+  static const struct authentication none;
   uint64_t now = clock_now();
   int result = 0;
   for (size_t i = 0; i < keys->count; i++) {
     struct permission permission = read_permission(&values[i * PERMIT_VALUES], now);
+    const struct authentication *authentication = authentications ? &authentications[i] : &none;
     enum permit_result permitted;
-    if (engine_permit(e, &keys->key[i], &permission, &permitted) < 0) result = -1;
+    if (engine_permit(e, &keys->key[i], &permission, authentication, &permitted) < 0) result = -1;
     is_new[i] = permitted == PERMIT_NEW;
   }
   return result;
 }
 
+static void discard_authentications(struct authentication *all, size_t count) {
+  for (size_t i = 0; i < count; i++) association_destroy(all[i].association);
+  free(all);
+}
+
+static struct association *make_association(napi_env env, uint32_t spi, uint32_t algorithm,
+                                            enum protection_action action, napi_value bytes) {
+  void *key = NULL;
+  size_t length = 0;
+  if (get_typed_array(env, bytes, napi_uint8_array, &key, &length) < 0) return NULL;
+  struct ah_key *prepared = ah_key_create((enum ah_algorithm)algorithm, key, length, action == PROTECT_INSERT);
+  struct association *a = prepared ? association_create(spi, (enum ah_algorithm)algorithm, action, prepared) : NULL;
+  if (!a) throw_error(env, "EKEY", "the key does not fit the AH algorithm, the SPI is reserved, or memory is short");
+  return a;
+}
+
+static int read_authentication(napi_env env, napi_value value, struct authentication *out) {
+  napi_value key;
+  uint32_t action = 0, spi = 0, algorithm = 0, overlap = 0, overlap_bytes = 0;
+  if (get_field_u32(env, value, "action", PROTECT_STRIP, &action) < 0 ||
+      get_field_u32(env, value, "spi", UINT32_MAX, &spi) < 0 ||
+      get_field_u32(env, value, "algorithm", AH_ALGORITHMS - 1, &algorithm) < 0 ||
+      get_field_u32(env, value, "overlap", UINT32_MAX, &overlap) < 0 ||
+      get_field_u32(env, value, "overlapBytes", UINT32_MAX, &overlap_bytes) < 0)
+    return -1;
+  if (napi_get_named_property(env, value, "key", &key) != napi_ok) return throw_error(env, "EINVAL", "a key is missing");
+  out->overlap = overlap * NANOSECONDS_PER_MILLISECOND;
+  out->overlap_bytes = overlap_bytes;
+  out->association = make_association(env, spi, algorithm, (enum protection_action)action, key);
+  return out->association ? 0 : -1;
+}
+
+static int read_authentication_at(napi_env env, napi_value array, uint32_t index, struct authentication *out) {
+  napi_value value;
+  napi_valuetype type;
+  if (napi_get_element(env, array, index, &value) != napi_ok || napi_typeof(env, value, &type) != napi_ok)
+    return throw_error(env, "EINVAL", "authentication %u cannot be read", index);
+  return type == napi_object ? read_authentication(env, value, out) : 0;
+}
+
+/* One for each flow, or `*out` NULL when JavaScript gives none. */
+static int get_authentications(napi_env env, napi_value array, size_t count, struct authentication **out) {
+  uint32_t length = 0;
+  bool is_array = false;
+  *out = NULL;
+  napi_is_array(env, array, &is_array);
+  if (!is_array) return 0;
+  if (napi_get_array_length(env, array, &length) != napi_ok || length != count)
+    return throw_error(env, "EINVAL", "an authentication for each flow is needed");
+  struct authentication *all = calloc(count ? count : 1, sizeof *all);
+  if (!all) return throw_error(env, "ENOMEM", "out of memory");
+  for (uint32_t i = 0; i < length; i++) {
+    if (read_authentication_at(env, array, i, &all[i]) == 0) continue;
+    discard_authentications(all, count);
+    return -1;
+  }
+  *out = all;
+  return 0;
+}
+
+static void permit_or_throw(napi_env env, struct engine *e, const struct keys *keys, const double *values,
+                            struct authentication *authentications, uint8_t *is_new) {
+  if (!fits(e, keys)) {
+    if (authentications) discard_authentications(authentications, keys->count);
+    throw_error(env, "EFULL", "the flow table is full (%u flows)", table_capacity(e->table));
+    return;
+  }
+  int result = permit_all(e, keys, values, authentications, is_new);
+  int error = errno;
+  free(authentications);
+  if (result < 0) throw_errno(env, error, "held packets could not be released");
+}
+
 napi_value addon_permit(napi_env env, napi_callback_info info) {
-  napi_value a[4];
+  napi_value a[5];
   struct keys keys = {0};
+  struct authentication *authentications = NULL;
   double *values = NULL;
   void *is_new = NULL;
   size_t flags = 0;
-  if (get_arguments(env, info, 4, a) < 0) return NULL;
+  if (get_arguments(env, info, 5, a) < 0) return NULL;
   struct engine *e = get_engine(env, a[0]);
   if (!e || get_keys(env, a[1], &keys) < 0 || get_doubles(env, a[2], keys.count * PERMIT_VALUES, &values) < 0 ||
       get_typed_array(env, a[3], napi_uint8_array, &is_new, &flags) < 0)
     return NULL;
   if (flags < keys.count) throw_error(env, "EINVAL", "a flag for each flow is needed");
-  else if (!fits(e, &keys)) throw_error(env, "EFULL", "the flow table is full (%u flows)", table_capacity(e->table));
-  else if (permit_all(e, &keys, values, is_new) < 0) throw_errno(env, errno, "held packets could not be released");
+  else if (get_authentications(env, a[4], keys.count, &authentications) == 0)
+    permit_or_throw(env, e, &keys, values, authentications, is_new);
   return NULL;
 }
 
@@ -125,7 +203,9 @@ napi_value addon_add_to_sets(napi_env env, napi_callback_info info) {
 
 static int keep_range(struct engine *e, uint32_t start, uint32_t end, uint64_t now, int all) {
   struct entry *entry;
+  protections_reclaim(&e->protections);
   while ((entry = table_next_permitted(e->table, &start, end)) != NULL) {
+    engine_tidy(e, entry, now);
     if (atomic_load_explicit(&entry->term, memory_order_relaxed) <= now) continue;
     if (all) entry->set_added = 0;
     if (engine_add_to_set(e, entry, (uint32_t)(now / NANOSECONDS_PER_SECOND)) < 0) return -1;
@@ -160,7 +240,7 @@ napi_value addon_remove(napi_env env, napi_callback_info info) {
   if (get_arguments(env, info, 2, a) < 0) return NULL;
   struct engine *e = get_engine(env, a[0]);
   if (!e || get_keys(env, a[1], &keys) < 0) return NULL;
-  for (size_t i = 0; i < keys.count; i++) table_remove(e->table, &keys.key[i], table_hash(e->table, &keys.key[i]));
+  for (size_t i = 0; i < keys.count; i++) engine_remove(e, &keys.key[i]);
   return make_number(env, (double)table_ticket(e->table));
 }
 
@@ -192,6 +272,15 @@ napi_value addon_refuse(napi_env env, napi_callback_info info) {
 
 static double load(const _Atomic uint64_t *field) { return (double)atomic_load_explicit(field, memory_order_relaxed); }
 
+/* SPI (0: packets have no AH), algorithm, sequence, failures by reason. */
+static void read_protection(const struct protection *protection, double *out) {
+  const struct association *current = protection ? atomic_load(&protection->current) : NULL;
+  out[0] = current ? current->spi : 0;
+  out[1] = current ? current->algorithm : 0;
+  out[2] = current ? (double)association_sequence(current) : 0;
+  for (int i = 0; i < FAILURE_COUNT; i++) out[3 + i] = protection ? load(&protection->failures[i]) : 0;
+}
+
 static void read_entry(const struct entry *entry, uint64_t now, double *out) {
   uint64_t last = atomic_load_explicit(&entry->last, memory_order_relaxed);
   out[0] = 1;
@@ -212,8 +301,10 @@ napi_value addon_read(napi_env env, napi_callback_info info) {
   uint64_t now = clock_now();
   for (size_t i = 0; i < keys.count; i++) {
     const struct entry *entry = table_find(e->table, &keys.key[i], table_hash(e->table, &keys.key[i]));
-    if (entry && !(atomic_load(&entry->term) & TERM_REFUSED)) read_entry(entry, now, &out[i * READ_VALUES]);
-    else out[i * READ_VALUES] = 0;
+    out[i * READ_VALUES] = 0;
+    if (!entry || (atomic_load(&entry->term) & TERM_REFUSED)) continue;
+    read_entry(entry, now, &out[i * READ_VALUES]);
+    read_protection(engine_protection(e, entry), &out[i * READ_VALUES + 6]);
   }
   return NULL;
 }

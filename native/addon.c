@@ -52,11 +52,12 @@ static void wake(void *context) {
 }
 
 static int get_queue(napi_env env, napi_value queue, struct engine_options *o, uint32_t i) {
-  uint32_t number = 0, hold = 0;
-  if (get_field_u32(env, queue, "number", UINT16_MAX, &number) < 0 || get_field_u32(env, queue, "hold", 1, &hold) < 0)
+  uint32_t number = 0, purpose = 0;
+  if (get_field_u32(env, queue, "number", UINT16_MAX, &number) < 0 ||
+      get_field_u32(env, queue, "purpose", PURPOSE_AUTHENTICATED, &purpose) < 0)
     return -1;
   o->queue[i].number = (uint16_t)number;
-  o->queue[i].purpose = hold ? PURPOSE_HOLD : PURPOSE_PERMITTED;
+  o->queue[i].purpose = (enum purpose)purpose;
   return 0;
 }
 
@@ -82,10 +83,12 @@ static int get_options(napi_env env, napi_value options, struct engine_options *
       get_field_u32(env, options, "holdPackets", MAX_HELD, &o->hold_packets) < 0 ||
       get_field_u32(env, options, "holdPacketsPerFlow", MAX_HELD, &o->hold_per_flow) < 0 ||
       get_field_u32(env, options, "holdTime", UINT32_MAX, &hold_milliseconds) < 0 ||
-      get_field_string(env, options, "set4", o->sets.set4, SET_NAME_BYTES) < 0 ||
-      get_field_string(env, options, "set6", o->sets.set6, SET_NAME_BYTES) < 0 ||
-      get_field_string(env, options, "known4", o->sets.known4, SET_NAME_BYTES) < 0 ||
-      get_field_string(env, options, "known6", o->sets.known6, SET_NAME_BYTES) < 0)
+      get_field_string(env, options, "set4", o->sets[SET_PERMITTED][0], SET_NAME_BYTES) < 0 ||
+      get_field_string(env, options, "set6", o->sets[SET_PERMITTED][1], SET_NAME_BYTES) < 0 ||
+      get_field_string(env, options, "insertSet4", o->sets[SET_INSERT][0], SET_NAME_BYTES) < 0 ||
+      get_field_string(env, options, "insertSet6", o->sets[SET_INSERT][1], SET_NAME_BYTES) < 0 ||
+      get_field_string(env, options, "knownSet4", o->sets[SET_KNOWN][0], SET_NAME_BYTES) < 0 ||
+      get_field_string(env, options, "knownSet6", o->sets[SET_KNOWN][1], SET_NAME_BYTES) < 0)
     return -1;
   if (o->capacity == 0 || o->hold_packets == 0)
     return throw_error(env, "EINVAL", "capacity and holdPackets must be 1 or more");

@@ -19,6 +19,16 @@
   X(DROP_HEADERS_TOO_LONG, "drop.headers-too-long") \
   X(DROP_FRAGMENT, "drop.fragment")              \
   X(DROP_NOT_A_FLOW, "drop.not-a-flow")          \
+  X(DROP_AH_MISSING, "drop.ah-missing")          \
+  X(DROP_AH_MALFORMED, "drop.ah-malformed")      \
+  X(DROP_AH_SPI, "drop.ah-unknown-spi")          \
+  X(DROP_AH_REPLAYED, "drop.ah-replayed")        \
+  X(DROP_AH_ICV, "drop.ah-bad-icv")              \
+  X(DROP_AH_BUSY, "drop.ah-busy")                \
+  X(DROP_AH_NO_SEQUENCE, "drop.ah-no-sequence")  \
+  X(DROP_AH_TOO_LONG, "drop.ah-too-long")        \
+  X(AH_INSERTED, "ah.inserted")                  \
+  X(AH_VERIFIED, "ah.verified")                  \
   X(DROP_HOLD_FLOW_FULL, "drop.hold-flow-full")  \
   X(DROP_HOLD_FULL, "drop.hold-full")            \
   X(DROP_HOLD_TIMEOUT, "drop.hold-timeout")      \

@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -28,12 +29,17 @@ static int open_worker(struct engine *e, uint16_t number, enum purpose purpose) 
   w->engine = e;
   w->purpose = purpose;
   w->reader = table_reader(e->table);
-  if (queue_open(&w->queue, number, queue_length(e, purpose)) < 0) return -1;
-  verdicts_init(&w->verdicts, &w->queue, purpose == PURPOSE_PERMITTED, &w->counters);
+  enum queue_copy copy = purpose == PURPOSE_AUTHENTICATED ? QUEUE_COPY_ALL : QUEUE_COPY_HEADERS;
+  if (queue_open(&w->queue, number, copy, queue_length(e, purpose)) < 0) return -1;
+  if (verdicts_init(&w->verdicts, &w->queue, purpose != PURPOSE_HOLD, &w->counters) < 0) return -1;
+  if (purpose == PURPOSE_AUTHENTICATED) {
+    w->authenticator = authenticator_create();
+    e->authenticator = w;
+    if (!w->authenticator) return -1;
+  }
   if (purpose != PURPOSE_HOLD) return 0;
   e->holder = w;
-  verdicts_init(&e->release, &w->queue, 0, &e->counters);
-  return 0;
+  return verdicts_init(&e->release, &w->queue, 0, &e->counters);
 }
 
 static int open_workers(struct engine *e, const struct engine_options *o, int *failed_queue) {
@@ -58,9 +64,11 @@ static int set_up(struct engine *e, const struct engine_options *o, void (*wake)
   e->table = table_create(o->capacity, o->refusals);
   e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (!e->table || e->stop_fd < 0 || events_init(&e->events, ENGINE_EVENTS, wake, context) < 0) return -1;
-  e->judge = (struct judge){.table = e->table, .events = &e->events, .enforce = o->enforce};
+  if (protections_init(&e->protections, e->table, o->capacity) < 0) return -1;
+  e->judge = (struct judge){
+      .table = e->table, .protections = &e->protections, .events = &e->events, .enforce = o->enforce};
   if (hold_init(&e->hold, o->hold_packets, o->hold_per_flow, o->hold_time) < 0) return -1;
-  if (o->sets.set4[0] && kernel_sets_open(&e->sets, &o->sets) < 0) return -1;
+  if (o->sets[0][0][0] && kernel_sets_open(&e->sets, o->sets) < 0) return -1;
   if (open_workers(e, o, failed_queue) < 0) return -1;
   return start_workers(e);
 }
@@ -91,8 +99,12 @@ void engine_close(struct engine *e) {
   stop_workers(e);
   for (uint32_t i = 0; i < e->workers; i++) {
     queue_close(&e->worker[i]->queue);
+    verdicts_destroy(&e->worker[i]->verdicts);
+    authenticator_destroy(e->worker[i]->authenticator);
     free(e->worker[i]);
   }
+  verdicts_destroy(&e->release);
+  protections_destroy(&e->protections);
   kernel_sets_close(&e->sets);
   hold_destroy(&e->hold);
   events_destroy(&e->events);
@@ -107,7 +119,8 @@ static void release_packet(struct engine *e, const struct held_packet *held, uin
   enum decision decision = judge_packet(&e->judge, &held->packet, hash, now, &e->counters);
   if (decision == DECIDE_REFUSE) counters_add(&e->counters, COUNTER_REFUSE, 1);
   if (decision == DECIDE_UNKNOWN) counters_add(&e->counters, COUNTER_DROP_NO_PERMISSION, 1);
-  worker_apply(&e->release, held->id, held->mark, e->refuse_mark, decision);
+  if (decision == DECIDE_DEEP) worker_pass_on(&e->release, held->id, e->authenticator, &e->counters);
+  else worker_apply(&e->release, held->id, held->mark, e->refuse_mark, decision);
 }
 
 /* A queue that broke has been closed, and its packets with it. */
@@ -122,36 +135,109 @@ static int release(struct engine *e, const struct flow_key *key, uint64_t hash) 
   return any && e->holder->queue.socket ? verdicts_flush(&e->release) : 0;
 }
 
-/* The flow is changed under the lock, so that the packets held are out before the hold queue lets others pass. */
-int engine_permit(struct engine *e, const struct flow_key *key, const struct permission *permission,
-                  enum permit_result *result) {
-  uint64_t hash = table_hash(e->table, key);
-  if (!e->holder) {
-    *result = table_permit(e->table, key, hash, permission);
+static int is_refused(const struct entry *entry) {
+  return (atomic_load_explicit(&entry->term, memory_order_relaxed) & TERM_REFUSED) != 0;
+}
+
+/* That of a refused flow was released with the refusal, and its number stands there for readers that came before. */
+static uint32_t protection_number(const struct entry *entry) {
+  return is_refused(entry) ? 0 : atomic_load_explicit(&entry->protection, memory_order_relaxed);
+}
+
+/* The number of the flow's protection once it is changed as wanted; 0: nothing is done about AH. */
+static uint32_t protect(struct engine *e, const struct entry *entry, const struct authentication *wanted,
+                        int *changed) {
+  int is_new = !entry || is_refused(entry);
+  uint32_t number = entry ? protection_number(entry) : 0;
+  if (number == 0 && !wanted->association) return 0;
+  if (number == 0) number = protections_take(&e->protections);
+  /* A flow that had no permission had nothing that could still be on its way. */
+  uint64_t until = is_new ? 0 : clock_now() + wanted->overlap;
+  *changed = protections_change(&e->protections, number, wanted->association, until, wanted->overlap_bytes);
+  return number;
+}
+
+static int permit(struct engine *e, const struct flow_key *key, uint64_t hash, struct permission permission,
+                  const struct authentication *authentication, enum permit_result *result) {
+  struct entry *entry = table_find(e->table, key, hash);
+  if ((!entry || is_refused(entry)) && !table_has_room(e->table, 1)) {
+    association_destroy(authentication->association);
+    *result = PERMIT_FULL;
     return 0;
   }
+  int changed = 0;
+  permission.protection = protect(e, entry, authentication, &changed);
+  *result = table_permit(e->table, key, hash, &permission);
+  if (changed) table_find(e->table, key, hash)->set_added = 0;
+  return e->holder ? release(e, key, hash) : 0;
+}
+
+/* The flow is changed under the lock, so that the packets held are out before the hold queue lets others pass. */
+int engine_permit(struct engine *e, const struct flow_key *key, const struct permission *permission,
+                  const struct authentication *authentication, enum permit_result *result) {
+  uint64_t hash = table_hash(e->table, key);
   pthread_mutex_lock(&e->hold_lock);
-  *result = table_permit(e->table, key, hash, permission);
-  int released = *result == PERMIT_FULL ? 0 : release(e, key, hash);
+  int released = permit(e, key, hash, *permission, authentication, result);
   pthread_mutex_unlock(&e->hold_lock);
   return released;
+}
+
+/* To be called once no reader can find the protection any more by the entry. */
+static void unprotect(struct engine *e, uint32_t number) {
+  if (number != 0) protections_release(&e->protections, number);
+}
+
+void engine_remove(struct engine *e, const struct flow_key *key) {
+  uint64_t hash = table_hash(e->table, key);
+  struct entry *entry = table_find(e->table, key, hash);
+  uint32_t number = entry ? protection_number(entry) : 0;
+  table_remove(e->table, key, hash);
+  unprotect(e, number);
+}
+
+const struct protection *engine_protection(const struct engine *e, const struct entry *entry) {
+  uint32_t number = protection_number(entry);
+  return number == 0 ? NULL : protections_at(&e->protections, number);
 }
 
 int engine_refuse(struct engine *e, const struct flow_key *key, uint64_t until) {
   uint64_t hash = table_hash(e->table, key);
   pthread_mutex_lock(&e->hold_lock);
+  struct entry *entry = table_find(e->table, key, hash);
+  uint32_t number = entry ? protection_number(entry) : 0;
   table_refuse(e->table, key, hash, until);
+  unprotect(e, number);
   int released = e->holder ? release(e, key, hash) : 0;
   pthread_mutex_unlock(&e->hold_lock);
   return released;
 }
 
+/* With AH, IPv4 packets are no longer of the flow's own protocol; IPv6 ones still are, behind the header. */
+static int add_authenticated(struct engine *e, const struct entry *entry, const struct protection *protection) {
+  const struct association *current = atomic_load(&protection->current);
+  if (current && current->action == PROTECT_INSERT) return kernel_sets_add(&e->sets, SET_INSERT, &entry->key);
+  int verifies = association_verifies(current) || association_verifies(atomic_load(&protection->previous));
+  if (entry->key.family != 4 || !verifies) return 0;
+  struct flow_key key = entry->key;
+  key.protocol = IPPROTO_AH;
+  key.source_port = key.destination_port = 0;
+  return kernel_sets_add(&e->sets, SET_PERMITTED, &key);
+}
+
 int engine_add_to_set(struct engine *e, struct entry *entry, uint32_t now_seconds) {
   if (!e->sets.socket) return 0;
   if (entry->set_added != 0 && now_seconds - entry->set_added < SET_REFRESH_SECONDS) return 0;
-  if (kernel_sets_add(&e->sets, &entry->key) < 0) return -1;
+  const struct protection *protection = engine_protection(e, entry);
+  if (kernel_sets_add(&e->sets, SET_PERMITTED, &entry->key) < 0) return -1;
+  if (kernel_sets_add(&e->sets, SET_KNOWN, &entry->key) < 0) return -1;
+  if (protection && add_authenticated(e, entry, protection) < 0) return -1;
   entry->set_added = now_seconds;
   return 0;
+}
+
+void engine_tidy(struct engine *e, const struct entry *entry, uint64_t now) {
+  uint32_t number = protection_number(entry);
+  if (number != 0) protections_expire(&e->protections, number, now);
 }
 
 int engine_flush_sets(struct engine *e) { return kernel_sets_flush(&e->sets); }

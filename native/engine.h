@@ -9,17 +9,23 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "authenticate.h"
 #include "counters.h"
 #include "events.h"
 #include "hold.h"
 #include "ipset.h"
 #include "judge.h"
+#include "protection.h"
 #include "queue.h"
 #include "table.h"
 
 enum { ENGINE_QUEUES = 8, ENGINE_EVENTS = 8192 };
 
-enum purpose { PURPOSE_PERMITTED, PURPOSE_HOLD };
+enum purpose {
+  PURPOSE_PERMITTED,
+  PURPOSE_HOLD,
+  PURPOSE_AUTHENTICATED, /* every byte of its packets is there, and may be changed */
+};
 
 struct engine;
 
@@ -32,6 +38,7 @@ struct worker {
   int started;
   int reader;
   enum purpose purpose;
+  struct authenticator *authenticator; /* of the queue for authenticated packets */
 };
 
 struct engine_options {
@@ -47,17 +54,26 @@ struct engine_options {
     uint16_t number;
     enum purpose purpose;
   } queue[ENGINE_QUEUES];
-  struct set_names sets;
+  kernel_set_names sets; /* empty: no kernel sets */
+};
+
+/* What is to be done about AH with packets of a flow; `association` NULL: packets have none. */
+struct authentication {
+  struct association *association;
+  uint64_t overlap; /* nanoseconds */
+  uint64_t overlap_bytes;
 };
 
 struct engine {
   struct table *table;
+  struct protections protections;
   struct events events;
   struct judge judge;
   struct hold hold;
   pthread_mutex_t hold_lock; /* of hold, and of what is sent on the hold queue */
   struct worker *worker[ENGINE_QUEUES];
   struct worker *holder; /* the worker of the hold queue, or NULL */
+  struct worker *authenticator; /* the worker of the queue for authenticated packets, or NULL */
   uint32_t workers;
   uint32_t refuse_mark;
   _Atomic int stopping;
@@ -74,12 +90,24 @@ struct engine *engine_open(const struct engine_options *options, void (*wake)(vo
 /* Ends the threads, waits for them, and frees everything. What waits in the queues is dropped by the kernel. */
 void engine_close(struct engine *engine);
 
-/* As table_permit; held packets of the flow are judged again and go, in their order. 0 or -1 with errno. */
+/*
+ * As table_permit; held packets of the flow are judged again and go, in their order. Takes the association over.
+ * 0 or -1 with errno.
+ */
 int engine_permit(struct engine *engine, const struct flow_key *key, const struct permission *permission,
-                  enum permit_result *result);
+                  const struct authentication *authentication, enum permit_result *result);
+
+/* As table_remove. */
+void engine_remove(struct engine *engine, const struct flow_key *key);
+
+/* What is done about AH with packets of the entry; NULL: nothing. */
+const struct protection *engine_protection(const struct engine *engine, const struct entry *entry);
 
 /* As table_refuse; held packets of the flow go on with the mark that has them rejected. 0 or -1 with errno. */
 int engine_refuse(struct engine *engine, const struct flow_key *key, uint64_t until);
+
+/* Gives up the key that the entry's overlap needs no more. To be called now and then. */
+void engine_tidy(struct engine *engine, const struct entry *entry, uint64_t now);
 
 /* Adds the flow to its kernel set's batch unless that was done a short while ago. 0 or -1 with errno. */
 int engine_add_to_set(struct engine *engine, struct entry *entry, uint32_t now_seconds);

@@ -12,6 +12,7 @@ enum event_type {
   EVENT_THRESHOLD,
   EVENT_EXHAUSTED,
   EVENT_QUEUE_FAILED, /* `value` is the errno; the key is empty */
+  EVENT_REKEY,        /* `value` is the SPI whose sequence numbers run out */
 };
 
 struct event {

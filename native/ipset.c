@@ -14,18 +14,18 @@ enum {
   ANSWER_BYTES = 4096,
 };
 
-static void name_batch(struct set_batch *b, const char *name, uint8_t family, int sources) {
-  memcpy(b->name, name, SET_NAME_BYTES);
+static void name_batch(struct set_batch *b, uint8_t family, const char *name, int sources) {
   b->family = family;
   b->sources = sources;
+  memcpy(b->name, name, SET_NAME_BYTES);
 }
 
-int kernel_sets_open(struct kernel_sets *s, const struct set_names *names) {
+int kernel_sets_open(struct kernel_sets *s, const kernel_set_names names) {
   memset(s, 0, sizeof *s);
-  name_batch(&s->batch4, names->set4, AF_INET, 0);
-  name_batch(&s->batch6, names->set6, AF_INET6, 0);
-  name_batch(&s->known4, names->known4, AF_INET, 1);
-  name_batch(&s->known6, names->known6, AF_INET6, 1);
+  for (int which = 0; which < SET_COUNT; which++) {
+    name_batch(&s->batch4[which], AF_INET, names[which][0], which == SET_KNOWN);
+    name_batch(&s->batch6[which], AF_INET6, names[which][1], which == SET_KNOWN);
+  }
   s->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
   if (s->socket && mnl_socket_bind(s->socket, 0, MNL_SOCKET_AUTOPID) == 0) return 0;
   int error = errno;
@@ -107,7 +107,7 @@ static int send_batch(struct kernel_sets *s, struct set_batch *b) {
 
 /* Whoever gets an error adds all of the flows again, or none. */
 static int discard(struct kernel_sets *s) {
-  s->batch4.message = s->batch6.message = s->known4.message = s->known6.message = NULL;
+  for (int which = 0; which < SET_COUNT; which++) s->batch4[which].message = s->batch6[which].message = NULL;
   return -1;
 }
 
@@ -125,23 +125,21 @@ static int add_echo(struct kernel_sets *s, struct set_batch *b, const struct flo
   return add_element(s, b, key, htons((uint16_t)(reply << 8)));
 }
 
-static int add_flow(struct kernel_sets *s, const struct flow_key *key) {
-  struct set_batch *b = key->family == 4 ? &s->batch4 : &s->batch6;
+static int add_flow(struct kernel_sets *s, enum kernel_set which, const struct flow_key *key) {
+  struct set_batch *b = key->family == 4 ? &s->batch4[which] : &s->batch6[which];
   if (key->protocol == IPPROTO_ICMP) return add_echo(s, b, key, 8, 0);
   if (key->protocol == IPPROTO_ICMPV6) return add_echo(s, b, key, 128, 129);
   return add_element(s, b, key, key->destination_port);
 }
 
-int kernel_sets_add(struct kernel_sets *s, const struct flow_key *key) {
+int kernel_sets_add(struct kernel_sets *s, enum kernel_set which, const struct flow_key *key) {
   if (!s->socket) return 0;
-  struct set_batch *known = key->family == 4 ? &s->known4 : &s->known6;
-  return add_flow(s, key) < 0 || add_element(s, known, key, 0) < 0 ? discard(s) : 0;
+  return add_flow(s, which, key) < 0 ? discard(s) : 0;
 }
 
 int kernel_sets_flush(struct kernel_sets *s) {
   if (!s->socket) return 0;
-  if (send_batch(s, &s->batch4) == 0 && send_batch(s, &s->batch6) == 0 && send_batch(s, &s->known4) == 0 &&
-      send_batch(s, &s->known6) == 0)
-    return 0;
-  return discard(s);
+  for (int which = 0; which < SET_COUNT; which++)
+    if (send_batch(s, &s->batch4[which]) < 0 || send_batch(s, &s->batch6[which]) < 0) return discard(s);
+  return 0;
 }

@@ -59,10 +59,8 @@ static enum decision over_volume(const struct judge *judge, struct entry *entry,
   return DECIDE_ACCEPT;
 }
 
-static enum decision permitted(const struct judge *judge, struct entry *entry, const struct packet *packet,
-                               uint64_t now, struct counters *counters) {
-  uint32_t segments = count_segments(judge->table, packet);
-  uint64_t length = packet_wire_bytes(packet, segments);
+static enum decision take(const struct judge *judge, struct entry *entry, const struct packet *packet,
+                          uint32_t segments, uint64_t length, uint64_t now, struct counters *counters) {
   uint64_t bytes = take_volume(entry, length);
   if (bytes == 0) return over_volume(judge, entry, packet, length, segments, now, counters);
   note_passed(entry, packet, segments, now);
@@ -70,6 +68,53 @@ static enum decision permitted(const struct judge *judge, struct entry *entry, c
     raise_once(judge, entry, RAISED_THRESHOLD, EVENT_THRESHOLD, bytes, counters);
   counters_add(counters, COUNTER_ACCEPT, 1);
   return DECIDE_ACCEPT;
+}
+
+enum decision judge_volume(const struct judge *judge, struct entry *entry, const struct packet *packet,
+                           uint64_t length, uint64_t now, struct counters *counters) {
+  return take(judge, entry, packet, 1, length, now, counters);
+}
+
+int judge_has_volume(const struct judge *judge, const struct entry *entry, uint64_t length) {
+  uint64_t allowed = get(&entry->allowed);
+  uint64_t bytes = get(&entry->bytes);
+  return !judge->enforce || (bytes <= allowed && length <= allowed - bytes);
+}
+
+int judge_is_exhausted(const struct entry *entry) {
+  return (atomic_load_explicit(&entry->raised, memory_order_relaxed) & RAISED_EXHAUSTED) != 0;
+}
+
+static struct protection *protection_of(const struct judge *judge, const struct entry *entry) {
+  uint32_t number = atomic_load_explicit(&entry->protection, memory_order_relaxed);
+  return number == 0 ? NULL : protections_at(judge->protections, number);
+}
+
+struct entry *judge_find(const struct judge *judge, const struct packet *packet, uint64_t hash, uint64_t now,
+                         struct protection **protection) {
+  struct entry *entry = table_find(judge->table, &packet->key, hash);
+  *protection = NULL;
+  if (!entry) return NULL;
+  uint64_t term = atomic_load_explicit(&entry->term, memory_order_acquire);
+  if (!(term & TERM_REFUSED) && term > now) *protection = protection_of(judge, entry);
+  return entry;
+}
+
+static enum decision missing(struct protection *protection, struct counters *counters) {
+  protection_failed(protection, FAILURE_MISSING);
+  counters_add(counters, COUNTER_DROP_AH_MISSING, 1);
+  return DECIDE_DROP;
+}
+
+static enum decision permitted(const struct judge *judge, struct entry *entry, const struct packet *packet,
+                               uint64_t now, struct counters *counters) {
+  uint32_t segments = count_segments(judge->table, packet);
+  uint64_t length = packet_wire_bytes(packet, segments);
+  struct protection *protection = protection_of(judge, entry);
+  enum screening screening = protection ? protection_screen(protection, packet, length, now) : SCREEN_PLAIN;
+  if (screening == SCREEN_DEEP) return DECIDE_DEEP;
+  if (screening == SCREEN_MISSING) return missing(protection, counters);
+  return take(judge, entry, packet, segments, length, now, counters);
 }
 
 enum decision judge_packet(const struct judge *judge, const struct packet *packet, uint64_t hash, uint64_t now,

@@ -9,6 +9,7 @@ enum {
   TCP_FIXED = 20,
   UDP_FIXED = 8,
   ICMP_FIXED = 8,
+  AH_FIXED = 12,
   /* As many extension headers as RFC 8200 recommends in one packet, with destination options twice, and some more. */
   MAX_EXTENSIONS = 8,
   /* Super-packets are cut by the path's MTU, which is not known here; Ethernet's is the usual one. */
@@ -28,6 +29,8 @@ struct cursor {
 };
 
 static uint16_t read16(const uint8_t *p) { return (uint16_t)((p[0] << 8) | p[1]); }
+
+static uint32_t read32(const uint8_t *p) { return (uint32_t)read16(p) << 16 | read16(p + 2); }
 
 /* Whether `count` bytes are there from the cursor on; if not, why not. */
 static enum packet_problem need(const struct cursor *c, size_t count) {
@@ -109,6 +112,24 @@ static size_t datagram_length(size_t stated, size_t full, int offloaded) {
   return offloaded ? full : stated;
 }
 
+/* AH stands once, in transport mode (RFC 4302 section 3.1.1): what follows is the flow's own protocol. */
+static enum packet_problem parse_ah(struct packet *out, struct cursor *c, uint8_t *next) {
+  enum packet_problem problem = need(c, AH_FIXED);
+  if (problem) return problem;
+  const uint8_t *header = c->bytes + c->at;
+  size_t length = ((size_t)header[1] + 2) * 4;
+  if (length < AH_FIXED) return PACKET_MALFORMED;
+  problem = need(c, length);
+  if (problem) return problem;
+  *next = header[0];
+  out->ah = (uint16_t)c->at;
+  out->ah_length = (uint16_t)length;
+  out->spi = read32(header + 4);
+  out->sequence = read32(header + 8);
+  c->at += length;
+  return *next == IPPROTO_AH ? PACKET_MALFORMED : PACKET_FINE;
+}
+
 static enum packet_problem parse_ipv4(struct packet *out, struct cursor *c, size_t full) {
   enum packet_problem problem = need(c, IPV4_FIXED);
   if (problem) return problem;
@@ -125,7 +146,9 @@ static enum packet_problem parse_ipv4(struct packet *out, struct cursor *c, size
   memcpy(out->key.source, header + 12, 4);
   memcpy(out->key.destination, header + 16, 4);
   c->at = header_length;
-  return parse_upper(out, c, header[9]);
+  uint8_t next = header[9];
+  problem = next == IPPROTO_AH ? parse_ah(out, c, &next) : PACKET_FINE;
+  return problem ? problem : parse_upper(out, c, next);
 }
 
 static int is_options_header(uint8_t next) {
@@ -161,6 +184,10 @@ static enum packet_problem parse_ipv6(struct packet *out, struct cursor *c, size
   c->at = IPV6_FIXED;
   uint8_t next = header[6];
   problem = skip_extensions(c, &next);
+  if (problem) return problem;
+  if (next != IPPROTO_AH) return parse_upper(out, c, next);
+  problem = parse_ah(out, c, &next);
+  if (!problem) problem = skip_extensions(c, &next);
   return problem ? problem : parse_upper(out, c, next);
 }
 

@@ -1,4 +1,4 @@
-/* From the bytes of an IP datagram to its flow. A pure function: no state, no clock, nothing but the bytes given. */
+/* From the bytes of an IP datagram to its flow, also through an Authentication Header. A pure function: no state, no clock, nothing but the bytes given. */
 #ifndef PBS_PACKET_H
 #define PBS_PACKET_H
 
@@ -18,10 +18,14 @@ enum packet_problem {
 struct packet {
   struct flow_key key;
   uint32_t length;     /* bytes of the whole IP datagram, or super-packet */
-  uint16_t ip_header;  /* IP header with options and extension headers */
+  uint16_t ip_header;  /* IP header with options and extension headers, an Authentication Header among them */
   uint16_t header;     /* the same with the TCP or UDP header */
   uint16_t mss;        /* MSS option of a SYN; 0 if there is none */
   uint16_t offloaded;  /* 1: a segment-offload super-packet */
+  uint16_t ah;         /* where the Authentication Header is; 0: there is none */
+  uint16_t ah_length;  /* bytes of it, ICV and padding included */
+  uint32_t spi;        /* of that header, as is `sequence` */
+  uint32_t sequence;
 };
 
 /*

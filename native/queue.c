@@ -10,9 +10,16 @@
 #include <time.h>
 
 enum {
-  MESSAGE_BYTES = 1024, /* copy range and attributes, with room to spare */
+  COPY_HEADERS_BYTES = 192,
+  COPY_ALL_BYTES = 65535,
+  ATTRIBUTES_BYTES = 832, /* with room to spare */
   CONFIG_BYTES = 512,
   RECEIVE_BUFFER = 16 << 20,
+  /* A message to the kernel is bounded by this; some packets that were changed fit into one. */
+  SEND_BUFFER = 1 << 20,
+  VERDICT_BYTES = 64,
+  ROOM_FOR_VERDICTS = 8192,
+  ROOM_FOR_PACKETS = 256 << 10,
   /* A send fails only when memory is short; then a short wait helps, or nothing does. */
   SEND_ATTEMPTS = 100,
 };
@@ -21,8 +28,13 @@ struct queue_buffers {
   struct mmsghdr headers[QUEUE_BATCH];
   struct iovec vectors[QUEUE_BATCH];
   struct sockaddr_nl senders[QUEUE_BATCH];
-  _Alignas(8) char bytes[QUEUE_BATCH][MESSAGE_BYTES];
+  size_t message_bytes;
+  _Alignas(8) char bytes[]; /* QUEUE_BATCH messages */
 };
+
+static uint32_t copy_range(const struct queue *q) {
+  return q->copy == QUEUE_COPY_ALL ? COPY_ALL_BYTES : COPY_HEADERS_BYTES;
+}
 
 static struct nlmsghdr *put_header(char *buffer, uint16_t number, uint8_t type, uint16_t flags) {
   struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
@@ -61,12 +73,15 @@ static int bind_queue(struct queue *q) {
   return configure(q, message);
 }
 
-/* FAIL_OPEN stays off: what does not fit is dropped. GSO on: nothing is rewritten, so segments may stay together. */
+/*
+ * FAIL_OPEN stays off: what does not fit is dropped. GSO on where nothing is rewritten, so that segments stay together;
+ * without it the kernel cuts them and finishes their checksums.
+ */
 static int set_limits(struct queue *q, uint32_t max_length) {
   char buffer[CONFIG_BYTES];
   struct nlmsghdr *message = put_header(buffer, q->number, NFQNL_MSG_CONFIG, 0);
   mnl_attr_put_u32(message, NFQA_CFG_QUEUE_MAXLEN, htonl(max_length));
-  mnl_attr_put_u32(message, NFQA_CFG_FLAGS, htonl(NFQA_CFG_F_GSO));
+  mnl_attr_put_u32(message, NFQA_CFG_FLAGS, htonl(q->copy == QUEUE_COPY_ALL ? 0 : NFQA_CFG_F_GSO));
   mnl_attr_put_u32(message, NFQA_CFG_MASK, htonl(NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN));
   return configure(q, message);
 }
@@ -75,16 +90,21 @@ static int set_limits(struct queue *q, uint32_t max_length) {
 static int start_packets(struct queue *q) {
   char buffer[CONFIG_BYTES];
   struct nlmsghdr *message = put_header(buffer, q->number, NFQNL_MSG_CONFIG, 0);
-  struct nfqnl_msg_config_params params = {.copy_range = htonl(QUEUE_COPY_RANGE), .copy_mode = NFQNL_COPY_PACKET};
+  struct nfqnl_msg_config_params params = {.copy_range = htonl(copy_range(q)), .copy_mode = NFQNL_COPY_PACKET};
   mnl_attr_put(message, NFQA_CFG_PARAMS, sizeof params, &params);
   return mnl_socket_sendto(q->socket, message, message->nlmsg_len) < 0 ? -1 : 0;
 }
 
-static struct queue_buffers *make_buffers(void) {
-  struct queue_buffers *b = calloc(1, sizeof *b);
+static char *message_at(struct queue_buffers *b, int index) { return b->bytes + (size_t)index * b->message_bytes; }
+
+/* Large ones are taken from the system page by page, as packets fill them. */
+static struct queue_buffers *make_buffers(uint32_t range) {
+  size_t message_bytes = (range + ATTRIBUTES_BYTES + 7) & ~(size_t)7;
+  struct queue_buffers *b = calloc(1, sizeof *b + QUEUE_BATCH * message_bytes);
   if (!b) return NULL;
+  b->message_bytes = message_bytes;
   for (int i = 0; i < QUEUE_BATCH; i++) {
-    b->vectors[i] = (struct iovec){.iov_base = b->bytes[i], .iov_len = MESSAGE_BYTES};
+    b->vectors[i] = (struct iovec){.iov_base = message_at(b, i), .iov_len = message_bytes};
     b->headers[i].msg_hdr.msg_iov = &b->vectors[i];
     b->headers[i].msg_hdr.msg_iovlen = 1;
     b->headers[i].msg_hdr.msg_name = &b->senders[i];
@@ -98,7 +118,9 @@ static int open_socket(struct queue *q) {
   if (!q->socket || mnl_socket_bind(q->socket, 0, MNL_SOCKET_AUTOPID) < 0) return -1;
   /* Overflow shows in the kernel's counters; as an error of recv it would only cost time. */
   if (mnl_socket_setsockopt(q->socket, NETLINK_NO_ENOBUFS, &on, sizeof on) < 0) return -1;
-  return setsockopt(mnl_socket_get_fd(q->socket), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
+  if (setsockopt(mnl_socket_get_fd(q->socket), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) < 0) return -1;
+  int send_size = SEND_BUFFER;
+  return setsockopt(mnl_socket_get_fd(q->socket), SOL_SOCKET, SO_SNDBUFFORCE, &send_size, sizeof send_size);
 }
 
 static int set_up(struct queue *q, uint32_t max_length) {
@@ -106,10 +128,11 @@ static int set_up(struct queue *q, uint32_t max_length) {
   return set_limits(q, max_length) < 0 ? -1 : start_packets(q);
 }
 
-int queue_open(struct queue *q, uint16_t number, uint32_t max_length) {
+int queue_open(struct queue *q, uint16_t number, enum queue_copy copy, uint32_t max_length) {
   memset(q, 0, sizeof *q);
   q->number = number;
-  q->buffers = make_buffers();
+  q->copy = copy;
+  q->buffers = make_buffers(copy_range(q));
   if (q->buffers && set_up(q, max_length) == 0) return 0;
   int error = errno;
   queue_close(q);
@@ -177,7 +200,7 @@ static int is_packet(const struct nlmsghdr *message) {
 /* Only the kernel's word counts. A message cut short is left out: the gap makes sure that its packet is dropped. */
 static int read_message(struct queue *q, int index, struct queued *out, struct counters *counters) {
   const struct mmsghdr *header = &q->buffers->headers[index];
-  const struct nlmsghdr *message = (const struct nlmsghdr *)q->buffers->bytes[index];
+  const struct nlmsghdr *message = (const struct nlmsghdr *)message_at(q->buffers, index);
   int from_kernel = header->msg_hdr.msg_namelen == sizeof(struct sockaddr_nl) && q->buffers->senders[index].nl_pid == 0;
   int whole = !(header->msg_hdr.msg_flags & MSG_TRUNC) && mnl_nlmsg_ok(message, (int)header->msg_len);
   if (from_kernel && whole && is_packet(message) && read_packet(out, message)) return 1;
@@ -195,12 +218,20 @@ int queue_receive(struct queue *q, struct queued *out, struct counters *counters
   return packets;
 }
 
-void verdicts_init(struct verdicts *v, struct queue *queue, int runs, struct counters *counters) {
+int verdicts_init(struct verdicts *v, struct queue *queue, int runs, struct counters *counters) {
   memset(v, 0, sizeof *v);
   v->queue = queue;
   v->runs = runs;
   v->counters = counters;
   v->expected = 1;
+  v->room = queue->copy == QUEUE_COPY_ALL ? ROOM_FOR_PACKETS : ROOM_FOR_VERDICTS;
+  v->buffer = malloc(v->room);
+  return v->buffer ? 0 : -1;
+}
+
+void verdicts_destroy(struct verdicts *v) {
+  free(v->buffer);
+  v->buffer = NULL;
 }
 
 static int send_all(struct verdicts *v) {
@@ -219,12 +250,16 @@ static void send_buffer(struct verdicts *v) {
   v->length = 0;
 }
 
-static void write_verdict(struct verdicts *v, uint8_t type, uint32_t id, uint32_t verdict, uint32_t mark) {
-  enum { LONGEST = 64 };
-  if (v->length + LONGEST > sizeof v->buffer) send_buffer(v);
+static struct nlmsghdr *begin_verdict(struct verdicts *v, uint8_t type, uint32_t id, uint32_t verdict, size_t payload) {
+  if (v->length + VERDICT_BYTES + payload > v->room) send_buffer(v);
   struct nlmsghdr *message = put_header(v->buffer + v->length, v->queue->number, type, 0);
   struct nfqnl_msg_verdict_hdr header = {.verdict = htonl(verdict), .id = htonl(id)};
   mnl_attr_put(message, NFQA_VERDICT_HDR, sizeof header, &header);
+  return message;
+}
+
+static void write_verdict(struct verdicts *v, uint8_t type, uint32_t id, uint32_t verdict, uint32_t mark) {
+  struct nlmsghdr *message = begin_verdict(v, type, id, verdict, 0);
   if (mark != 0) mnl_attr_put_u32(message, NFQA_MARK, htonl(mark));
   v->length += MNL_ALIGN(message->nlmsg_len);
 }
@@ -256,6 +291,22 @@ void verdicts_add(struct verdicts *v, uint32_t id, uint32_t verdict, uint32_t ma
   v->verdict = verdict;
   v->mark = mark;
   v->last = id;
+}
+
+/* With a length that overflows its field the kernel would accept the packet as it was. */
+void verdicts_add_changed(struct verdicts *v, uint32_t id, const uint8_t *bytes, size_t length) {
+  if (length > QUEUE_PACKET_MAX) {
+    verdicts_add(v, id, NF_DROP, 0);
+    return;
+  }
+  if (v->runs) {
+    drop_unseen(v, id, NF_ACCEPT);
+    close_run(v);
+    v->expected = id + 1;
+  }
+  struct nlmsghdr *message = begin_verdict(v, NFQNL_MSG_VERDICT, id, NF_ACCEPT, length);
+  mnl_attr_put(message, NFQA_PAYLOAD, length, bytes);
+  v->length += MNL_ALIGN(message->nlmsg_len);
 }
 
 int verdicts_flush(struct verdicts *v) {

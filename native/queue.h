@@ -7,7 +7,14 @@
 
 #include "counters.h"
 
-enum { QUEUE_BATCH = 128, QUEUE_COPY_RANGE = 192 };
+/* The kernel hands out, and takes back, no more than the length field of an attribute can say. */
+enum { QUEUE_BATCH = 128, QUEUE_PACKET_MAX = 65535 - 4 };
+
+/* How much of each packet a queue hands out. */
+enum queue_copy {
+  QUEUE_COPY_HEADERS, /* the first bytes; segment-offload super-packets stay whole */
+  QUEUE_COPY_ALL,     /* every byte, each datagram as it will be on the wire */
+};
 
 struct queued {
   const uint8_t *bytes;
@@ -25,13 +32,14 @@ struct queue {
   struct mnl_socket *socket;
   struct queue_buffers *buffers;
   uint16_t number;
+  enum queue_copy copy;
 };
 
 /*
  * Binds the queue. 0, or -1 with errno: EPERM without CAP_NET_ADMIN, and also when another process has it. Nothing is
  * ever let through for lack of room.
  */
-int queue_open(struct queue *queue, uint16_t number, uint32_t max_length);
+int queue_open(struct queue *queue, uint16_t number, enum queue_copy copy, uint32_t max_length);
 
 /* The kernel drops whatever still waits in the queue. */
 void queue_close(struct queue *queue);
@@ -52,15 +60,20 @@ struct verdicts {
   uint32_t expected;     /* number of the next packet, if none was lost */
   int pending;           /* there is an open run */
   uint32_t verdict, mark, last;
-  size_t length;
+  size_t length, room;
   int failed;            /* errno of a send that failed */
-  char buffer[8192];
+  char *buffer;
 };
 
-void verdicts_init(struct verdicts *verdicts, struct queue *queue, int runs, struct counters *counters);
+/* 0, or -1 with errno. */
+int verdicts_init(struct verdicts *verdicts, struct queue *queue, int runs, struct counters *counters);
+void verdicts_destroy(struct verdicts *verdicts);
 
 /* `verdict` is an NF_* verdict; the packet's mark becomes `mark` unless that is 0. */
 void verdicts_add(struct verdicts *verdicts, uint32_t id, uint32_t verdict, uint32_t mark);
+
+/* Accepts a packet with other bytes in its place, at most QUEUE_PACKET_MAX. For queues that copy all. */
+void verdicts_add_changed(struct verdicts *verdicts, uint32_t id, const uint8_t *bytes, size_t length);
 
 /* Sends what is on its way. 0, or -1 with errno if anything since the last call could not be sent. */
 int verdicts_flush(struct verdicts *verdicts);

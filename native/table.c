@@ -282,6 +282,7 @@ static void write_permission(struct entry *entry, const struct permission *p) {
   set(&entry->allowed, p->allowed);
   set(&entry->notify_at, p->notify_at);
   atomic_store_explicit(&entry->raised, 0, memory_order_relaxed);
+  atomic_store_explicit(&entry->protection, p->protection, memory_order_relaxed);
   atomic_store_explicit(&entry->term, p->expires & ~TERM_REFUSED, memory_order_release);
 }
 

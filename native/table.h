@@ -42,6 +42,7 @@ struct entry {
   uint32_t next;        /* list of free or retired entries */
   _Atomic uint16_t mss; /* what this flow's sender announced, for segments of the opposite flow; 0: unknown */
   _Atomic uint8_t raised;
+  _Atomic uint32_t protection; /* what is done about AH, by number; 0: nothing */
 };
 
 _Static_assert(sizeof(struct entry) == 128, "two cache lines an entry");
@@ -53,6 +54,7 @@ struct permission {
   uint64_t expires;   /* monotonic nanoseconds */
   uint64_t notify_at; /* or NO_THRESHOLD */
   uint64_t counted_at_least;
+  uint32_t protection; /* number, or 0 */
 };
 
 enum permit_result { PERMIT_CHANGED, PERMIT_NEW, PERMIT_FULL };

@@ -23,6 +23,8 @@ struct parsed {
   enum packet_problem problem;
 };
 
+_Static_assert((int)AUTHENTICATE_BATCH >= (int)QUEUE_BATCH, "an outcome for each packet of a batch");
+
 struct batch {
   struct queued queued[QUEUE_BATCH];
   struct parsed parsed[QUEUE_BATCH];
@@ -34,6 +36,11 @@ void worker_apply(struct verdicts *verdicts, uint32_t id, uint32_t mark, uint32_
   if (decision == DECIDE_ACCEPT) verdicts_add(verdicts, id, NF_ACCEPT, 0);
   else if (decision == DECIDE_REFUSE) verdicts_add(verdicts, id, NF_ACCEPT, mark | refuse_mark);
   else verdicts_add(verdicts, id, NF_DROP, 0);
+}
+
+void worker_pass_on(struct verdicts *verdicts, uint32_t id, const struct worker *to, struct counters *counters) {
+  counters_add(counters, to ? COUNTER_REQUEUE : COUNTER_DROP_NO_PERMISSION, 1);
+  verdicts_add(verdicts, id, to ? NF_QUEUE_NR(to->queue.number) : NF_DROP, 0);
 }
 
 static void drop(struct worker *w, const struct queued *queued, enum counter why) {
@@ -82,26 +89,62 @@ static void unknown(struct worker *w, const struct queued *queued, const struct 
     hold_packet(w, queued, parsed, now);
     return;
   }
-  counters_add(&w->counters, COUNTER_REQUEUE, 1);
-  verdicts_add(&w->verdicts, queued->id, NF_QUEUE_NR(w->engine->holder->queue.number), 0);
+  worker_pass_on(&w->verdicts, queued->id, w->engine->holder, &w->counters);
 }
 
-static void dispose(struct worker *w, const struct queued *queued, const struct parsed *parsed, uint64_t now) {
+/* What the judge decided becomes a verdict. `bytes` go on in the packet's place unless they are NULL. */
+static void dispose(struct worker *w, const struct queued *queued, const struct parsed *parsed,
+                    const struct outcome *outcome, uint64_t now) {
+  switch (outcome->decision) {
+    case DECIDE_UNKNOWN:
+      unknown(w, queued, parsed, now);
+      return;
+    case DECIDE_DEEP:
+      worker_pass_on(&w->verdicts, queued->id, w->engine->authenticator, &w->counters);
+      return;
+    case DECIDE_REFUSE:
+      if (queued->hook != NF_INET_LOCAL_OUT) {
+        drop(w, queued, COUNTER_DROP_NO_PERMISSION);
+        return;
+      }
+      counters_add(&w->counters, COUNTER_REFUSE, 1);
+      break;
+    default:
+      break;
+  }
+  if (outcome->bytes) verdicts_add_changed(&w->verdicts, queued->id, outcome->bytes, outcome->length);
+  else worker_apply(&w->verdicts, queued->id, queued->mark, w->engine->refuse_mark, outcome->decision);
+}
+
+/* From headers alone. */
+static void judge_one(struct worker *w, const struct queued *queued, const struct parsed *parsed, uint64_t now) {
   if (parsed->problem != PACKET_FINE) {
     drop(w, queued, judge_problem(parsed->problem));
     return;
   }
-  enum decision decision = judge_packet(&w->engine->judge, &parsed->packet, parsed->hash, now, &w->counters);
-  if (decision == DECIDE_UNKNOWN) {
-    unknown(w, queued, parsed, now);
-    return;
+  struct outcome outcome = {
+      .decision = judge_packet(&w->engine->judge, &parsed->packet, parsed->hash, now, &w->counters)};
+  dispose(w, queued, parsed, &outcome, now);
+}
+
+/* With every byte at hand. Verdicts go out in the order of the packets, once all outcomes stand. */
+static void authenticate_all(struct worker *w, struct batch *batch, uint64_t now) {
+  for (int i = 0; i < batch->count; i++) {
+    const struct parsed *p = &batch->parsed[i];
+    if (p->problem != PACKET_FINE) continue;
+    authenticate(w->authenticator, &w->engine->judge, i, &p->packet, (uint8_t *)batch->queued[i].bytes,
+                 batch->queued[i].captured, p->hash, now, &w->counters);
   }
-  if (decision == DECIDE_REFUSE && queued->hook != NF_INET_LOCAL_OUT) {
-    drop(w, queued, COUNTER_DROP_NO_PERMISSION);
-    return;
+  authenticator_finish(w->authenticator, &w->counters);
+  for (int i = 0; i < batch->count; i++) {
+    const struct parsed *p = &batch->parsed[i];
+    if (p->problem != PACKET_FINE) {
+      drop(w, &batch->queued[i], judge_problem(p->problem));
+      continue;
+    }
+    struct outcome outcome = authenticator_outcome(w->authenticator, i);
+    dispose(w, &batch->queued[i], p, &outcome, now);
   }
-  if (decision == DECIDE_REFUSE) counters_add(&w->counters, COUNTER_REFUSE, 1);
-  worker_apply(&w->verdicts, queued->id, queued->mark, w->engine->refuse_mark, decision);
 }
 
 /* Three passes, so that the cache misses of a whole batch overlap. */
@@ -118,7 +161,11 @@ static void judge_batch(struct worker *w, struct batch *batch) {
   for (int i = 0; i < batch->count; i++)
     if (batch->parsed[i].problem == PACKET_FINE) table_prefetch_entry(table, batch->parsed[i].hash);
   uint64_t now = clock_now();
-  for (int i = 0; i < batch->count; i++) dispose(w, &batch->queued[i], &batch->parsed[i], now);
+  if (w->purpose == PURPOSE_AUTHENTICATED) {
+    authenticate_all(w, batch, now);
+    return;
+  }
+  for (int i = 0; i < batch->count; i++) judge_one(w, &batch->queued[i], &batch->parsed[i], now);
 }
 
 /* The table is left only when the verdicts are out: who waits for the ticket knows that no packet follows. */
@@ -187,13 +234,15 @@ static void fail(struct worker *w, int error) {
 
 static void *run(void *argument) {
   struct worker *w = argument;
-  if (w->purpose == PURPOSE_PERMITTED) setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), PERMITTED_NICENESS);
+  if (w->purpose != PURPOSE_HOLD) setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), PERMITTED_NICENESS);
   struct batch *batch = calloc(1, sizeof *batch);
   int error = batch ? work(w, batch) : ENOMEM;
   free(batch);
   if (error) fail(w, error);
   return NULL;
 }
+
+static const char *const thread_names[] = {"pbs-permitted", "pbs-hold", "pbs-ah"};
 
 int worker_start(struct worker *w) {
   sigset_t all, before;
@@ -203,7 +252,7 @@ int worker_start(struct worker *w) {
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (error) return error;
   w->started = 1;
-  pthread_setname_np(w->thread, w->purpose == PURPOSE_HOLD ? "pbs-hold" : "pbs-permitted");
+  pthread_setname_np(w->thread, thread_names[w->purpose]);
   return 0;
 }
 

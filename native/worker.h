@@ -14,4 +14,7 @@ void worker_join(struct worker *worker);
 void worker_apply(struct verdicts *verdicts, uint32_t id, uint32_t mark, uint32_t refuse_mark,
                   enum decision decision);
 
+/* Hands a packet to another queue; without one it is dropped. */
+void worker_pass_on(struct verdicts *verdicts, uint32_t id, const struct worker *to, struct counters *counters);
+
 #endif

@@ -57,6 +57,17 @@ static inline void put_extension(struct built *b, uint8_t next, unsigned units) 
   b->bytes[at + 1] = (uint8_t)(units - 1);
 }
 
+/* AH with `icv` bytes of ICV, SPI 0x01020304 and sequence number 7. */
+static inline void put_ah(struct built *b, uint8_t next, size_t icv) {
+  static const uint8_t numbers[8] = {1, 2, 3, 4, 0, 0, 0, 7};
+  size_t at = b->length;
+  put_zeros(b, 4);
+  put_bytes(b, numbers, sizeof numbers);
+  put_zeros(b, icv);
+  b->bytes[at] = next;
+  b->bytes[at + 1] = (uint8_t)((12 + icv) / 4 - 2);
+}
+
 /* Ports 4000 to 80. */
 static inline void put_udp(struct built *b, size_t payload) {
   size_t at = b->length;

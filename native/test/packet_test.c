@@ -278,6 +278,56 @@ static void test_udp_super_packet(void) {
   CHECK_EQUAL(packet_segments(&p, 536), 10); /* an MSS is nothing to UDP */
 }
 
+/* The flow is that of the packet without AH. */
+static void test_authenticated(void) {
+  struct built b;
+  struct packet p;
+  begin4(&b, IPPROTO_AH, 1);
+  put_ah(&b, IPPROTO_UDP, 16);
+  put_udp(&b, 4);
+  finish(&b);
+  CHECK_EQUAL(parse(&p, &b), PACKET_FINE);
+  CHECK_EQUAL(p.key.protocol, IPPROTO_UDP);
+  CHECK_EQUAL(ntohs(p.key.destination_port), 80);
+  CHECK_EQUAL(p.ah, 24);
+  CHECK_EQUAL(p.ah_length, 28);
+  CHECK_EQUAL(p.ip_header, 52);
+  CHECK_EQUAL(p.spi, 0x01020304);
+  CHECK_EQUAL(p.sequence, 7);
+  for (size_t captured = 0; captured < 60; captured++)
+    CHECK(parse_part(&p, &b, captured, b.length, 0) != PACKET_FINE);
+
+  begin6(&b, IPPROTO_HOPOPTS);
+  put_extension(&b, IPPROTO_AH, 1);
+  put_ah(&b, IPPROTO_DSTOPTS, 20);
+  put_extension(&b, IPPROTO_UDP, 1);
+  put_udp(&b, 0);
+  finish(&b);
+  CHECK_EQUAL(parse(&p, &b), PACKET_FINE);
+  CHECK_EQUAL(p.ah, 48);
+  CHECK_EQUAL(p.ip_header, 88);
+  CHECK_EQUAL(ntohs(p.key.source_port), 4000);
+}
+
+static void test_broken_ah(void) {
+  struct built b;
+  struct packet p;
+  begin4(&b, IPPROTO_AH, 0);
+  put_ah(&b, IPPROTO_AH, 16);
+  put_ah(&b, IPPROTO_UDP, 16);
+  put_udp(&b, 4);
+  finish(&b);
+  CHECK_EQUAL(parse(&p, &b), PACKET_MALFORMED); /* twice */
+  begin4(&b, IPPROTO_AH, 0);
+  put_ah(&b, IPPROTO_UDP, 16);
+  put_udp(&b, 4);
+  finish(&b);
+  b.bytes[21] = 0; /* shorter than its fixed part */
+  CHECK_EQUAL(parse(&p, &b), PACKET_MALFORMED);
+  b.bytes[21] = 255; /* longer than the datagram */
+  CHECK_EQUAL(parse(&p, &b), PACKET_MALFORMED);
+}
+
 int main(void) {
   test_udp4();
   test_options4();
@@ -295,5 +345,7 @@ int main(void) {
   test_every_capture();
   test_super_packets();
   test_udp_super_packet();
+  test_authenticated();
+  test_broken_ah();
   return CHECK_RESULT();
 }

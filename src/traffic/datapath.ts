@@ -6,6 +6,50 @@
 import type { Flow } from "../base/flow.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
 
+/** MACs of AH: the key is secret and shared (RFC 4868, RFC 4494, RFC 2404). */
+export const SYMMETRIC_ALGORITHMS = [
+  "hmac-sha256-128",
+  "hmac-sha384-192",
+  "aes-cmac-96",
+  "hmac-sha1-96",
+] as const;
+
+/** Signatures in AH (after RFC 4359, with SHA-256), one for each packet. */
+export const SIGNATURE_ALGORITHMS = ["rsa-2048", "ecdsa-p256", "ed25519"] as const;
+
+/** The same, one for a batch: each packet carries its path in a hash tree whose root is signed. */
+export const TREE_ALGORITHMS = ["tree-rsa-2048", "tree-ecdsa-p256", "tree-ed25519"] as const;
+
+/** All, in the order of the native addon's numbers. */
+export const AH_ALGORITHMS = [...SYMMETRIC_ALGORITHMS, ...SIGNATURE_ALGORITHMS, ...TREE_ALGORITHMS] as const;
+
+export type SymmetricAlgorithm = (typeof SYMMETRIC_ALGORITHMS)[number];
+export type SignatureAlgorithm = (typeof SIGNATURE_ALGORITHMS)[number];
+export type TreeAlgorithm = (typeof TREE_ALGORITHMS)[number];
+export type PublicKeyAlgorithm = SignatureAlgorithm | TreeAlgorithm;
+export type AhAlgorithm = SymmetricAlgorithm | PublicKeyAlgorithm;
+
+/** An AH security association (RFC 4302) of one flow: at each node found by {SPI, destination, source}. */
+export interface SecurityAssociation {
+  /** 256 or more. */
+  readonly spi: number;
+  readonly algorithm: AhAlgorithm;
+  /** Symmetric: the key. Public key: SubjectPublicKeyInfo in DER; to insert, the private key as PKCS#8 in DER. */
+  readonly key: Uint8Array;
+}
+
+/** What is done about AH with packets of a flow. */
+export interface Authentication {
+  /** "insert" at the sender, "verify" at a router, "strip" (verify and remove) at the receiver. */
+  readonly action: "insert" | "verify" | "strip";
+  readonly association: SecurityAssociation;
+  /**
+   * When this association replaces another (or none), packets of the one before still pass for so long and up to so
+   * many bytes; those without AH count as one before.
+   */
+  readonly overlap: { readonly duration: Milliseconds; readonly bytes: Bytes };
+}
+
 /** A permission as the engine enforces it. */
 export interface Installation {
   readonly flow: Flow;
@@ -17,6 +61,25 @@ export interface Installation {
   readonly notifyAt?: Bytes;
   /** Count to start from, if the engine's own is lower (after a restart, from a signed Send-vol). */
   readonly countedAtLeast?: Bytes;
+  /** Absent: packets pass without AH. The same SPI again changes nothing about the association. */
+  readonly authentication?: Authentication;
+}
+
+/** Why packets of an authenticated flow were dropped. */
+export interface AuthenticationFailures {
+  readonly missing: number;
+  readonly malformed: number;
+  readonly unknownSpi: number;
+  readonly replayed: number;
+  readonly badIcv: number;
+}
+
+export interface AuthenticationCount {
+  readonly spi: number;
+  readonly algorithm: AhAlgorithm;
+  /** Last sequence number sent, or highest one accepted. */
+  readonly sequence: number;
+  readonly failures: AuthenticationFailures;
 }
 
 export interface FlowCount {
@@ -29,6 +92,8 @@ export interface FlowCount {
   readonly expired: number;
   /** Since the last packet that was let through; undefined when there was none. */
   readonly idle: Milliseconds | undefined;
+  /** Of flows with AH. */
+  readonly authentication?: AuthenticationCount;
 }
 
 export type DatapathEvent =
@@ -37,7 +102,9 @@ export type DatapathEvent =
   /** The count has reached `notifyAt`. */
   | { readonly type: "threshold"; readonly flow: Flow; readonly bytes: Bytes }
   /** A packet was dropped for lack of volume. Raised once until the next install. */
-  | { readonly type: "exhausted"; readonly flow: Flow; readonly bytes: Bytes };
+  | { readonly type: "exhausted"; readonly flow: Flow; readonly bytes: Bytes }
+  /** Three quarters of the sequence numbers of the flow's association are used: it needs a new one. Raised once. */
+  | { readonly type: "rekey"; readonly flow: Flow; readonly spi: number };
 
 export interface Datapath {
   readonly engine: string;

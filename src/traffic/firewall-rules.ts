@@ -7,7 +7,7 @@ import { PROTOCOL } from "../base/flow.js";
 import { isOurs, type SavedRules, type SavedTable } from "./firewall-saved.js";
 
 export interface FirewallOptions {
-  /** First of three queue numbers: intercepted signalling, permitted, held. */
+  /** First of four queue numbers: intercepted signalling, permitted, held, authenticated. */
   readonly queueBase: number;
   /** Port of this node's TLS associations, and of its peers'. */
   readonly tlsPort: number;
@@ -21,6 +21,16 @@ export interface FirewallOptions {
   readonly interceptRate: number;
   /** Entries that each kernel set of permitted flows may hold. */
   readonly setSize: number;
+  /** Bytes that every TCP segment to and from this host leaves free for an Authentication Header; 0 for none. */
+  readonly reserve: number;
+  /** Put fragments together before they are judged; without it they are dropped. */
+  readonly reassemble: boolean;
+}
+
+/** An interface of this host, for the size of TCP segments. */
+export interface LinkSize {
+  readonly name: string;
+  readonly mtu: number;
 }
 
 /** Traffic that passes without permission, in either direction, within a rate. What is absent matches everything. */
@@ -50,6 +60,9 @@ export const AGAIN_TIMEOUT = 4;
 
 /** Seconds that a host stays known after its last permission was seen to. */
 export const KNOWN_TIMEOUT = 3600;
+
+/** As the set of permitted flows, for flows of this host into which an Authentication Header is put. */
+export const INSERT_SET: Readonly<Record<IpFamily, string>> = { 4: "PBS-insert4", 6: "PBS-insert6" };
 
 /** Seconds that an entry of a set stays unless it is added again. */
 export const SET_TIMEOUT = 600;
@@ -107,9 +120,10 @@ export function renderRules(
   options: FirewallOptions,
   family: IpFamily,
   saved: SavedRules,
+  links: readonly LinkSize[],
   addTableMarker: boolean,
 ): string {
-  return [filterTable(family, options), mangleTable(family, options)]
+  return [filterTable(family, options, links), mangleTable(family, options)]
     .map((table) => renderTable(table, saved.get(table.name), addTableMarker))
     .join("");
 }
@@ -158,7 +172,8 @@ function renderTableRemoval(name: string, table: SavedTable): string {
   return `${lines.join("\n")}\n`;
 }
 
-function filterTable(family: IpFamily, { refuseMark }: FirewallOptions): Table {
+function filterTable(family: IpFamily, options: FirewallOptions, links: readonly LinkSize[]): Table {
+  const { refuseMark, reserve } = options;
   const mark = `0x${refuseMark.toString(16)}`;
   const marked = `-m mark --mark ${mark}/${mark}`;
   const unreachable = family === 4 ? "icmp-admin-prohibited" : "icmp6-adm-prohibited";
@@ -172,8 +187,9 @@ function filterTable(family: IpFamily, { refuseMark }: FirewallOptions): Table {
           `${marked} ${comment("output.refused.other")} -j REJECT --reject-with ${unreachable}`,
         ],
       },
+      ...segments(family, reserve, links),
     ],
-    jumps: [{ from: "OUTPUT", to: "PBS-REFUSE" }],
+    jumps: [{ from: "OUTPUT", to: "PBS-REFUSE" }, ...(reserve > 0 ? [{ from: "INPUT", to: SEGMENTS }] : [])],
   };
 }
 
@@ -208,6 +224,7 @@ function interception(family: IpFamily, options: FirewallOptions): Chain[] {
       name: "PBS-PREROUTING",
       rules: [
         "-i lo -j RETURN",
+        ...reassembly(options),
         ...gistPayload(family, true).map(
           (payload) => `${GIST} --dport ${GIST_PORT} ${payload} -g PBS-INTERCEPT`,
         ),
@@ -238,6 +255,67 @@ function interception(family: IpFamily, options: FirewallOptions): Chain[] {
   ];
 }
 
+/**
+ * That there is a rule with the socket match has the kernel put fragments together before this hook, within bounds of
+ * its own (net.ipv4.ipfrag_high_thresh), and without tracking connections. The match itself is for no packet.
+ */
+function reassembly({ reassemble }: FirewallOptions): string[] {
+  return reassemble ? [`-p 255 -m socket --nowildcard -j RETURN`] : [];
+}
+
+/**
+ * Makes room for an Authentication Header: a SYN of the other side says how large this host's segments may become. It is
+ * in the table behind the queues, where a SYN that came with AH is plain again.
+ */
+const SEGMENTS = "PBS-SEGMENTS";
+const TCP_AND_IP: Readonly<Record<IpFamily, number>> = { 4: 40, 6: 60 };
+const LEAST_SEGMENT = 536;
+
+function segments(family: IpFamily, reserve: number, links: readonly LinkSize[]): Chain[] {
+  if (reserve === 0) return [];
+  const rules = links.map(({ name, mtu }) => {
+    const size = Math.max(LEAST_SEGMENT, mtu - TCP_AND_IP[family] - reserve);
+    return `-i ${name} -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss ${size}`;
+  });
+  return [{ name: SEGMENTS, rules }];
+}
+
+function authenticatedQueue({ queueBase }: FirewallOptions): number {
+  return queueBase + 3;
+}
+
+/**
+ * Packets whose every byte is needed: with AH, and at the sending host those that get it. They come first: an exempt
+ * class that passed them would leave a header for a receiver that knows none, and they cost the most without that.
+ */
+function authenticated(hook: Hook, family: IpFamily, options: FirewallOptions): string[] {
+  const verdict = `-j NFQUEUE --queue-num ${authenticatedQueue(options)}`;
+  if (hook === "OUTPUT")
+    return [
+      `-m set --match-set ${INSERT_SET[family]} src,dst,dst ${counted(hook, "queued.insert")} ${verdict}`,
+    ];
+  const ah = family === 4 ? "-p ah" : AH_FIRST;
+  return [`${ah} ${permittedBy(family)} ${counted(hook, "queued.authenticated")} ${verdict}`];
+}
+
+const permittedBy = (family: IpFamily): string => `-m set --match-set ${PERMITTED_SET[family]} src,dst,dst`;
+
+/** AH right behind the IPv6 header. */
+const AH_FIRST = '-m u32 --u32 "3&0xFF=51"';
+
+/**
+ * AH behind extension headers. The match drops a header that is cut short without counting it, so those without
+ * permission that it need not look for are dropped before.
+ */
+function authenticatedBehind(hook: Hook, family: IpFamily, options: FirewallOptions): string[] {
+  if (hook === "OUTPUT" || family === 4) return [];
+  return [
+    `${AH_FIRST} ${counted(hook, "drop.no-permission")} -j DROP`,
+    `-m ah ${permittedBy(6)} ${counted(hook, "queued.authenticated")} ` +
+      `-j NFQUEUE --queue-num ${authenticatedQueue(options)}`,
+  ];
+}
+
 function hookChains(
   hook: Hook,
   family: IpFamily,
@@ -250,8 +328,10 @@ function hookChains(
     rules: [
       ...loopback(hook),
       ...fragments(hook, family),
+      ...authenticated(hook, family, options),
       ...here.flatMap((c) => (c.matches[hook] ?? []).map((match) => `${match} -g ${className(hook, c)}`)),
-      `-m set --match-set ${PERMITTED_SET[family]} src,dst,dst ${counted(hook, "queued.permitted")} ` +
+      ...authenticatedBehind(hook, family, options),
+      `${permittedBy(family)} ${counted(hook, "queued.permitted")} ` +
         `-j NFQUEUE --queue-num ${options.queueBase + 1}`,
       ...otherwise(hook, family, options),
     ],
@@ -264,10 +344,11 @@ function loopback(hook: Hook): string[] {
   return hook === "OUTPUT" ? ["-o lo -j RETURN"] : [];
 }
 
-/** A fragment has no ports to look up, and its first piece would be counted for the whole. IPv6: the set has no match. */
+/** A fragment has no ports to look up, and its first piece would be counted for the whole. */
 function fragments(hook: Hook, family: IpFamily): string[] {
-  if (hook === "OUTPUT" || family === 6) return [];
-  return [`-m u32 --u32 "4&0x3FFF=1:0x3FFF" ${counted(hook, "drop.fragment")} -j DROP`];
+  if (hook === "OUTPUT") return [];
+  const isFragment = family === 4 ? "4&0x3FFF=1:0x3FFF" : "3&0xFF=44";
+  return [`-m u32 --u32 "${isFragment}" ${counted(hook, "drop.fragment")} -j DROP`];
 }
 
 function otherwise(hook: Hook, family: IpFamily, { queueBase }: FirewallOptions): string[] {

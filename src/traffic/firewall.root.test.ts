@@ -13,6 +13,8 @@ const options: FirewallOptions = {
   backend: "auto",
   interceptRate: 5000,
   setSize: 1000,
+  reserve: 28,
+  reassemble: true,
   exempt: [{ name: "dns", protocol: 17, ports: [{ from: 53, to: 53 }], rate: 100 }],
 };
 

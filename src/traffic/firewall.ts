@@ -3,15 +3,17 @@
  * unpermitted passes; {@link Firewall.remove} takes them out again and leaves the machine's own rules as they were.
  */
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import type { IpFamily } from "../base/address.js";
 import {
   AGAIN_SET,
   AGAIN_TIMEOUT,
   CLASS_NAME,
   type FirewallOptions,
+  INSERT_SET,
   KNOWN_SET,
   KNOWN_TIMEOUT,
+  type LinkSize,
   MADE_TABLE,
   PERMITTED_SET,
   renderRemoval,
@@ -19,6 +21,7 @@ import {
   SET_TIMEOUT,
 } from "./firewall-rules.js";
 import { isOurs, parseCounters, parseSaved, type SavedRules } from "./firewall-saved.js";
+import { remedyFor } from "./firewall-trouble.js";
 
 export { type ExemptClass, type FirewallOptions, PERMITTED_SET, SET_TIMEOUT } from "./firewall-rules.js";
 
@@ -98,10 +101,8 @@ export class Firewall {
     for (const backend of BACKENDS) await removeRules(backend, this.#families);
     const present = await setNames();
     const ours = this.#families.flatMap((family) => [
-      PERMITTED_SET[family],
-      nextSet(family),
-      KNOWN_SET[family],
-      AGAIN_SET[family],
+      ...setsOf(family).flatMap((set) => [set, nextOf(set)]),
+      ...hostSets(family).map(({ name }) => name),
     ]);
     const script = ours.filter((name) => present.has(name)).map((name) => `destroy ${name}\n`);
     if (script.length > 0) await run("ipset", ["restore"], script.join(""));
@@ -127,24 +128,27 @@ export class Firewall {
   async #installSets(): Promise<void> {
     const present = await setNames();
     const lines = this.#families.flatMap((family) => {
-      const name = PERMITTED_SET[family];
-      const next = nextSet(family);
       const create = (set: string) =>
         `create ${set} hash:ip,port,ip family ${inet(family)} hashsize ${SET_HASH_SIZE} ` +
         `maxelem ${this.#options.setSize} timeout ${SET_TIMEOUT}`;
-      const leftover = present.has(next) ? [`destroy ${next}`] : [];
       const hosts = hostSets(family)
         .filter((set) => !present.has(set.name))
         .map((set) => `create ${set.name} ${set.options}`);
-      if (!present.has(name)) return [...leftover, ...hosts, create(name)];
-      return [...leftover, ...hosts, create(next), `swap ${next} ${name}`, `destroy ${next}`];
+      const flows = setsOf(family).flatMap((name) => {
+        const next = nextOf(name);
+        const leftover = present.has(next) ? [`destroy ${next}`] : [];
+        if (!present.has(name)) return [...leftover, create(name)];
+        return [...leftover, create(next), `swap ${next} ${name}`, `destroy ${next}`];
+      });
+      return [...hosts, ...flows];
     });
     await run("ipset", ["restore"], `${lines.join("\n")}\n`);
   }
 
   async #installRules(family: IpFamily): Promise<void> {
     const saved = await save(this.backend, family);
-    await restore(this.backend, family, renderRules(this.#options, family, saved, this.backend === "nft"));
+    const rules = renderRules(this.#options, family, saved, linkSizes(), this.backend === "nft");
+    await restore(this.backend, family, rules);
   }
 }
 
@@ -217,8 +221,36 @@ async function setNames(): Promise<Set<string>> {
   return new Set((await run("ipset", ["list", "-n"])).split("\n"));
 }
 
-function nextSet(family: IpFamily): string {
-  return `PBS-next${family}`;
+function setsOf(family: IpFamily): string[] {
+  return [PERMITTED_SET[family], INSERT_SET[family]];
+}
+
+/** The set that is filled in and then swapped with the one of this name. */
+function nextOf(set: string): string {
+  return `${set}.next`;
+}
+
+const INTERFACES = "/sys/class/net";
+/** What iptables takes without quoting. */
+const PLAIN_NAME = /^[A-Za-z0-9_.@-]{1,15}$/;
+
+/** Of all interfaces but loopback. */
+function linkSizes(): LinkSize[] {
+  return readdirSync(INTERFACES)
+    .filter((name) => name !== "lo" && PLAIN_NAME.test(name))
+    .flatMap((name) => {
+      const mtu = readMtu(name);
+      return mtu === undefined ? [] : [{ name, mtu }];
+    });
+}
+
+/** Undefined for an interface that is gone in the meantime. */
+function readMtu(name: string): number | undefined {
+  try {
+    return Number.parseInt(readFileSync(`${INTERFACES}/${name}/mtu`, "utf8"), 10);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Sets of single hosts; of strangers with IPv6 their /64. */
@@ -260,9 +292,5 @@ function explain(program: string, error: Error, stderr: string): FirewallError {
       `install the package ${program === "ipset" ? "ipset" : "iptables"}`,
     );
   const said = stderr.trim().split("\n").slice(-4).join(" / ") || error.message;
-  const denied = /permission denied|not permitted|must be root/i.test(said);
-  return new FirewallError(
-    `${program} failed: ${said}`,
-    denied ? "run as root, or give the capability NET_ADMIN" : 'look at it with "pbsctl doctor"',
-  );
+  return new FirewallError(`${program} failed: ${said}`, remedyFor(stderr));
 }

@@ -17,16 +17,32 @@ const FAMILY = 37;
 /** Numbers a flow in {@link Native.permit}: allowed volume, lifetime in ms, notify at (-1: never), counted at least. */
 export const PERMIT_VALUES = 4;
 
-/** Numbers a flow in {@link Native.read}: 1 if permitted, bytes, packets, over volume, expired, idle in ms or -1. */
-export const READ_VALUES = 6;
+/**
+ * Numbers a flow in {@link Native.read}: 1 if permitted, bytes, packets, over volume, expired, idle in ms or -1; then of
+ * AH the SPI or 0, algorithm, sequence number, and packets dropped by reason: missing, malformed, unknown SPI, replayed, bad ICV.
+ */
+export const READ_VALUES = 14;
+
+/** What is done about AH with packets of a flow, as the addon takes it. */
+export interface NativeAuthentication {
+  /** Insert, verify, strip. */
+  readonly action: 0 | 1 | 2;
+  readonly spi: number;
+  /** Place in the addon's list: {@link AH_ALGORITHMS}. */
+  readonly algorithm: number;
+  readonly key: Uint8Array;
+  /** Milliseconds, and bytes at most 2^32-1. */
+  readonly overlap: number;
+  readonly overlapBytes: number;
+}
 
 /** Numbers an event in {@link Native.takeEvents}: its type, and counted bytes (or the errno of a queue). */
 export const EVENT_VALUES = 2;
 
-export const EVENT = { wanted: 0, threshold: 1, exhausted: 2, queueFailed: 3 } as const;
+export const EVENT = { wanted: 0, threshold: 1, exhausted: 2, queueFailed: 3, rekey: 4 } as const;
 
 /** Of {@link Native.probe}. */
-export const DECISION = { accept: 0, drop: 1, refuse: 2, unknown: 3 } as const;
+export const DECISION = { accept: 0, drop: 1, refuse: 2, unknown: 3, deep: 4 } as const;
 
 /** What {@link Native.probe} says, negated, of packets that have no flow. */
 export const PROBLEM = { malformed: 1, headersTooLong: 2, fragment: 3, notAFlow: 4 } as const;
@@ -53,13 +69,15 @@ export interface NativeOptions {
   /** Milliseconds. */
   readonly holdTime: number;
   /** None: the table alone, which needs no privileges. */
-  readonly queues: readonly { readonly number: number; readonly hold: 0 | 1 }[];
+  readonly queues: readonly { readonly number: number; readonly purpose: number }[];
   /** Names of the kernel sets; empty for none. */
   readonly set4: string;
   readonly set6: string;
+  readonly insertSet4: string;
+  readonly insertSet6: string;
   /** Sets of the sources of permitted flows. */
-  readonly known4: string;
-  readonly known6: string;
+  readonly knownSet4: string;
+  readonly knownSet6: string;
 }
 
 export interface Native {
@@ -68,8 +86,14 @@ export interface Native {
   open(options: NativeOptions, wake: () => void): Handle;
   /** Ends the threads and frees everything; afterwards every other function throws. Twice does nothing. */
   close(engine: Handle): void;
-  /** Installs or changes permissions, and releases what is held. Writes 1 into `isNew` for each flow that was not there. Code EFULL: nothing was done. */
-  permit(engine: Handle, keys: Uint8Array, values: Float64Array, isNew: Uint8Array): void;
+  /** Installs or changes permissions, and releases what is held. Writes 1 into `isNew` for each flow that was not there. Codes EFULL and EKEY: nothing was done. */
+  permit(
+    engine: Handle,
+    keys: Uint8Array,
+    values: Float64Array,
+    isNew: Uint8Array,
+    authentications: readonly (NativeAuthentication | undefined)[] | undefined,
+  ): void;
   /** Adds flows number `start` to `end` of `keys` to the kernel sets, unless that was done lately. Code ENOENT: there is no such set. */
   addToSets(engine: Handle, keys: Uint8Array, start: number, end: number): void;
   /** The same for entries of the table by number, or with `all` for those added lately too. Returns how many there are. */

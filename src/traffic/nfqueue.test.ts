@@ -5,7 +5,16 @@ import { type Flow, parseFlow, reverse, sameFlow } from "../base/flow.js";
 import { silentLogger } from "../base/log.js";
 import { bytes, ms, seconds } from "../base/units.js";
 import type { Installation } from "./datapath.js";
-import { DECISION, decodeFlow, encodeFlow, encodeFlows, KEY_BYTES, native, PROBLEM } from "./native.js";
+import {
+  DECISION,
+  decodeFlow,
+  encodeFlow,
+  encodeFlows,
+  KEY_BYTES,
+  native,
+  PROBLEM,
+  READ_VALUES,
+} from "./native.js";
 import { NfqueueDatapath, NfqueueError, type NfqueueOptions } from "./nfqueue.js";
 
 /** The table without queues: what it decides is the same, and no privileges are needed. */
@@ -160,8 +169,10 @@ function openNative(capacity: number, wake: () => void) {
       queues: [],
       set4: "",
       set6: "",
-      known4: "",
-      known6: "",
+      insertSet4: "",
+      insertSet6: "",
+      knownSet4: "",
+      knownSet6: "",
     },
     wake,
   );
@@ -173,12 +184,12 @@ test("packets are judged by the table", (t) => {
   const judge = (packet: Uint8Array): number => addon.probe(engine, packet, packet.length, 0);
   const keys = encodeFlows([FLOW]);
   t.is(judge(datagram(100)), DECISION.unknown);
-  addon.permit(engine, keys, Float64Array.of(250, 60_000, -1, 0), new Uint8Array(1));
+  addon.permit(engine, keys, Float64Array.of(250, 60_000, -1, 0), new Uint8Array(1), undefined);
   t.deepEqual(
     [100, 100, 100, 50, 28].map((length) => judge(datagram(length))),
     [DECISION.accept, DECISION.accept, DECISION.drop, DECISION.accept, DECISION.drop],
   );
-  const counts = new Float64Array(6);
+  const counts = new Float64Array(READ_VALUES);
   addon.read(engine, keys, counts);
   t.deepEqual([...counts.subarray(0, 5)], [1, 250, 3, 2, 0]);
   t.true((counts[5] ?? -1) >= 0);
@@ -198,7 +209,7 @@ test("events come in a batch, and are taken once", async (t) => {
   let woken: () => void = () => undefined;
   const wake = new Promise<void>((resolve) => (woken = resolve));
   const engine = openNative(10, () => woken());
-  addon.permit(engine, keys, Float64Array.of(250, 60_000, 200, 0, 1, 1, -1, 0), new Uint8Array(2));
+  addon.permit(engine, keys, Float64Array.of(250, 60_000, 200, 0, 1, 1, -1, 0), new Uint8Array(2), undefined);
   for (let i = 0; i < 3; i++) addon.probe(engine, datagram(100), 100, 0);
   // The engine has no queues, so it does not keep the process alive by itself.
   const alive = setInterval(() => undefined, 1000);
@@ -213,16 +224,73 @@ test("events come in a batch, and are taken once", async (t) => {
   addon.close(engine);
 });
 
+const OVERLAP = { duration: seconds(1), bytes: bytes(1000) };
+const association = (spi: number, keyBytes = 32) =>
+  ({ spi, algorithm: "hmac-sha256-128", key: new Uint8Array(keyBytes) }) as const;
+
+test("a flow with AH tells its association, and keeps its counts through a change of it", async (t) => {
+  const datapath = NfqueueDatapath.open(OPTIONS);
+  const protect = (spi: number) =>
+    datapath.install([
+      permission(FLOW, {
+        authentication: { action: "verify", association: association(spi), overlap: OVERLAP },
+      }),
+    ]);
+  await datapath.install([permission(FLOW)]);
+  t.is(datapath.read([FLOW])[0]?.authentication, undefined);
+  await protect(300);
+  await protect(301);
+  t.deepEqual(datapath.read([FLOW])[0]?.authentication, {
+    spi: 301,
+    algorithm: "hmac-sha256-128",
+    sequence: 0,
+    failures: { missing: 0, malformed: 0, unknownSpi: 0, replayed: 0, badIcv: 0 },
+  });
+  await datapath.install([permission(FLOW)]);
+  t.is(datapath.read([FLOW])[0]?.authentication, undefined);
+  await protect(302);
+  await datapath.remove([FLOW]);
+  t.is(datapath.read([FLOW])[0], undefined);
+  await datapath.stop();
+});
+
+test("a key that does not fit its algorithm installs nothing", async (t) => {
+  const datapath = NfqueueDatapath.open(OPTIONS);
+  const authentication = { action: "strip", association: association(300, 31), overlap: OVERLAP } as const;
+  await t.throwsAsync(datapath.install([permission(SIX), permission(FLOW, { authentication })]), {
+    instanceOf: NfqueueError,
+    message: /key/,
+  });
+  t.is(datapath.status().flows, 0);
+  await datapath.stop();
+});
+
+test("associations come and go without a trace in the table", async (t) => {
+  const datapath = NfqueueDatapath.open({ ...OPTIONS, capacity: 4 });
+  for (let round = 0; round < 20_000; round++) {
+    const authentication = {
+      action: "insert",
+      association: association(256 + round),
+      overlap: OVERLAP,
+    } as const;
+    await datapath.install([permission(FLOW, { authentication })]);
+    if (round % 3 === 0) await datapath.remove([FLOW]);
+    if (round % 5 === 0) datapath.refuse(FLOW, ms(1));
+  }
+  t.true(datapath.status().flows <= 1);
+  await datapath.stop();
+});
+
 test("wrong arguments are errors, not accidents", (t) => {
   const addon = native();
   const engine = openNative(10, () => undefined);
   const one = Float64Array.of(1, 1, 1, 1);
   const flag = new Uint8Array(1);
   const key = encodeFlows([FLOW]);
-  t.throws(() => addon.permit(engine, key.subarray(1), one, flag), { code: "EINVAL" });
-  t.throws(() => addon.permit(engine, key, one.subarray(1), flag), { code: "EINVAL" });
-  t.throws(() => addon.permit(engine, key, one, flag.subarray(1)), { code: "EINVAL" });
-  t.throws(() => addon.read(engine, key, new Float64Array(5)), { code: "EINVAL" });
+  t.throws(() => addon.permit(engine, key.subarray(1), one, flag, undefined), { code: "EINVAL" });
+  t.throws(() => addon.permit(engine, key, one.subarray(1), flag, undefined), { code: "EINVAL" });
+  t.throws(() => addon.permit(engine, key, one, flag.subarray(1), undefined), { code: "EINVAL" });
+  t.throws(() => addon.read(engine, key, new Float64Array(READ_VALUES - 1)), { code: "EINVAL" });
   t.throws(() => addon.addToSets(engine, key, 0, 2), { code: "EINVAL" });
   t.throws(() => addon.status(engine, new Float64Array(3)), { code: "EINVAL" });
   t.throws(() => addon.read({} as typeof engine, key, new Float64Array(6)), { code: "EINVAL" });

@@ -8,8 +8,16 @@ import type { Flow } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
 import { SystemTime, type Time, type Timer } from "../base/time.js";
 import { bytes, type Milliseconds, ms, seconds } from "../base/units.js";
-import type { Datapath, DatapathEvent, DatapathStatus, FlowCount, Installation } from "./datapath.js";
-import { KNOWN_SET, PERMITTED_SET } from "./firewall-rules.js";
+import {
+  AH_ALGORITHMS,
+  type AuthenticationCount,
+  type Datapath,
+  type DatapathEvent,
+  type DatapathStatus,
+  type FlowCount,
+  type Installation,
+} from "./datapath.js";
+import { INSERT_SET, KNOWN_SET, PERMITTED_SET } from "./firewall-rules.js";
 import {
   decodeFlow,
   encodeFlow,
@@ -20,13 +28,14 @@ import {
   KEY_BYTES,
   native,
   type Native,
+  type NativeAuthentication,
   PERMIT_VALUES,
   READ_VALUES,
   STATUS_VALUES,
 } from "./native.js";
 
 export interface NfqueueOptions {
-  /** First of three queue numbers; the next two, for permitted and held packets, are this engine's. */
+  /** First of four queue numbers; the next three, for permitted, held and authenticated packets, are this engine's. */
   readonly queueBase: number;
   /** Permissions that the table can hold. */
   readonly capacity: number;
@@ -71,10 +80,16 @@ const KEEP_PERIOD = seconds(1);
 const KEEP_STEPS = 200;
 const QUEUES_FILE = "/proc/net/netfilter/nfnetlink_queue";
 
+/** In the order of the addon's numbers, which is that of the queues' too. */
+const PURPOSES = ["permitted", "hold", "authenticated"] as const;
+
 interface Queue {
   readonly number: number;
-  readonly purpose: string;
+  readonly purpose: (typeof PURPOSES)[number];
 }
+
+const ACTIONS = ["insert", "verify", "strip"] as const;
+const MAX_OVERLAP_BYTES = 2 ** 32 - 1;
 
 export class NfqueueDatapath implements Datapath {
   readonly engine = "nfqueue";
@@ -95,12 +110,7 @@ export class NfqueueDatapath implements Datapath {
     this.#options = options;
     this.#time = options.time ?? new SystemTime();
     const { queueBase, kernel = true } = options;
-    this.#queues = kernel
-      ? [
-          { number: queueBase + 1, purpose: "permitted" },
-          { number: queueBase + 2, purpose: "hold" },
-        ]
-      : [];
+    this.#queues = kernel ? PURPOSES.map((purpose, i) => ({ number: queueBase + 1 + i, purpose })) : [];
     this.#handle = this.#open(kernel);
     if (kernel) this.#keepLater();
   }
@@ -120,16 +130,20 @@ export class NfqueueDatapath implements Datapath {
       encodeFlow(permission.flow, keys, index);
       values.set(numbers(permission), index * PERMIT_VALUES);
     });
-    await this.installEncoded(keys, values);
+    await this.installEncoded(keys, values, authentications(permissions));
   }
 
   /**
    * {@link install} of flows that are encoded already: {@link KEY_BYTES} bytes and {@link PERMIT_VALUES} numbers
    * each (native.ts). Rejects with {@link NfqueueError}; then nothing of what is new stays.
    */
-  async installEncoded(keys: Uint8Array, values: Float64Array): Promise<void> {
+  async installEncoded(
+    keys: Uint8Array,
+    values: Float64Array,
+    authentications?: readonly (NativeAuthentication | undefined)[],
+  ): Promise<void> {
     const isNew = new Uint8Array(keys.length / KEY_BYTES);
-    this.#call(() => this.#native.permit(this.#handle, keys, values, isNew));
+    this.#call(() => this.#native.permit(this.#handle, keys, values, isNew, authentications));
     try {
       await this.#addToSets(keys);
     } catch (error) {
@@ -221,11 +235,13 @@ export class NfqueueDatapath implements Datapath {
           holdPackets,
           holdPacketsPerFlow,
           holdTime,
-          queues: this.#queues.map(({ number, purpose }) => ({ number, hold: purpose === "hold" ? 1 : 0 })),
+          queues: this.#queues.map(({ number, purpose }) => ({ number, purpose: PURPOSES.indexOf(purpose) })),
           set4: kernel ? PERMITTED_SET[4] : "",
           set6: kernel ? PERMITTED_SET[6] : "",
-          known4: kernel ? KNOWN_SET[4] : "",
-          known6: kernel ? KNOWN_SET[6] : "",
+          insertSet4: kernel ? INSERT_SET[4] : "",
+          insertSet6: kernel ? INSERT_SET[6] : "",
+          knownSet4: kernel ? KNOWN_SET[4] : "",
+          knownSet6: kernel ? KNOWN_SET[6] : "",
         },
         () => this.#deliver(),
       );
@@ -309,6 +325,8 @@ export class NfqueueDatapath implements Datapath {
         return { type: "threshold", flow: decodeFlow(this.#eventKeys, index), bytes: bytes(value) };
       case EVENT.exhausted:
         return { type: "exhausted", flow: decodeFlow(this.#eventKeys, index), bytes: bytes(value) };
+      case EVENT.rekey:
+        return { type: "rekey", flow: decodeFlow(this.#eventKeys, index), spi: value };
       default:
         this.#options.logger.error({ errno: value }, "a packet queue broke; the kernel drops its packets");
         return undefined;
@@ -320,10 +338,53 @@ function numbers({ allowedVolume, lifetime, notifyAt, countedAtLeast }: Installa
   return [allowedVolume, lifetime, notifyAt ?? -1, countedAtLeast ?? 0];
 }
 
+/** Undefined when no flow has any. */
+function authentications(
+  permissions: readonly Installation[],
+): (NativeAuthentication | undefined)[] | undefined {
+  if (permissions.every(({ authentication }) => authentication === undefined)) return undefined;
+  return permissions.map(({ authentication }) => {
+    if (authentication === undefined) return undefined;
+    const { action, association, overlap } = authentication;
+    return {
+      action: ACTIONS.indexOf(action) as NativeAuthentication["action"],
+      spi: association.spi,
+      algorithm: AH_ALGORITHMS.indexOf(association.algorithm),
+      key: association.key,
+      overlap: overlap.duration,
+      overlapBytes: Math.min(overlap.bytes, MAX_OVERLAP_BYTES),
+    };
+  });
+}
+
 function count(values: Float64Array): FlowCount | undefined {
   const [present = 0, counted = 0, packets = 0, overVolume = 0, expired = 0, idle = -1] = values;
   if (present === 0) return undefined;
-  return { bytes: bytes(counted), packets, overVolume, expired, idle: idle < 0 ? undefined : ms(idle) };
+  const authentication = authenticationCount(values.subarray(6));
+  return {
+    bytes: bytes(counted),
+    packets,
+    overVolume,
+    expired,
+    idle: idle < 0 ? undefined : ms(idle),
+    ...(authentication === undefined ? {} : { authentication }),
+  };
+}
+
+function authenticationCount(values: Float64Array): AuthenticationCount | undefined {
+  const [
+    spi = 0,
+    place = 0,
+    sequence = 0,
+    missing = 0,
+    malformed = 0,
+    unknownSpi = 0,
+    replayed = 0,
+    badIcv = 0,
+  ] = values;
+  const algorithm = AH_ALGORITHMS[place];
+  if (spi === 0 || algorithm === undefined) return undefined;
+  return { spi, algorithm, sequence, failures: { missing, malformed, unknownSpi, replayed, badIcv } };
 }
 
 /** The keys whose flag is 1. */
