@@ -221,11 +221,12 @@ local PBS_TYPE = { query = 1, permission = 2, notify = 3 }
 local PBS_TYPE_NAMES = { [1] = "Query", [2] = "Permission", [3] = "Notify" }
 local O = {
   fid = 1, sequence = 2, requested = 3, sent = 4, allowed = 5, ttl = 6, refresh = 7, certificate = 8, defense = 9,
-  authentication = 10, volume_high = 128, info = 129,
+  authentication = 10, volume_high = 128, info = 129, algorithms = 130,
 }
 local PBS_OBJECT_NAMES = {
   [1] = "FID", [2] = "Message-Seq", [3] = "Req-vol", [4] = "Send-vol", [5] = "Allow-vol", [6] = "TTL",
   [7] = "Refresh", [8] = "PK-cert", [9] = "Defense", [10] = "Auth-data", [128] = "Volume-high", [129] = "INFO",
+  [130] = "Algorithms",
 }
 local SOLUTION_NAMES = {
   [1] = "No action", [2] = "AH with a symmetric key", [3] = "AH with a public key", [4] = "Change path",
@@ -233,6 +234,8 @@ local SOLUTION_NAMES = {
 local ALGORITHM_NAMES = {
   [0] = "None", [1] = "HMAC-SHA1", [2] = "HMAC-SHA-256", [3] = "HMAC-MD5", [4] = "RSA-1024", [5] = "RSA-2048",
   [6] = "ECC-160", [7] = "ECC-224", [8] = "DSA-1024", [9] = "DSA-2048", [10] = "As in the X.509 certificate",
+  [128] = "HMAC-SHA-384", [129] = "AES-CMAC", [130] = "ECDSA P-256", [131] = "Ed25519",
+  [132] = "Hash tree, RSA-2048", [133] = "Hash tree, P-256", [134] = "Hash tree, Ed25519",
 }
 local PBS_INFO_CODE_NAMES = {
   [1] = "Pending", [2] = "Malformed", [3] = "Unknown object", [4] = "Flow mismatch", [5] = "Bad signature",
@@ -283,6 +286,7 @@ declare_pbs("uint32", "defense.spi", "SPI", base.HEX)
 declare_pbs("uint32", "defense.key_length", "IPsec key length in bytes", base.DEC)
 declare_pbs("bytes", "defense.key", "IPsec key")
 declare_pbs("bytes", "authentication", "Signature")
+declare_pbs("uint8", "algorithm", "Algorithm that the sender can do", base.DEC, ALGORITHM_NAMES)
 declare_pbs("uint8", "info.class", "Class", base.DEC, ERROR_CLASS_NAMES)
 declare_pbs("uint8", "info.code", "Code", base.DEC, PBS_INFO_CODE_NAMES)
 declare_pbs("uint8", "info.object_type", "About object type", base.DEC, PBS_OBJECT_NAMES)
@@ -1121,6 +1125,15 @@ local function parse_volume_high(tree, r, seen)
   end
 end
 
+local function parse_algorithms(tree, r)
+  local count = r:left()
+  if count == 0 or count > 32 then complain(tree, PX.length, "%d algorithms, not 1 to 32", count) end
+  for _ = 1, count do
+    local algorithm = r:number(tree, 1, P["algorithm"])
+    tree:append_text(", " .. name_of(ALGORITHM_NAMES, algorithm, "algorithm"))
+  end
+end
+
 local function parse_pbs_info(tree, r, seen)
   r:number(tree, 1, P["info.class"])
   local code = r:number(tree, 1, P["info.code"])
@@ -1147,6 +1160,7 @@ local PBS_PARSERS = {
   [O.authentication] = parse_authentication,
   [O.volume_high] = parse_volume_high,
   [O.info] = parse_pbs_info,
+  [O.algorithms] = parse_algorithms,
 }
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -1154,7 +1168,7 @@ local PBS_PARSERS = {
 
 local PBS_RULES = {
   [PBS_TYPE.query] = {
-    order = { O.fid, O.sequence, O.requested, O.sent, O.certificate, O.volume_high, O.authentication },
+    order = { O.fid, O.sequence, O.requested, O.sent, O.certificate, O.volume_high, O.algorithms, O.authentication },
     required = { O.fid, O.sequence, O.requested, O.sent, O.certificate, O.authentication },
     volumes = { "requested", "sent" },
   },
@@ -1169,7 +1183,7 @@ local PBS_RULES = {
     volumes = { "allowed" },
   },
   [PBS_TYPE.notify] = {
-    order = { O.fid, O.info },
+    order = { O.fid, O.info, O.defense },
     required = { O.fid, O.info },
     volumes = {},
   },

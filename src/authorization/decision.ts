@@ -1,6 +1,7 @@
 /** What a receiver's policy says to a Query. */
 import type { Flow } from "../base/flow.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
+import type { AuthenticationRule } from "./algorithm.js";
 
 /** The asking host as its certificate names it, once that certificate was accepted. */
 export interface Requester {
@@ -20,6 +21,8 @@ export interface Grant {
    * up the same flow is refused until the quarantine is over.
    */
   readonly extend: boolean;
+  /** Absent: packets need no AH. */
+  readonly authentication?: AuthenticationRule;
 }
 
 export type Decision =

@@ -1,5 +1,6 @@
 /** Signatures over PBS messages. The certificate's key says which algorithm it is. */
 import { type KeyObject, sign, verify } from "node:crypto";
+import { type SignatureAlgorithm, signatureAlgorithmOf } from "./algorithm.js";
 import { readCertificate } from "./certificate.js";
 import { describeKey, type KeyType, keyIdentity, keyTypeOf, samePublicKey } from "./key.js";
 import type { TrustedCertificate } from "./trust.js";
@@ -25,6 +26,8 @@ export class Signer {
   /** DER, as it goes into PK-cert. */
   readonly certificate: Uint8Array;
   readonly keyType: KeyType;
+  /** What packets are signed with in AH; undefined where the key is of no use there. */
+  readonly packetAlgorithm: SignatureAlgorithm | undefined;
   /** First 16 bytes of the SHA-256 of the SubjectPublicKeyInfo. */
   readonly identity: Uint8Array;
   readonly #key: KeyObject;
@@ -39,6 +42,7 @@ export class Signer {
       throw new SigningError(`a key of type ${describeKey(privateKey)} is not accepted`);
     this.certificate = Uint8Array.from(certificateDer);
     this.keyType = keyType;
+    this.packetAlgorithm = signatureAlgorithmOf(privateKey);
     this.identity = keyIdentity(publicKey);
     this.#key = privateKey;
   }
@@ -51,6 +55,11 @@ export class Signer {
         else reject(error);
       });
     });
+  }
+
+  /** The private key as PKCS#8 in DER, for the packet path. The caller wipes it. */
+  exportKey(): Uint8Array {
+    return this.#key.export({ type: "pkcs8", format: "der" });
   }
 
   signSync(input: Uint8Array): Uint8Array {

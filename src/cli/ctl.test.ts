@@ -5,6 +5,7 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { bytes, seconds } from "../base/units.js";
 import { countOf, FLOW, startFixture, viewOf } from "../control/test-parts.js";
+import { type AuthenticationView, CannotAuthenticate } from "../nslp/view.js";
 import { pbsctl } from "./ctl.js";
 
 interface Ran {
@@ -36,6 +37,14 @@ async function fixture(t: ExecutionContext) {
   return { ...parts, ctl, json };
 }
 
+const AUTHENTICATION: AuthenticationView = {
+  level: "hmac",
+  algorithm: "aes-cmac-96",
+  spi: 0x1234,
+  sequence: 77,
+  failures: { missing: 1, malformed: 0, unknownSpi: 2, replayed: 3, badIcv: 4 },
+};
+
 const USAGE: readonly (readonly [args: readonly string[], message: string])[] = [
   [[], 'no command; "pbsctl --help" lists them'],
   [["statsu"], 'unknown command "statsu"; did you mean "status"?'],
@@ -57,6 +66,8 @@ const USAGE: readonly (readonly [args: readonly string[], message: string])[] = 
     ["grant", "ab", "--lifetime", "10"],
     '--lifetime: "10" is not a duration; write a number and a unit, such as "500ms", "30s", "10m", "2h" or "1d"',
   ],
+  [["authenticate", "ab"], "usage: pbsctl authenticate ID LEVEL"],
+  [["authenticate", "ab", "md5"], '"md5" is not a level; write none, hmac, public-key'],
   [["revoke", "ab", "--reason", ""], "--reason is not a text of 1 to 255 bytes"],
   [["keys"], "keys needs one of: ca, host, issue, show, import"],
   [["keys", "ca", "--name", "x"], "--out is missing"],
@@ -116,18 +127,34 @@ test("flows as a table and as JSON", async (t) => {
   const { ctl, json, pbs } = await fixture(t);
   t.is((await ctl("flows")).out, "no flows\n");
   pbs.views = [
-    viewOf(1, { flow: FLOW }),
+    viewOf(1, { flow: FLOW, authentication: AUTHENTICATION }),
     viewOf(2, { countedVolume: bytes(123_456_789), remaining: null, rule: null, state: "wait-p" }),
   ];
   t.is(
     (await ctl("flows")).out,
-    `ID        ROLE      STATE       FLOW                                       USED  ALLOWED   LEFT  RULE
-00000001  receiver  permission  tcp 192.168.20.1:4000 > 192.168.21.4:80    2 kB    10 MB  1m40s  web
-00000002  receiver  wait-p      tcp 192.168.20.1:1026 > 192.168.21.4:80  123 MB    10 MB      -  -
+    `ID        ROLE      STATE       FLOW                                       USED  ALLOWED   LEFT  AH           RULE
+00000001  receiver  permission  tcp 192.168.20.1:4000 > 192.168.21.4:80    2 kB    10 MB  1m40s  aes-cmac-96  web
+00000002  receiver  wait-p      tcp 192.168.20.1:1026 > 192.168.21.4:80  123 MB    10 MB      -  -            -
 `,
   );
   t.regex((await ctl("flows", "--limit", "1")).out, /\n1 more; use --match, --limit or --offset\n$/);
   t.deepEqual(await json("flows", "--match", ":4000"), { flows: [pbs.views[0]], offset: 0, total: 1 });
+});
+
+test("authenticate", async (t) => {
+  const { ctl, pbs } = await fixture(t);
+  pbs.views = [viewOf(0xabc, { authentication: AUTHENTICATION })];
+  const { status, out } = await ctl("authenticate", "00000A", "public-key");
+  t.is(status, 0);
+  t.deepEqual(pbs.calls, ["authenticate 00000a public-key"]);
+  t.regex(out, /^authentication +aes-cmac-96, SPI 0x00001234, sequence 77$/m);
+  t.regex(out, /^failures +1 without AH, 0 malformed, 2 of unknown SPI, 3 replayed, 4 with a bad ICV$/m);
+  pbs.failure = new CannotAuthenticate("the sender cannot", "choose another");
+  t.deepEqual(await ctl("authenticate", "00000A", "hmac"), {
+    status: 1,
+    out: "",
+    err: "pbsctl: the sender cannot (choose another)\n",
+  });
 });
 
 test("flow", async (t) => {
@@ -201,7 +228,7 @@ test("events, as text and as one document a line", async (t) => {
   pbs.emit("10 MB");
   pbs.emit("evil\u001b[2J\nline");
   const { out } = await ctl("events");
-  t.is(out.split("\n")[0], `2023-11-14T22:13:20.000Z  granted     sender    abababab  ${FLOW}  10 MB`);
+  t.is(out.split("\n")[0], `2023-11-14T22:13:20.000Z  granted         sender    abababab  ${FLOW}  10 MB`);
   t.is(out.trimEnd().split("\n").length, 2);
   t.true(out.includes("evil?[2J?line"));
   const lines = (await ctl("events", "--json")).out.trimEnd().split("\n");

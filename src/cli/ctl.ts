@@ -1,6 +1,7 @@
 /** pbsctl: the control program of pbsd. */
 import { DEFAULT_SOCKET } from "../config/config.js";
 import type { Command, Output } from "./command.js";
+import { authenticateCommand } from "./commands/authenticate.js";
 import { denyCommand, grantCommand, pendingCommand, revokeCommand } from "./commands/decide.js";
 import { doctorCommand } from "./commands/doctor.js";
 import { eventsCommand } from "./commands/events.js";
@@ -20,6 +21,7 @@ const COMMANDS: readonly Command[] = [
   pendingCommand,
   grantCommand,
   denyCommand,
+  authenticateCommand,
   revokeCommand,
   eventsCommand,
   peersCommand,

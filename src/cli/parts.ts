@@ -9,7 +9,7 @@ import type { NfqueueOptions } from "../traffic/nfqueue.js";
 /** The set holds flows for a while after their permission has ended, so it is larger than the table. */
 const SET_FACTOR = 2;
 
-export function firewallOptions({ signalling, packets, exempt }: Config): FirewallOptions {
+export function firewallOptions({ signalling, packets, exempt, authentication }: Config): FirewallOptions {
   return {
     queueBase: packets.queueBase,
     tlsPort: signalling.tlsPort,
@@ -19,6 +19,8 @@ export function firewallOptions({ signalling, packets, exempt }: Config): Firewa
     exempt,
     interceptRate: signalling.interceptRate,
     setSize: packets.capacity * SET_FACTOR,
+    reserve: authentication.reserve,
+    reassemble: packets.reassemble,
   };
 }
 
@@ -32,6 +34,8 @@ export const CLEANUP_OPTIONS: FirewallOptions = {
   exempt: [],
   interceptRate: 1,
   setSize: 1,
+  reserve: 0,
+  reassemble: false,
 };
 
 /** A flow that crosses this node has one state towards each side. */
@@ -57,11 +61,17 @@ export function datapathOptions({ packets }: Config, logger: Logger, time: Time)
 /** Sessions without permission come on top of those that fill the table. */
 const SESSION_SHARE = 1.1;
 
-export function pbsOptions({ packets, request, return: returns }: Config): Partial<PbsOptions> {
+export function pbsOptions({
+  packets,
+  request,
+  return: returns,
+  authentication,
+}: Config): Partial<PbsOptions> {
   return {
     requestVolume: request.volume,
     idleTimeout: request.idleTimeout,
     refuseFor: packets.refuseFor,
+    accepts: authentication.accept,
     maxSessions: Math.ceil(packets.capacity * SESSION_SHARE),
     returns: returns.policy === "auto" ? { ...returns, policy: "auto" } : { policy: "rules" },
   };

@@ -1,4 +1,5 @@
 /** The configuration as the parts take it: checked, in units, with every default filled in. Immutable. */
+import type { Algorithm, AuthenticationRule } from "../authorization/algorithm.js";
 import type { PolicyRule, PortRange } from "../authorization/policy.js";
 import type { IpPrefix } from "../base/address.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
@@ -34,6 +35,13 @@ export interface Config {
     readonly volume: Bytes;
     readonly lifetime: Milliseconds;
     readonly refresh: Milliseconds;
+    readonly authentication?: AuthenticationRule;
+  };
+  /** What this node takes part in as sender and as router; as receiver the rules say it. */
+  readonly authentication: {
+    readonly accept: readonly Algorithm[];
+    /** Bytes that TCP segments to and from this host leave free for an Authentication Header. */
+    readonly reserve: number;
   };
   readonly rules: readonly PolicyRule[];
   /** Neighbours of the signalling that are believed; empty: all whom an authority signed. */
@@ -50,7 +58,7 @@ export interface PeerRule {
 }
 
 export interface PacketsConfig {
-  /** First of three NFQUEUE numbers. */
+  /** First of four NFQUEUE numbers. */
   readonly queueBase: number;
   /** Flows that the table holds. */
   readonly capacity: number;
@@ -63,6 +71,8 @@ export interface PacketsConfig {
   readonly refuseMark: number;
   /** false: packets above the granted volume pass here. */
   readonly enforce: boolean;
+  /** Fragments are put together before they are judged; otherwise they are dropped. */
+  readonly reassemble: boolean;
   readonly firewall: "auto" | "nft" | "legacy";
 }
 

@@ -82,6 +82,24 @@ export function choice<const T extends string>(...values: readonly T[]) {
   });
 }
 
+/** A list of one or more of these, each once. */
+export function choices<const T extends string>(...values: readonly T[]) {
+  const remedy = `write a list of: ${values.join(", ")}`;
+  return field(remedy, (raw): readonly T[] => {
+    const chosen = listOf(
+      raw,
+      (entry): T => {
+        const found = values.find((value) => value === entry);
+        if (found === undefined) throw new FieldError(`${inWords(entry)} is not one of its values`, remedy);
+        return found;
+      },
+      remedy,
+    );
+    if (new Set(chosen).size < chosen.length) throw new FieldError("names one twice", "write each once");
+    return chosen;
+  });
+}
+
 export function whole(min: number, max: number) {
   const remedy = `write a whole number from ${min} to ${max}`;
   return field(remedy, (raw) => {
@@ -175,8 +193,12 @@ export function ports() {
 }
 
 /** One value, or a list of one or more. */
-function listOf<T>(raw: unknown, parse: (entry: unknown) => T): readonly T[] {
+function listOf<T>(
+  raw: unknown,
+  parse: (entry: unknown) => T,
+  whenEmpty = "leave it out to match everything",
+): readonly T[] {
   if (!Array.isArray(raw)) return [parse(raw)];
-  if (raw.length === 0) throw new FieldError("is an empty list", "leave it out to match everything");
+  if (raw.length === 0) throw new FieldError("is an empty list", whenEmpty);
   return raw.map(parse);
 }

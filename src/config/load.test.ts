@@ -52,7 +52,15 @@ test("the example works, and its comments show the defaults", (t) => {
   t.is(config.rules.length, 5);
   t.is(config.exempt.length, 1);
   const defaults = parseConfig(IDENTITY, config.file);
-  for (const section of ["signalling", "packets", "request", "return", "control", "log"] as const)
+  for (const section of [
+    "signalling",
+    "packets",
+    "request",
+    "return",
+    "authentication",
+    "control",
+    "log",
+  ] as const)
     t.deepEqual(config[section], defaults[section]);
 });
 
@@ -68,7 +76,15 @@ test("the defaults that the example's comments show are the defaults", async (t)
     .replace(/^# ([a-z_]+ = )/gm, "$1");
   const shown = parseConfig(uncommented, "docs/pbsd.example.toml");
   const plain = parseConfig(IDENTITY, "docs/pbsd.example.toml");
-  for (const section of ["signalling", "packets", "request", "return", "control", "log"] as const)
+  for (const section of [
+    "signalling",
+    "packets",
+    "request",
+    "return",
+    "authentication",
+    "control",
+    "log",
+  ] as const)
     t.deepEqual(shown[section], plain[section], section);
 });
 
@@ -124,6 +140,39 @@ reason = "no"
     },
     { name: "rule 3", action: { type: "deny", reason: "no" } },
   ]);
+});
+
+test("how packets prove where they come from", (t) => {
+  const config = parseConfig(
+    `${IDENTITY}
+[return]
+authentication = "hmac"
+[authentication]
+accept = ["hmac-sha1-96", "ed25519"]
+[[rule]]
+action = "grant"
+authentication = "public-key"
+[[rule]]
+action = "ask"
+authentication = "hmac"
+algorithms = ["hmac-sha1-96", "ed25519", "aes-cmac-96"]
+[[rule]]
+action = "grant"
+authentication = "none"
+algorithms = "ed25519"
+`,
+    "x.toml",
+  );
+  const asked = config.rules.map(({ action }) =>
+    action.type === "deny" ? undefined : action.grant.authentication,
+  );
+  t.deepEqual(asked, [
+    { level: "public-key" },
+    { level: "hmac", algorithms: ["hmac-sha1-96", "ed25519", "aes-cmac-96"] },
+    { level: "none", algorithms: ["ed25519"] },
+  ]);
+  t.deepEqual(config.return.authentication, { level: "hmac" });
+  t.deepEqual(config.authentication.accept, ["hmac-sha1-96", "ed25519"]);
 });
 
 test("the configuration cannot be changed", (t) => {
@@ -259,6 +308,52 @@ const CASES: readonly (readonly [name: string, toml: string, errors: readonly st
     '[[rule]]\naction = "grant"\nlifetime = "1s"\nrefresh = "2s"',
     [
       "4: rule[0].refresh: is longer than the lifetime, so the flow would stop before it (write a shorter one)",
+    ],
+  ],
+  [
+    "not a level",
+    '[[rule]]\naction = "grant"\nauthentication = "md5"',
+    ['3: rule[0].authentication: "md5" is not one of its values (write "none" or "hmac" or "public-key")'],
+  ],
+  [
+    "not an algorithm",
+    '[authentication]\naccept = ["hmac-md5-96"]',
+    [
+      '2: authentication.accept: "hmac-md5-96" is not one of its values (write a list of: hmac-sha256-128, hmac-sha384-192, aes-cmac-96, hmac-sha1-96, rsa-2048, ecdsa-p256, ed25519, tree-rsa-2048, tree-ecdsa-p256, tree-ed25519)',
+    ],
+  ],
+  [
+    "no algorithm at all",
+    "[authentication]\naccept = []",
+    [
+      "2: authentication.accept: is an empty list (write a list of: hmac-sha256-128, hmac-sha384-192, aes-cmac-96, hmac-sha1-96, rsa-2048, ecdsa-p256, ed25519, tree-rsa-2048, tree-ecdsa-p256, tree-ed25519)",
+    ],
+  ],
+  [
+    "an algorithm twice",
+    '[[rule]]\naction = "grant"\nauthentication = "hmac"\nalgorithms = ["aes-cmac-96", "aes-cmac-96"]',
+    ["4: rule[0].algorithms: names one twice (write each once)"],
+  ],
+  [
+    "algorithms without authentication",
+    '[[rule]]\naction = "grant"\nalgorithms = ["aes-cmac-96"]',
+    [
+      '3: rule[0].algorithms: means nothing without authentication (write authentication = "hmac" or "public-key")',
+    ],
+  ],
+  [
+    "no algorithm of the level",
+    '[return]\nauthentication = "hmac"\nalgorithms = ["ed25519"]',
+    [
+      '3: return.algorithms: has none for authentication = "hmac" (add one of: hmac-sha256-128, hmac-sha384-192, aes-cmac-96, hmac-sha1-96)',
+    ],
+  ],
+  [
+    "authentication of what is denied",
+    '[[rule]]\naction = "deny"\nauthentication = "hmac"\nalgorithms = ["aes-cmac-96"]',
+    [
+      '3: rule[0].authentication: means nothing in a rule with action "deny" (take it out)',
+      '4: rule[0].algorithms: means nothing in a rule with action "deny" (take it out)',
     ],
   ],
   [

@@ -3,7 +3,7 @@ import { dirname, resolve } from "node:path";
 import type { z } from "zod";
 import type { Config, ExemptClass } from "./config.js";
 import { deepFreeze, type Format, parseDocument, readDocument } from "./document.js";
-import { configSchema, defaultRefresh, FIELDS, tcpPortOf, toPolicyRule } from "./schema.js";
+import { configSchema, defaultRefresh, FIELDS, tcpPortOf, toAuthentication, toPolicyRule } from "./schema.js";
 
 const FORMAT: Format<typeof configSchema> = {
   schema: configSchema,
@@ -30,7 +30,6 @@ type Parsed = z.output<typeof configSchema>;
 function build(parsed: Parsed, file: string): Config {
   const here = dirname(resolve(file));
   const { identity, signalling, packets, control } = parsed;
-  const lifetime = parsed.return.lifetime;
   return deepFreeze({
     file,
     node: parsed.node,
@@ -57,16 +56,30 @@ function build(parsed: Parsed, file: string): Config {
       refuseFor: packets.refuse_for,
       refuseMark: packets.refuse_mark,
       enforce: packets.enforce,
+      reassemble: packets.reassemble,
       firewall: packets.firewall,
     },
     exempt: parsed.exempt.map(toExemptClass),
     request: { volume: parsed.request.volume, idleTimeout: parsed.request.idle_timeout },
-    return: { ...parsed.return, refresh: parsed.return.refresh ?? defaultRefresh(lifetime) },
+    return: toReturn(parsed.return),
+    authentication: parsed.authentication,
     rules: parsed.rule.map(toPolicyRule),
     peers: parsed.peer,
     control: { socket: resolve(here, control.socket), group: control.group ?? null },
     log: parsed.log,
   });
+}
+
+function toReturn(fields: Parsed["return"]): Config["return"] {
+  const { policy, volume, lifetime, refresh } = fields;
+  const authentication = toAuthentication(fields);
+  return {
+    policy,
+    volume,
+    lifetime,
+    refresh: refresh ?? defaultRefresh(lifetime),
+    ...(authentication && { authentication }),
+  };
 }
 
 function toExemptClass(fields: Parsed["exempt"][number]): ExemptClass {

@@ -1,6 +1,15 @@
 /** The configuration file: sections, fields, ranges, defaults. docs/pbsd.example.toml explains each for its user. */
 import { hostname } from "node:os";
 import { z } from "zod";
+import {
+  ACCEPTED_BY_DEFAULT,
+  type Algorithm,
+  ALGORITHMS,
+  type AuthenticationLevel,
+  type AuthenticationRule,
+  levelOf,
+  LEVELS,
+} from "../authorization/algorithm.js";
 import type { Grant } from "../authorization/decision.js";
 import type { PolicyRule, RuleAction } from "../authorization/policy.js";
 import { hasPorts } from "../base/flow.js";
@@ -8,6 +17,7 @@ import { bytes, type Bytes, type Milliseconds, ms, seconds } from "../base/units
 import { DEFAULT_SOCKET, LOG_LEVELS } from "./config.js";
 import {
   choice,
+  choices,
   duration,
   flag,
   optional,
@@ -68,7 +78,7 @@ export const socketAt = (path: string) => ({ socket: socket().default(path), gro
 const pbsdSignalling = { ...signalling, service: optional(socket()) };
 
 const packets = {
-  queue_base: whole(0, 65533).default(2700),
+  queue_base: whole(0, 65532).default(2700),
   capacity: whole(16, 16_000_000).default(1_000_000),
   hold_packets_per_flow: whole(1, 1024).default(32),
   hold_packets: whole(1, 65536).default(4096),
@@ -76,6 +86,7 @@ const packets = {
   refuse_for: duration(ms(100)).default(seconds(5)),
   refuse_mark: whole(1, 2 ** 32 - 1).default(0x5042_0000),
   enforce: flag().default(true),
+  reassemble: flag().default(true),
   firewall: choice("auto", "nft", "legacy").default("auto"),
 };
 
@@ -97,11 +108,18 @@ const request = {
   idle_timeout: duration(seconds(1)).default(seconds(120)),
 };
 
+/** How packets of what is granted prove where they come from. */
+const proof = {
+  authentication: optional(choice(...LEVELS)),
+  algorithms: optional(choices(...ALGORITHMS)),
+};
+
 const returning = {
   policy: choice("auto", "rules").default("auto"),
   volume: size(MIN_VOLUME).default(DEFAULT_VOLUME),
   lifetime: duration(ms(100)).default(DEFAULT_LIFETIME),
   refresh: optional(duration(ms(100))),
+  ...proof,
 };
 
 const LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?";
@@ -137,8 +155,19 @@ const rule = {
   lifetime: optional(duration(ms(100))),
   refresh: optional(duration(ms(100))),
   extend: optional(flag()),
+  ...proof,
   timeout: optional(duration(ms(100))),
   reason: optional(text("a reason", "write one sentence for the asking host")),
+};
+
+/** An Authentication Header of any shared-key algorithm over IPv6. */
+const DEFAULT_RESERVE = 40;
+/** The largest that there is: 255 words and 2 (RFC 4302 section 2.2). */
+const MAX_RESERVE = 1028;
+
+const authentication = {
+  accept: choices(...ALGORITHMS).default(ACCEPTED_BY_DEFAULT),
+  reserve: whole(0, MAX_RESERVE).default(DEFAULT_RESERVE),
 };
 
 const control = socketAt(DEFAULT_SOCKET);
@@ -155,6 +184,7 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = Object.fromEn
     exempt,
     request,
     return: returning,
+    authentication,
     rule,
     peer,
     control,
@@ -194,6 +224,31 @@ function checkTimes(value: Times, context: Context): void {
   );
 }
 
+interface Proof {
+  readonly authentication?: AuthenticationLevel | undefined;
+  readonly algorithms?: readonly Algorithm[] | undefined;
+}
+
+/** With level "none" the list is for later, when the level is raised. */
+function checkAlgorithms({ authentication: level, algorithms }: Proof, context: Context): void {
+  if (algorithms === undefined) return;
+  if (level === undefined)
+    return refuse(
+      context,
+      "algorithms",
+      "means nothing without authentication",
+      'write authentication = "hmac" or "public-key"',
+    );
+  if (level === "none" || algorithms.some((algorithm) => levelOf(algorithm) === level)) return;
+  const fitting = ALGORITHMS.filter((algorithm) => levelOf(algorithm) === level);
+  refuse(
+    context,
+    "algorithms",
+    `has none for authentication = "${level}"`,
+    `add one of: ${fitting.join(", ")}`,
+  );
+}
+
 interface Stacks {
   readonly stacks: "tls" | "tls-and-tcp";
   readonly tls_port: number;
@@ -224,6 +279,7 @@ const ruleSchema = z.strictObject(rule).superRefine((value, context) => {
   checkPorts(value, context);
   checkMeaning(value, context);
   if (value.extend !== false) checkTimes(value, context);
+  if (value.action !== "deny") checkAlgorithms(value, context);
 });
 
 type RuleFields = z.output<typeof ruleSchema>;
@@ -231,7 +287,7 @@ type RuleFields = z.output<typeof ruleSchema>;
 const MEANINGLESS: Readonly<Record<RuleFields["action"], readonly (keyof RuleFields)[]>> = {
   grant: ["timeout", "reason"],
   ask: ["reason"],
-  deny: ["volume", "lifetime", "refresh", "extend", "timeout"],
+  deny: ["volume", "lifetime", "refresh", "extend", "authentication", "algorithms", "timeout"],
 };
 
 function checkMeaning(value: RuleFields, context: Context): void {
@@ -249,7 +305,8 @@ const sections = z.strictObject({
   packets: section(packets).prefault({}),
   exempt: z.array(exemptSchema).max(MAX_EXEMPT).superRefine(checkNames).default([]),
   request: section(request).prefault({}),
-  return: section(returning).superRefine(checkTimes).prefault({}),
+  return: section(returning).superRefine(checkTimes).superRefine(checkAlgorithms).prefault({}),
+  authentication: section(authentication).prefault({}),
   rule: z.array(ruleSchema).max(MAX_RULES).superRefine(checkNames).default([]),
   peer: peers(),
   control: section(control).prefault({}),
@@ -293,18 +350,31 @@ function toAction(fields: RuleFields): RuleAction {
   return { type: "ask", grant, timeout: fields.timeout ?? DEFAULT_ASK_TIMEOUT };
 }
 
+/** Undefined where nothing is said: then packets need no proof. */
+export function toAuthentication({
+  authentication: level,
+  algorithms,
+}: Proof): AuthenticationRule | undefined {
+  if (level === undefined) return undefined;
+  return algorithms === undefined ? { level } : { level, algorithms };
+}
+
 function toGrant(fields: {
   readonly volume?: Bytes | undefined;
   readonly lifetime?: Milliseconds | undefined;
   readonly refresh?: Milliseconds | undefined;
   readonly extend?: boolean | undefined;
+  readonly authentication?: AuthenticationLevel | undefined;
+  readonly algorithms?: readonly Algorithm[] | undefined;
 }): Grant {
   const lifetime = fields.lifetime ?? DEFAULT_LIFETIME;
+  const proven = toAuthentication(fields);
   return {
     volume: fields.volume ?? DEFAULT_VOLUME,
     lifetime,
     refresh: fields.refresh ?? defaultRefresh(lifetime),
     extend: fields.extend ?? true,
+    ...(proven && { authentication: proven }),
   };
 }
 

@@ -1,6 +1,6 @@
 /** What errors of the PBS node are to somebody who asked over the control socket. */
 import { AddressError } from "../base/address.js";
-import { NoSuchFlow } from "../nslp/view.js";
+import { CannotAuthenticate, NoSuchFlow } from "../nslp/view.js";
 import { ControlError } from "./error.js";
 
 /** The {@link ControlError} that an error stands for; undefined for one that nobody foresaw. */
@@ -12,6 +12,8 @@ export function toControlError(error: unknown): ControlError | undefined {
       error.message,
       "see the ids in: pbsctl flows; pbsctl pending",
     );
+  if (error instanceof CannotAuthenticate)
+    return new ControlError(409, "cannot-authenticate", error.message, error.remedy);
   if (error instanceof AddressError)
     return new ControlError(
       400,

@@ -85,9 +85,19 @@ function withPermission(permission: FlowView, count: FlowCount): Judgement {
   const left = remaining === null ? "" : `, ${formatDuration(remaining)} left`;
   return {
     verdict: "passes",
-    because: [`it has a permission: ${used}${left}${granted}`],
+    because: [`it has a permission: ${used}${left}${granted}`, ...authenticationText(permission)],
     change: [`pbsctl revoke ${id.slice(0, 8)}`],
   };
+}
+
+/** Packets of such a flow pass only if they prove where they come from. */
+function authenticationText({ authentication }: FlowView): string[] {
+  if (authentication === null) return [];
+  const { algorithm, failures } = authentication;
+  const { missing, malformed, unknownSpi, replayed, badIcv } = failures;
+  const failed = missing + malformed + unknownSpi + replayed + badIcv;
+  const dropped = failed === 0 ? "" : `; ${failed} packets without a good one were dropped`;
+  return [`its packets carry AH with ${algorithm}${dropped}`];
 }
 
 function withoutPermission(input: ExplainInput, role: Role): Judgement {

@@ -2,13 +2,14 @@
 import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
+import { LEVELS } from "../authorization/algorithm.js";
 import type { RulePolicy } from "../authorization/policy.js";
 import { AddressError, type IpAddress } from "../base/address.js";
 import { type Flow, flowKey, parseFlow, reverse } from "../base/flow.js";
 import type { Time } from "../base/time.js";
 import { bytes, type Milliseconds, ms } from "../base/units.js";
 import type { Config } from "../config/config.js";
-import { duration, optional, size, text } from "../config/fields.js";
+import { choice, duration, optional, size, text } from "../config/fields.js";
 import type { FlowView, PbsControl } from "../nslp/view.js";
 import type { Datapath } from "../traffic/datapath.js";
 import type { DoctorReport } from "./doctor/report.js";
@@ -56,6 +57,7 @@ const volume = () => optional(size(bytes(1)));
 
 const requestSchema = z.strictObject({ flow: flowText, volume: volume() });
 const grantSchema = z.strictObject({ volume: volume(), lifetime: optional(duration(ms(100))) });
+const authenticateSchema = z.strictObject({ level: choice(...LEVELS) });
 const explainSchema = z.strictObject({
   flow: flowText,
   subject: z.string().max(255).optional(),
@@ -93,6 +95,9 @@ export function addRoutes(app: FastifyInstance, parts: ControlParts, events: Eve
       ...(lifetime !== undefined && { lifetime }),
     });
   });
+  app.post("/v1/flows/:id/authenticate", (request) =>
+    pbs.authenticate(idOf(request.params), checked(authenticateSchema, request.body).level),
+  );
   app.post("/v1/flows/:id/deny", async (request) => {
     await pbs.deny(idOf(request.params), checked(reasonSchema, request.body).reason);
     return { done: true };

@@ -8,6 +8,7 @@ import test from "ava";
 import { silentLogger } from "../base/log.js";
 import { FakeTime } from "../base/time.js";
 import { bytes, ms } from "../base/units.js";
+import { CannotAuthenticate } from "../nslp/view.js";
 import type { ErrorBody } from "./error.js";
 import type { FlowList } from "./flows.js";
 import { ControlServer } from "./server.js";
@@ -180,6 +181,8 @@ const BAD: readonly (readonly [path: string, body: object | undefined, status: n
   ["/v1/flows/ab/grant", { lifetime: "soon" }, 400, 'lifetime: "soon" is not a duration'],
   ["/v1/flows/ab/deny", { reason: "x".repeat(256) }, 400, "reason: is longer than 255 bytes"],
   ["/v1/flows/ab/deny", { reason: "a\nb" }, 400, "reason: has control characters"],
+  ["/v1/flows/ab/authenticate", {}, 400, "level: is missing"],
+  ["/v1/flows/ab/authenticate", { level: "md5" }, 400, 'level: "md5" is not one of its values'],
   ["/v1/flows?limit=-1", undefined, 400, "limit: Too small: expected number to be >=0"],
   ["/v1/flows?colour=red", undefined, 400, 'unknown field "colour"'],
   ["/v2/status", undefined, 404, "there is no GET /v2/status"],
@@ -249,6 +252,37 @@ test("explain: a permission, with counters and the rule that gave it", async (t)
     policy: { decision: { type: "grant", rule: "web" }, steps: [{ rule: "web", matched: true }] },
     change: ["pbsctl revoke 00000001"],
   });
+});
+
+test("explain: a permission for packets that prove where they come from", async (t) => {
+  const { socket, pbs, counts } = await startFixture((end) => t.teardown(end));
+  const failures = { missing: 1, malformed: 2, unknownSpi: 3, replayed: 4, badIcv: 5 };
+  const authentication = {
+    level: "hmac",
+    algorithm: "aes-cmac-96",
+    spi: 256,
+    sequence: 9,
+    failures,
+  } as const;
+  pbs.views = [viewOf(1, { flow: FLOW, authentication })];
+  counts.set(FLOW, { ...countOf(5000), authentication });
+  t.like((await ask(socket, "/v1/explain", { flow: FLOW })).json, {
+    because: [
+      'it has a permission: 5 kB of 10 MB used, 1m40s left, granted by rule "web"',
+      "its packets carry AH with aes-cmac-96; 15 packets without a good one were dropped",
+    ],
+    counters: { authentication: { spi: 256, sequence: 9, failures } },
+  });
+});
+
+test("authenticate", async (t) => {
+  const { socket, pbs } = await startFixture((end) => t.teardown(end));
+  pbs.views = [viewOf(0xab)];
+  const path = "/v1/flows/000000ab/authenticate";
+  t.deepEqual((await ask(socket, path, { level: "public-key" })).json, pbs.views[0]);
+  t.deepEqual(pbs.calls, ["authenticate 000000ab public-key"]);
+  pbs.failure = new CannotAuthenticate("the sender cannot", "choose another");
+  t.like(await refused(socket, path, { level: "hmac" }), { status: 409, message: "the sender cannot" });
 });
 
 test("explain: volume used up, lifetime over", async (t) => {

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { AuthenticationLevel } from "../authorization/algorithm.js";
 import { RulePolicy } from "../authorization/policy.js";
 import { flowKey } from "../base/flow.js";
 import { silentLogger } from "../base/log.js";
@@ -35,6 +36,7 @@ export function viewOf(number: number, change: Partial<FlowView> = {}): FlowView
     countedVolume: bytes(2000),
     packets: 3,
     overVolume: 0,
+    authentication: null,
     remaining: seconds(100),
     refresh: seconds(60),
     refreshes: 1,
@@ -80,6 +82,11 @@ export class FakePbs implements PbsControl {
 
   async grant(id: string, change: object): Promise<FlowView> {
     this.#called(`grant ${id} ${JSON.stringify(change)}`);
+    return this.flow(id);
+  }
+
+  async authenticate(id: string, level: AuthenticationLevel): Promise<FlowView> {
+    this.#called(`authenticate ${id} ${level}`);
     return this.flow(id);
   }
 

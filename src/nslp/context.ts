@@ -18,6 +18,7 @@ import type { EventLog } from "./events.js";
 import type { Installer } from "./installer.js";
 import { mriOf } from "./mri.js";
 import type { PbsOptions } from "./options.js";
+import type { Spis } from "./receiver-keys.js";
 import type { Session } from "./session.js";
 import { PBS_NSLP_ID } from "./wire/messages.js";
 
@@ -44,6 +45,7 @@ export interface PbsContext {
   readonly counters: Counters;
   readonly notifies: TokenBucket;
   readonly buried: BoundedMemory<Buried>;
+  readonly spis: Spis;
   /** A session has its permission: it no longer counts as waiting. */
   settled(session: Session): void;
   /** A session is over: it leaves the tables. */

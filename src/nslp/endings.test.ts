@@ -3,6 +3,7 @@ import test from "ava";
 import { flowKey, parseFlow } from "../base/flow.js";
 import { bytes, ms, seconds } from "../base/units.js";
 import type { SendMessage } from "../gist/service.js";
+import { nextSequence } from "./sequence.js";
 import { carried, inject, signed } from "./testing/forge.js";
 import {
   ADDRESSES,
@@ -188,7 +189,7 @@ test("rejected Queries leave nothing behind", async (t) => {
       sentVolume: bytes(0),
     });
   for (let i = 0; i < 50; i++) {
-    const message = query(i.toString(16).padStart(32, "0"), 1);
+    const message = query(i.toString(16).padStart(32, "0"), nextSequence(undefined, line.time.wall()));
     message.data[message.data.length - 1] = (message.data.at(-1) ?? 0) ^ 1;
     inject(line, message, "sender", "router");
   }

@@ -7,6 +7,8 @@ import { bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import type { SendMessage } from "../gist/service.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import { mriOf } from "./mri.js";
+import { nextSequence } from "./sequence.js";
+import { inject, signed } from "./testing/forge.js";
 import {
   ADDRESSES,
   FLOW,
@@ -19,7 +21,7 @@ import {
   traffic,
 } from "./testing/line.js";
 import { decodePbs, encodeNotify, encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
-import { INFO_CLASS, INFO_CODE, PBS_NSLP_ID } from "./wire/messages.js";
+import { AUTH_ALGORITHM, INFO_CLASS, INFO_CODE, PBS_NSLP_ID, SOLUTION } from "./wire/messages.js";
 
 const credentials = makeCredentials();
 const TLS = { reliable: true, secure: true };
@@ -119,6 +121,81 @@ test("a replay is known in a session that is older than the memory of ended ones
   line.deliver(first, "sender");
   await line.settle();
   t.is(line.node("router").counters()["rejected.replayed"], 1);
+});
+
+test("a Query of another time opens nothing at a node that has restarted", async (t) => {
+  const line = new Line(credentials);
+  let first: SendMessage | undefined;
+  line.tamper = (message, from) => {
+    if (from === "sender") first ??= message;
+    return [message];
+  };
+  await ask(line);
+  await line.node("sender").revoke(sessionAt(line, "sender"), "done");
+  for (const place of ["router", "receiver"] as const) line.boot(place);
+  if (first === undefined) return t.fail();
+  line.deliver(first, "sender");
+  await line.settle();
+  t.is(line.flows("router").length, 1, "within the first minutes it might be the first to come");
+  for (const place of ["router", "receiver"] as const) line.boot(place);
+  await line.pass(seconds(301), seconds(301));
+  line.deliver(first, "sender");
+  await line.settle();
+  t.is(line.flows("router").length, 0);
+  t.is(line.node("router").counters()["rejected.untimely"], 1);
+});
+
+test("a sender whose clock is wrong learns that it is", async (t) => {
+  const line = new Line(credentials);
+  const id = "cd".repeat(16) as SessionId;
+  const reasons: string[] = [];
+  line.tamper = (message, from) => {
+    const { message: content } = decodePbs(message.data);
+    if (from === "router" && content.type === "notify") reasons.push(content.info.text);
+    return [message];
+  };
+  for (const off of [-301_000, 301_000, -299_000]) {
+    const sequence = nextSequence(undefined, line.time.wall() + off);
+    line.deliver(query(id, FLOW, sequence, credentials.signers.sender), "sender");
+    await line.settle();
+  }
+  t.is(reasons.length, 2);
+  t.regex(reasons[0] ?? "", /301 s behind this node's: it is an old one, or the clocks differ/);
+  t.regex(reasons[1] ?? "", /301 s ahead of this node's/);
+  t.is(line.flows("router").length, 1);
+});
+
+test("a second signer of Permissions has no part in a session", async (t) => {
+  const line = new Line(credentials);
+  await ask(line);
+  const id = sessionAt(line, "sender");
+  const { allowedVolume } = line.flows("sender")[0] ?? {};
+  let sequence = nextSequence(undefined, line.time.wall()) + 1000;
+  const permission = (signer: Signer, volume: number) =>
+    signed(signer, id, {
+      type: "permission",
+      flow: FLOW,
+      sequence: ++sequence,
+      allowedVolume: bytes(volume),
+      ttl: seconds(60),
+      refresh: seconds(60),
+      defense: { solution: SOLUTION.noAction, algorithm: AUTH_ALGORITHM.none, key: new Uint8Array() },
+    });
+  for (const volume of [0, 77])
+    for (const [from, to] of [
+      ["receiver", "router"],
+      ["router", "sender"],
+    ] as const)
+      inject(line, permission(credentials.signers.understudy, volume), from, to);
+  await line.settle();
+  for (const place of ["router", "sender"] as const) {
+    t.is(line.node(place).counters()["rejected.session-of-another"], 2);
+    t.is(line.flows(place)[0]?.allowedVolume, allowedVolume);
+  }
+  // Nor do its sequence numbers count.
+  inject(line, permission(credentials.signers.receiver, 88), "receiver", "router");
+  await line.settle();
+  t.is(line.flows("sender")[0]?.allowedVolume, bytes(88));
 });
 
 test("a restarted receiver takes up its flows at the next refresh", async (t) => {

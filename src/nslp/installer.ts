@@ -1,6 +1,7 @@
 /**
  * Gathers the installations of one turn of the event loop into one batch for the packet path. When a batch is refused
  * (the table is full) its members are tried one by one, so that one flow too many does not cost the others theirs.
+ * The keys of what is installed are the installer's: once the packet path has them, or has refused, they are wiped.
  */
 import type { Flow } from "../base/flow.js";
 import type { Datapath, Installation } from "../traffic/datapath.js";
@@ -8,6 +9,11 @@ import type { Datapath, Installation } from "../traffic/datapath.js";
 interface Waiting {
   readonly installation: Installation;
   readonly done: (installed: boolean) => void;
+}
+
+function finish({ installation, done }: Waiting, installed: boolean): void {
+  installation.authentication?.association.key.fill(0);
+  done(installed);
 }
 
 export class Installer {
@@ -33,11 +39,8 @@ export class Installer {
   async #flush(): Promise<void> {
     const batch = this.#waiting;
     this.#waiting = [];
-    if (await this.#try(batch)) {
-      for (const { done } of batch) done(true);
-      return;
-    }
-    for (const one of batch) one.done(batch.length > 1 && (await this.#try([one])));
+    if (await this.#try(batch)) return batch.forEach((one) => finish(one, true));
+    for (const one of batch) finish(one, batch.length > 1 && (await this.#try([one])));
   }
 
   async #try(batch: readonly Waiting[]): Promise<boolean> {

@@ -13,7 +13,7 @@ import { BoundedMemory } from "./bounded.js";
 import type { PbsContext } from "./context.js";
 import { flowOf } from "./mri.js";
 import { type NotifyReason, sendNotify } from "./notify.js";
-import { isNewer } from "./sequence.js";
+import { isNewer, sequenceAge } from "./sequence.js";
 import type { Session } from "./session.js";
 import { decodePbs, PbsWireError, signatureInput } from "./wire/codec.js";
 import {
@@ -95,7 +95,7 @@ export class Intake {
     const { message, signedPart } = decodePbs(received.data);
     if (!sameFlow(message.flow, flow)) return this.#reject(received, flow, FLOW_MISMATCH);
     counters.count(`${message.type}.received`);
-    if ((message.type === "query") !== (received.mri.direction === "downstream"))
+    if (goesDownstream(message) !== (received.mri.direction === "downstream"))
       return counters.count("rejected.wrong-direction");
     const session = this.#handler.session(received.sessionId);
     if (session !== undefined && !sameFlow(session.flow, flow))
@@ -145,7 +145,18 @@ export class Intake {
   #checkCheaply(received: ReceivedMessage, message: PbsQuery | PbsPermission): Rejection | undefined {
     if (this.#isOld(received.sessionId, message)) return REPLAYED;
     if (!this.#buckets[message.type].take(received.siiHandle)) return RATE_LIMITED;
-    return undefined;
+    return this.#checkTime(received.sessionId, message);
+  }
+
+  /**
+   * A Query that opens a session has to be of now: a node that has restarted knows no sequences, and would take one that
+   * somebody kept for weeks. The others are newer than the last one of their session.
+   */
+  #checkTime(id: SessionId, message: PbsQuery | PbsPermission): Rejection | undefined {
+    if (message.type !== "query" || this.#handler.session(id) !== undefined) return undefined;
+    const { time, options } = this.#context;
+    const age = sequenceAge(message.sequence, time.wall());
+    return Math.abs(age) > options.queryAge ? untimely(age) : undefined;
   }
 
   #accept(
@@ -158,7 +169,10 @@ export class Intake {
     const session = this.#handler.session(received.sessionId);
     const unfit = session === undefined ? undefined : unfitFor(session, message, certificate);
     if (unfit !== undefined) return this.#reject(received, message.flow, unfit);
-    if (session !== undefined) session.heard[message.type] = message.sequence;
+    if (session !== undefined) {
+      session.heard[message.type] = message.sequence;
+      session.heard.signers[message.type] ??= certificate.keyId;
+    }
     try {
       if (message.type === "query") this.#handler.query({ message, received, certificate });
       else this.#handler.permission({ message, received, certificate });
@@ -194,7 +208,7 @@ function sequenceKey(id: SessionId, type: "query" | "permission"): string {
 
 /**
  * Why a message has no part in a session that came to be while it was verified, or that has been there. The
- * receiver's policy said yes to one signer; another may hold a certificate for the same address.
+ * receiver's policy said yes to one signer, and one signer said yes; another may hold a certificate for the same address.
  */
 function unfitFor(
   session: Session,
@@ -202,10 +216,13 @@ function unfitFor(
   certificate: TrustedCertificate,
 ): Rejection | undefined {
   if (!sameFlow(session.flow, message.flow)) return SESSION_OF_ANOTHER;
-  const { signer } = session.heard;
-  if (message.type === "query" && signer !== undefined && signer !== certificate.keyId)
-    return SESSION_OF_ANOTHER;
-  return undefined;
+  const signer = session.heard.signers[message.type];
+  return signer === undefined || signer === certificate.keyId ? undefined : SESSION_OF_ANOTHER;
+}
+
+/** Queries do, and what a node has to say to the receiver about its Permission. */
+function goesDownstream(message: PbsMessage): boolean {
+  return message.type === "query" || (message.type === "notify" && message.defense !== undefined);
 }
 
 function permanent(code: InfoCode, counter: string, text: string, objectType = 0): Rejection {
@@ -244,6 +261,16 @@ const RATE_LIMITED: Rejection = {
   text: "too many Queries",
 };
 const BUSY: Rejection = { ...RATE_LIMITED, counter: "busy", text: "this node is busy" };
+
+function untimely(age: number): Rejection {
+  const off = `${Math.round(Math.abs(age) / 1000)} s ${age > 0 ? "behind" : "ahead of"}`;
+  return permanent(
+    INFO_CODE.replayed,
+    "untimely",
+    `the Query's time is ${off} this node's: it is an old one, or the clocks differ`,
+    OBJECT_TYPE.messageSequence,
+  );
+}
 
 function certificateRefused(reason: string, detail: string): Rejection {
   return permanent(

@@ -2,6 +2,7 @@
  * The PBS node: one for all roles, which follow from the flow. It hosts the sessions, gives them what arrives from GIST
  * and from the packet path, and answers to control.
  */
+import type { AuthenticationLevel } from "../authorization/algorithm.js";
 import type { Policy } from "../authorization/decision.js";
 import type { Signer } from "../authorization/signing.js";
 import type { Trust } from "../authorization/trust.js";
@@ -32,6 +33,7 @@ import { type Checked, Intake, type IntakeHandler } from "./intake.js";
 import { flowOf } from "./mri.js";
 import { sendNotify } from "./notify.js";
 import { DEFAULT_PBS_OPTIONS, type PbsOptions } from "./options.js";
+import { Spis } from "./receiver-keys.js";
 import { type Inheritance, ReceiverSession } from "./receiver-session.js";
 import { RouterSession } from "./router-session.js";
 import { SenderSession } from "./sender-session.js";
@@ -90,6 +92,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       counters: new Counters(),
       notifies: new TokenBucket(time, options.notifyRate, options.notifyBurst),
       buried: new BoundedMemory(time, options.maxBuried, options.quarantine),
+      spis: new Spis(parts.random),
       settled: (session) => this.#sessions.settle(session as AnySession),
       forget: (session) => this.#forget(session as AnySession),
       release: (session) => this.#release(session),
@@ -187,8 +190,13 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     else session.permission(message, { data: received.data, hopCount: received.hopCount });
   }
 
-  notify({ info }: PbsNotify, received: ReceivedMessage): void {
+  notify({ info, defense }: PbsNotify, received: ReceivedMessage): void {
     const session = this.#sessions.byId(received.sessionId);
+    if (defense !== undefined && received.mri.direction === "downstream") {
+      if (session?.role === "router") return session.algorithmRefused(defense, info);
+      if (session?.role === "receiver") return session.algorithmRefused(defense, info.text);
+      return this.#context.counters.count("dropped.notify-unknown-session");
+    }
     if (session === undefined || session.role === "receiver")
       return this.#context.counters.count("dropped.notify-unknown-session");
     const retryAfter = ms(Math.min(info.retryAfter, this.#context.options.longestAdvice));
@@ -217,8 +225,9 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       : new RouterSession(this.#context, {
           ...about,
           requester: certificate.subject,
+          senderKey: certificate.publicKey,
         });
-    session.heard.signer = certificate.keyId;
+    session.heard.signers.query = certificate.keyId;
     session.heard.query = message.sequence;
     this.#sessions.add(session);
     return session;
@@ -269,6 +278,10 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
         return;
       case "exhausted":
         if (session?.role === "sender" || session?.role === "receiver") session.exhausted();
+        return;
+      case "rekey":
+        if (session?.role === "receiver") session.renewKey(event.spi);
+        else if (session?.role === "sender") session.newKeyDue(event.spi);
         return;
     }
   }
@@ -328,6 +341,12 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
   async grant(id: string, change: { volume?: Bytes; lifetime?: Milliseconds }): Promise<FlowView> {
     const session = this.#receiving(id);
     await session.grantByHand(change);
+    return session.view();
+  }
+
+  async authenticate(id: string, level: AuthenticationLevel): Promise<FlowView> {
+    const session = this.#receiving(id);
+    await session.authenticate(level);
     return session.view();
   }
 

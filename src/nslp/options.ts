@@ -1,5 +1,7 @@
 /** Timers and bounds of the PBS node. Every table has a bound, and an established flow never makes way for a new one. */
+import { ACCEPTED_BY_DEFAULT, type Algorithm, type AuthenticationRule } from "../authorization/algorithm.js";
 import { type Bytes, bytes, type Milliseconds, ms, seconds } from "../base/units.js";
+import type { Overlap } from "./demand.js";
 
 export interface PbsOptions {
   /** Wait for the first and the second answer to a Query (G21). */
@@ -38,6 +40,12 @@ export interface PbsOptions {
   readonly quarantine: Milliseconds;
   /** Ended flows of this host whose last state and reason can still be looked at, for as long as the quarantine. */
   readonly maxEnded: number;
+  /** Algorithms of AH that this node takes part in as sender and as router, and announces as sender. */
+  readonly accepts: readonly Algorithm[];
+  /** How long, and for how many bytes, packets of an association pass after another has taken its place (G20). */
+  readonly overlap: Overlap;
+  /** How far the time of a Query (its Message-Seq) that opens a session may be from this node's own. */
+  readonly queryAge: Milliseconds;
   /** Return traffic (architecture: each direction is a flow of its own). */
   readonly returns:
     | { readonly policy: "rules" }
@@ -46,6 +54,7 @@ export interface PbsOptions {
         readonly volume: Bytes;
         readonly lifetime: Milliseconds;
         readonly refresh: Milliseconds;
+        readonly authentication?: AuthenticationRule;
       };
 }
 
@@ -70,8 +79,14 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   maxBuried: 100_000,
   quarantine: seconds(600),
   maxEnded: 1000,
+  accepts: ACCEPTED_BY_DEFAULT,
+  overlap: { duration: seconds(2), bytes: bytes(16 * 2 ** 20) },
+  queryAge: seconds(300),
   returns: { policy: "auto", volume: bytes(10_000_000), lifetime: seconds(600), refresh: seconds(60) },
 };
+
+/** Share of the sequence numbers of an association after which it gets a new key (RFC 4302: they must not wrap). */
+export const WORN_AT = 0.75 * 2 ** 32;
 
 /** Share of what a Permission added to the volume at which the sender asks for more. */
 export const ASK_AGAIN_AT = 0.8;

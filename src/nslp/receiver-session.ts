@@ -1,4 +1,6 @@
 /** A flow to this host: policy decides, the grant is enforced and refreshed here, and can be taken back. */
+import type { KeyObject } from "node:crypto";
+import type { AuthenticationLevel, AuthenticationRule } from "../authorization/algorithm.js";
 import type { Grant } from "../authorization/decision.js";
 import { type Flow, flowKey, reverse } from "../base/flow.js";
 import { step } from "../base/machine.js";
@@ -7,6 +9,8 @@ import { type Bytes, bytes, type Milliseconds, ms } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { FlowCount } from "../traffic/datapath.js";
 import { keepRoute, type PbsContext, send } from "./context.js";
+import { associationText, NO_OVERLAP } from "./demand.js";
+import { countFrom } from "./epoch.js";
 import {
   RECEIVER_MACHINE,
   type ReceiverAction,
@@ -14,19 +18,19 @@ import {
   type ReceiverState,
 } from "./machines/receiver.js";
 import { sendNotify } from "./notify.js";
-import { REFRESHES_KEPT } from "./options.js";
+import { REFRESHES_KEPT, WORN_AT } from "./options.js";
+import { NO_DEFENSE, ReceiverKeys } from "./receiver-keys.js";
 import { nextSequence } from "./sequence.js";
 import { Heard, type Session } from "./session.js";
-import type { FlowView, PendingView } from "./view.js";
+import { authenticationView, CannotAuthenticate, type FlowView, type PendingView } from "./view.js";
 import { encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
 import {
-  AUTH_ALGORITHM,
+  type Defense,
   INFO_CLASS,
   INFO_CODE,
   type Info,
   PBS_NSLP_ID,
   type PbsQuery,
-  SOLUTION,
 } from "./wire/messages.js";
 
 const STATE_NAMES: Record<ReceiverState, string> = {
@@ -40,10 +44,17 @@ const LEAST_USEFUL = 1500;
 
 const RETURN_RULE = "return traffic";
 
+const NO_AUTHENTICATION: AuthenticationRule = { level: "none" };
+
+/** The asking host, by the certificate that its first Query carried. */
 export interface Requester {
   readonly subject: string;
   readonly fingerprint: string;
+  readonly publicKey: KeyObject;
 }
+
+/** Why what is enforced now was not before; undefined: a refresh, which is answered at once. */
+type Change = "grant" | "changed-here" | "raise-security" | "new-key" | "algorithm-refused";
 
 /** What an earlier session of the same flow leaves to a new one. */
 export interface Inheritance {
@@ -62,6 +73,7 @@ export class ReceiverSession implements Session {
   readonly #requester: Requester;
   /** Bytes that earlier sessions of this flow used of a grant given once; its counts start anew here. */
   readonly #inherited: Inheritance | undefined;
+  readonly #keys: ReceiverKeys;
   #state: ReceiverState = "idle";
   #sequence: number | undefined;
   #query: PbsQuery;
@@ -100,6 +112,7 @@ export class ReceiverSession implements Session {
     this.upstreamPeer = about.upstreamPeer;
     this.#requester = about.requester;
     this.#inherited = about.inherited;
+    this.#keys = new ReceiverKeys(context.random, context.spis, about.requester.publicKey);
     this.#query = about.query;
   }
 
@@ -114,7 +127,54 @@ export class ReceiverSession implements Session {
   /** A Query whose signature and sequence were checked. */
   query(query: PbsQuery): void {
     this.#query = query;
+    this.#renewWhenWorn();
     this.#on("query");
+  }
+
+  /** The packet path runs out of sequence numbers under this SPI. */
+  renewKey(spi: number): void {
+    if (this.#state !== "permission" || this.#keys.changing || this.#keys.enforced?.spi !== spi) return;
+    this.#keys.renew();
+    void this.#enforce("new-key");
+  }
+
+  /** From now on packets have to prove their origin at this level. Rejects with {@link CannotAuthenticate}. */
+  async authenticate(level: AuthenticationLevel): Promise<void> {
+    if (this.#state !== "permission")
+      throw new CannotAuthenticate("the flow has no permission yet", "wait until it has, or pbsctl grant ID");
+    if (level === this.#keys.level) return;
+    const { algorithms } = this.#grant?.authentication ?? NO_AUTHENTICATION;
+    const rule = algorithms === undefined ? { level } : { level, algorithms };
+    if (!this.#keys.demand(rule, this.#query.algorithms))
+      throw new CannotAuthenticate(
+        cannotDo(level),
+        "add an algorithm that the sender can do to the rule's algorithms, or choose another level",
+      );
+    await this.#enforce("raise-security");
+    if (this.#keys.changing)
+      throw new CannotAuthenticate(
+        "the packet path did not take the new association",
+        "see pbsctl status; the next refresh tries again",
+      );
+  }
+
+  /**
+   * A node upstream cannot do what a Permission asks for. The Notify is unsigned: it makes this host fall to the next
+   * algorithm of its own list, and never gives up one that packets have come with.
+   */
+  algorithmRefused(defense: Defense, why: string): void {
+    const current = this.#keys.enforced;
+    const { counters } = this.#context;
+    if (this.#state !== "permission" || current === undefined || current.spi !== defense.spi)
+      return counters.count("dropped.notify-out-of-date");
+    if (this.#keys.changing) return counters.count("dropped.notify-out-of-date");
+    const counted = this.#count()?.authentication;
+    if (counted?.spi === current.spi && counted.sequence > 0)
+      return counters.count("rejected.notify-against-packets");
+    this.#reason = `${current.algorithm} cannot be used on the path: ${why}`;
+    if (this.#keys.fallBack()) return void this.#enforce("algorithm-refused");
+    this.#refusal = { class: INFO_CLASS.permanentFailure, code: INFO_CODE.unsupportedAlgorithm };
+    this.#on("no-algorithm-left");
   }
 
   exhausted(): void {
@@ -156,6 +216,7 @@ export class ReceiverSession implements Session {
   stop(): void {
     this.#over = true;
     this.#cancelTimers();
+    this.#keys.wipe();
   }
 
   #cancelTimers(): void {
@@ -195,6 +256,7 @@ export class ReceiverSession implements Session {
       countedVolume: count?.bytes ?? bytes(0),
       packets: count?.packets ?? 0,
       overVolume: count?.overVolume ?? 0,
+      authentication: authenticationView(this.#keys.enforced, count),
       remaining: permitted ? this.#remaining() : null,
       refresh: permitted ? (this.#grant?.refresh ?? null) : null,
       refreshes: this.#refreshes,
@@ -202,6 +264,12 @@ export class ReceiverSession implements Session {
       rule: this.#rule,
       lastReason: this.#reason,
     };
+  }
+
+  /** Its own event may have come before a restart, and the sender's Query says nothing of its sequence numbers. */
+  #renewWhenWorn(): void {
+    const counted = this.#count()?.authentication;
+    if (counted !== undefined && counted.sequence >= WORN_AT) this.renewKey(counted.spi);
   }
 
   #on(event: ReceiverEvent): void {
@@ -234,6 +302,8 @@ export class ReceiverSession implements Session {
         return void this.#context.installer.remove(this.flow);
       case "report":
         return this.#report(event);
+      case "report-authentication":
+        return this.#reportAuthentication(event);
       case "bury":
         return this.#bury(event);
       case "forget":
@@ -271,7 +341,8 @@ export class ReceiverSession implements Session {
   #returnGrant(): Grant | undefined {
     const { returns } = this.#context.options;
     if (returns.policy !== "auto" || !this.#context.asksFor(reverse(this.flow))) return undefined;
-    return { volume: returns.volume, lifetime: returns.lifetime, refresh: returns.refresh, extend: true };
+    const { volume, lifetime, refresh, authentication } = returns;
+    return { volume, lifetime, refresh, extend: true, ...(authentication && { authentication }) };
   }
 
   #ask(timeout: Milliseconds): void {
@@ -296,27 +367,37 @@ export class ReceiverSession implements Session {
       this.#context.time.now() + grant.lifetime,
       inherited?.until ?? Number.POSITIVE_INFINITY,
     );
+    if (!this.#keys.demand(grant.authentication ?? NO_AUTHENTICATION, this.#query.algorithms)) {
+      this.#refusal = { class: INFO_CLASS.permanentFailure, code: INFO_CODE.unsupportedAlgorithm };
+      return this.denyByHand(cannotDo(grant.authentication?.level ?? "none"));
+    }
     await this.#enforce("grant");
   }
 
   /** Puts the permission into the packet path, then lets the machine know (or, on a refresh, answers at once). */
-  async #enforce(then: "grant" | "changed-here" | undefined): Promise<void> {
+  async #enforce(then: Change | undefined): Promise<void> {
     this.#installing++;
+    const first = this.#state === "decide";
+    const wanted = this.#keys.wanted;
+    const authentication = this.#keys.authentication(first ? NO_OVERLAP : this.#context.options.overlap);
     const installed = await this.#context.installer.install({
       flow: this.flow,
       allowedVolume: this.#allowed,
       lifetime: this.#lifetime(),
-      // After a restart of this node the sender's own count is what is left of it.
-      countedAtLeast: this.#state === "decide" ? this.#query.sentVolume : bytes(0),
+      countedAtLeast: countFrom(!first, this.#query.sentVolume),
+      ...(authentication && { authentication }),
     });
     this.#installing--;
     if (this.#over) return installed ? this.#context.release(this) : undefined;
     if (!installed) return this.#full();
     this.#arm();
-    if (then === undefined) {
-      this.#refreshes++;
-      return this.#sendPermission();
-    }
+    // Another association was made meanwhile: it is announced when it is in place, and this one never.
+    if (this.#keys.wanted !== wanted) return;
+    const changed = this.#keys.enforce();
+    if (then === undefined) this.#refreshes++;
+    // A change that the packet path had no room for is made up for by a refresh.
+    if (then === undefined && changed) return this.#on("new-key");
+    if (then === undefined) return this.#sendPermission();
     this.#on(then);
   }
 
@@ -392,17 +473,28 @@ export class ReceiverSession implements Session {
     if (grant === undefined) return;
     const ttl = this.#remaining();
     if (ttl < 1) return;
-    this.#sign({ allowedVolume: this.#allowed, ttl, refresh: grant.refresh });
+    this.#sign({
+      allowedVolume: this.#allowed,
+      ttl,
+      refresh: grant.refresh,
+      defense: this.#keys.defense(),
+    });
     this.#context.counters.count("permission.sent");
   }
 
   #sendRefusal(): void {
     const info: Info = { ...this.#refusal, objectType: 0, retryAfter: ms(0), text: this.#reason ?? "" };
-    this.#sign({ allowedVolume: bytes(0), ttl: ms(0), refresh: ms(0), info });
+    this.#sign({ allowedVolume: bytes(0), ttl: ms(0), refresh: ms(0), defense: NO_DEFENSE, info });
     this.#context.counters.count("refusal.sent");
   }
 
-  #sign(content: { allowedVolume: Bytes; ttl: Milliseconds; refresh: Milliseconds; info?: Info }): void {
+  #sign(content: {
+    allowedVolume: Bytes;
+    ttl: Milliseconds;
+    refresh: Milliseconds;
+    defense: Defense;
+    info?: Info;
+  }): void {
     const { signer, time } = this.#context;
     this.#sequence = nextSequence(this.#sequence, time.wall());
     try {
@@ -411,7 +503,6 @@ export class ReceiverSession implements Session {
         flow: this.flow,
         sequence: this.#sequence,
         certificate: signer.certificate,
-        defense: { solution: SOLUTION.noAction, algorithm: AUTH_ALGORITHM.none, key: new Uint8Array() },
         ...content,
       });
       const signature = signer.signSync(signatureInput(this.id, PBS_NSLP_ID, unsigned));
@@ -421,6 +512,7 @@ export class ReceiverSession implements Session {
         direction: "upstream",
         data: withSignature(unsigned, signature),
       });
+      unsigned.fill(0);
     } catch (error) {
       this.#context.logger.error({ error, id: this.id }, "a Permission could not be signed");
     }
@@ -439,11 +531,19 @@ export class ReceiverSession implements Session {
       case "decline":
       case "too-late":
         return events.report("refused", this, this.#reason ?? "");
+      case "no-algorithm-left":
       case "revoked-here":
         return events.report("revoked", this, this.#reason ?? "");
       default:
         return events.report("expired", this, this.#reason ?? "");
     }
+  }
+
+  #reportAuthentication(event: ReceiverEvent): void {
+    const association = this.#keys.enforced;
+    if (event === "grant" && association === undefined) return;
+    const why = event === "algorithm-refused" ? ` (${this.#reason})` : "";
+    this.#context.events.report("authentication", this, associationText(association) + why);
   }
 
   /** What ended for good is refused until the quarantine is over, or the next packet would bring it back. */
@@ -469,4 +569,8 @@ export class ReceiverSession implements Session {
   #count(): FlowCount | undefined {
     return this.#context.datapath.read([this.flow])[0];
   }
+}
+
+function cannotDo(level: AuthenticationLevel): string {
+  return `packets have to be authenticated (${level}), and the sender can do none of the algorithms that are allowed`;
 }

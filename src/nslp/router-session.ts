@@ -1,17 +1,36 @@
 /** A flow that crosses this router: Queries go on as they came, Permissions are installed before they go on. */
+import type { KeyObject } from "node:crypto";
+import { signatureAlgorithmOf } from "../authorization/algorithm.js";
 import { type Flow, flowKey } from "../base/flow.js";
 import { step } from "../base/machine.js";
 import type { Timer } from "../base/time.js";
 import { bytes, type Milliseconds, ms } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import { keepRoute, type PbsContext, send } from "./context.js";
+import {
+  type Association,
+  type AssociationName,
+  associationText,
+  checkedBy,
+  demandOf,
+  NO_OVERLAP,
+  sameAssociation,
+} from "./demand.js";
+import { countFrom } from "./epoch.js";
 import { ROUTER_MACHINE, type RouterAction, type RouterEvent, type RouterState } from "./machines/router.js";
-import { sendNotify } from "./notify.js";
+import { refuseDefense, sendNotify } from "./notify.js";
 import { REFRESHES_KEPT } from "./options.js";
 import { Heard, type Session } from "./session.js";
-import type { FlowView } from "./view.js";
+import { authenticationView, type FlowView } from "./view.js";
 import { encodeNotify } from "./wire/codec.js";
-import { INFO_CLASS, INFO_CODE, type Info, type PbsPermission, type PbsQuery } from "./wire/messages.js";
+import {
+  type Defense,
+  INFO_CLASS,
+  INFO_CODE,
+  type Info,
+  type PbsPermission,
+  type PbsQuery,
+} from "./wire/messages.js";
 
 const STATE_NAMES: Record<RouterState, string> = {
   idle: "1 idle",
@@ -36,12 +55,19 @@ export class RouterSession implements Session {
   readonly heard = new Heard();
   readonly #context: PbsContext;
   readonly #requester: string;
+  /** Of the certificate that signs the flow's Queries. */
+  readonly #senderKey: KeyObject;
   #state: RouterState = "idle";
   #sentVolume = bytes(0);
   #permission: Kept | undefined;
   /** Only until it has gone on: it would hold the memory of the whole message. */
   #passing: Passing | undefined;
   #info: Info | undefined;
+  #association: AssociationName | undefined;
+  /** The last Permission brought another association than the one before. */
+  #changed = false;
+  /** What this router or one upstream cannot do, until the receiver has been told. */
+  #refused: { readonly defense: Defense; readonly info: Info | undefined; readonly why: string } | undefined;
   #until = 0;
   #refreshes = 0;
   #reason: string | null = null;
@@ -51,13 +77,14 @@ export class RouterSession implements Session {
 
   constructor(
     context: PbsContext,
-    about: { id: SessionId; flow: Flow; upstreamPeer: string; requester: string },
+    about: { id: SessionId; flow: Flow; upstreamPeer: string; requester: string; senderKey: KeyObject },
   ) {
     this.#context = context;
     this.id = about.id;
     this.flow = about.flow;
     this.upstreamPeer = about.upstreamPeer;
     this.#requester = about.requester;
+    this.#senderKey = about.senderKey;
   }
 
   get pending(): boolean {
@@ -77,13 +104,16 @@ export class RouterSession implements Session {
 
   /** A Permission whose signature and sequence were checked. */
   permission(permission: PbsPermission, passing: Passing): void {
-    if (permission.allowedVolume > 0) {
-      void this.#granted(permission, passing);
-      return;
-    }
+    if (permission.allowedVolume > 0) return this.#demanded(permission, passing);
     this.#passing = passing;
     this.#reason = permission.info?.text ?? "the receiver refused";
     this.#on("refused");
+  }
+
+  /** A node upstream cannot do what a Permission asks for: that is for the receiver. */
+  algorithmRefused(defense: Defense, info: Info): void {
+    this.#refused = { defense, info, why: info.text };
+    this.#on("algorithm-refused");
   }
 
   notify(info: Info, pending: boolean): void {
@@ -124,6 +154,7 @@ export class RouterSession implements Session {
       countedVolume: count?.bytes ?? bytes(0),
       packets: count?.packets ?? 0,
       overVolume: count?.overVolume ?? 0,
+      authentication: authenticationView(this.#association, count),
       remaining:
         this.#permission === undefined ? null : ms(Math.max(0, this.#until - this.#context.time.now())),
       refresh: this.#permission?.refresh ?? null,
@@ -134,22 +165,45 @@ export class RouterSession implements Session {
     };
   }
 
+  #demanded(permission: PbsPermission, passing: Passing): void {
+    const { accepts } = this.#context.options;
+    const demand = demandOf(permission.defense, () => signatureAlgorithmOf(this.#senderKey), accepts);
+    if (demand.type === "supported") return void this.#granted(permission, passing, demand.association);
+    permission.defense.key.fill(0);
+    this.#refused = { defense: permission.defense, info: undefined, why: `${demand.why} by a router` };
+    this.#on("unsupported");
+  }
+
   /** The table says nothing of a packet path that is full: then there is no permission to forward. */
-  async #granted(permission: PbsPermission, passing: Passing): Promise<void> {
+  async #granted(
+    permission: PbsPermission,
+    passing: Passing,
+    association: Association | undefined,
+  ): Promise<void> {
     this.#installing++;
+    const first = this.#permission === undefined;
     const installed = await this.#context.installer.install({
       flow: this.flow,
       allowedVolume: permission.allowedVolume,
       lifetime: lifetimeOf(permission),
-      // After a restart of this node the sender's own count is what is left of it.
-      countedAtLeast: this.#permission === undefined ? this.#sentVolume : bytes(0),
+      countedAtLeast: countFrom(!first, this.#sentVolume),
+      ...(association && {
+        authentication: {
+          action: "verify",
+          association: checkedBy(association, this.#senderKey),
+          overlap: first ? NO_OVERLAP : this.#context.options.overlap,
+        },
+      }),
     });
+    association?.key.fill(0);
     this.#installing--;
     if (this.#over) return installed ? this.#context.release(this) : undefined;
     if (!installed) return this.#full();
     if (this.#permission !== undefined) this.#refreshes++;
     const { allowedVolume, ttl, refresh } = permission;
     this.#permission = { allowedVolume, ttl, refresh };
+    this.#changed = !sameAssociation(association, this.#association);
+    this.#association = association && { spi: association.spi, algorithm: association.algorithm };
     this.#passing = passing;
     this.#on("granted");
   }
@@ -165,7 +219,7 @@ export class RouterSession implements Session {
 
   #on(event: RouterEvent): void {
     if (this.#over) return;
-    const arc = step(ROUTER_MACHINE, this.#state, event, () => false);
+    const arc = step(ROUTER_MACHINE, this.#state, event, () => this.#changed);
     if (arc === undefined) return;
     this.#state = arc.to;
     if (arc.to === "permission") this.#context.settled(this);
@@ -180,6 +234,10 @@ export class RouterSession implements Session {
         return this.#forward("upstream");
       case "forward-notify":
         return this.#forwardNotify();
+      case "forward-refusal":
+        return this.#forwardRefusal();
+      case "refuse-algorithm":
+        return this.#refuseAlgorithm();
       case "await-permission":
         return this.#wait(this.#context.options.routerWait, "wait-over");
       case "prolong-wait":
@@ -192,6 +250,8 @@ export class RouterSession implements Session {
         return void this.#context.installer.remove(this.flow);
       case "report":
         return this.#report(event);
+      case "report-authentication":
+        return this.#reportAuthentication();
       case "forget":
         this.stop();
         keepRoute(this.#context, this.id, this.flow, ms(0));
@@ -213,6 +273,27 @@ export class RouterSession implements Session {
     const data = encodeNotify({ type: "notify", flow: this.flow, info: this.#info });
     send(this.#context, { id: this.id, flow: this.flow, direction: "upstream", data });
     this.#context.counters.count("notify.forwarded");
+  }
+
+  #refuseAlgorithm(): void {
+    if (this.#refused !== undefined)
+      refuseDefense(this.#context, this, this.#refused.defense, this.#refused.why);
+    this.#refused = undefined;
+  }
+
+  #forwardRefusal(): void {
+    const refused = this.#refused;
+    this.#refused = undefined;
+    if (refused?.info === undefined) return;
+    const { info, defense } = refused;
+    const data = encodeNotify({ type: "notify", flow: this.flow, info, defense });
+    send(this.#context, { id: this.id, flow: this.flow, direction: "downstream", data });
+    this.#context.counters.count("notify.forwarded");
+  }
+
+  #reportAuthentication(): void {
+    if (!this.#changed) return;
+    this.#context.events.report("authentication", this, associationText(this.#association));
   }
 
   #keepAlive(): void {

@@ -1,12 +1,21 @@
 /** A flow of this host: asks, installs what was granted, refreshes, asks for more. */
+import { fitsKey, isSymmetric } from "../authorization/algorithm.js";
 import { type Flow, flowKey } from "../base/flow.js";
 import { step } from "../base/machine.js";
 import { between } from "../base/random.js";
 import type { Timer } from "../base/time.js";
 import { type Bytes, bytes, type Milliseconds, ms } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
-import type { FlowCount } from "../traffic/datapath.js";
+import type { Authentication, FlowCount } from "../traffic/datapath.js";
 import { keepRoute, type PbsContext, send } from "./context.js";
+import {
+  type Association,
+  type AssociationName,
+  associationText,
+  demandOf,
+  NO_OVERLAP,
+  sameAssociation,
+} from "./demand.js";
 import {
   SENDER_MACHINE,
   type SenderAction,
@@ -15,17 +24,29 @@ import {
   type SenderState,
 } from "./machines/sender.js";
 import { ASK_AGAIN_AT, REFRESHES_KEPT } from "./options.js";
+import { refuseDefense } from "./notify.js";
 import { nextSequence } from "./sequence.js";
 import { Heard, type Session } from "./session.js";
-import type { FlowView, RequestOutcome } from "./view.js";
+import { authenticationView, type FlowView, type RequestOutcome } from "./view.js";
+import { codesOf } from "./wire/algorithms.js";
 import { encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
-import { type Info, PBS_NSLP_ID, type PbsPermission } from "./wire/messages.js";
+import { AUTH_ALGORITHM, type Defense, type Info, PBS_NSLP_ID, type PbsPermission } from "./wire/messages.js";
 
 const STATE_NAMES: Record<SenderState, string> = {
   idle: "1 idle",
   "wait-permission": "2 wait for P",
   permission: "3 permission",
 };
+
+/** What is kept of a Permission. */
+interface Kept extends Pick<PbsPermission, "allowedVolume" | "ttl" | "refresh"> {
+  readonly association: AssociationName | undefined;
+}
+
+/** One that is not installed yet, with the key. */
+interface Answer extends Kept {
+  readonly association: Association | undefined;
+}
 
 /** A permission that nears its end is not refreshed more often for it, in milliseconds. */
 const LEAST_PERIOD = 1000;
@@ -40,7 +61,7 @@ export class SenderSession implements Session {
   #state: SenderState = "idle";
   #sequence: number | undefined;
   #requested: Bytes;
-  #permission: PbsPermission | undefined;
+  #permission: Kept | undefined;
   #allowedBefore = bytes(0);
   #permittedUntil = 0;
   #refreshes = 0;
@@ -57,7 +78,11 @@ export class SenderSession implements Session {
   #refreshTimer: Timer | undefined;
   #ttlTimer: Timer | undefined;
   #outcome: ((outcome: RequestOutcome) => void)[] = [];
-  #answer: PbsPermission | undefined;
+  #answer: Answer | undefined;
+  /** The last Permission brought another association than the one before. */
+  #changed = false;
+  /** What this host cannot do, until the receiver has been told. */
+  #refused: { readonly defense: Defense; readonly why: string } | undefined;
 
   constructor(context: PbsContext, id: SessionId, flow: Flow, volume: Bytes) {
     this.#context = context;
@@ -86,14 +111,15 @@ export class SenderSession implements Session {
 
   /** A Permission whose signature and sequence were checked. */
   permission(permission: PbsPermission): void {
-    this.#answer = permission;
+    if (permission.allowedVolume > 0) return this.#demanded(permission);
     this.#settled();
-    if (permission.allowedVolume > 0) {
-      if (this.#askedSince) this.#reason = "the granted volume is used up and was not extended";
-      return this.#on("granted");
-    }
     this.#because(permission.info, "the receiver refused without a reason");
     this.#on("refused");
+  }
+
+  /** The packet path runs out of sequence numbers under this SPI. */
+  newKeyDue(spi: number): void {
+    if (this.#permission?.association?.spi === spi) this.#on("new-key-due");
   }
 
   notify(info: Info, pending: boolean): void {
@@ -132,6 +158,7 @@ export class SenderSession implements Session {
   stop(): void {
     this.#over = true;
     for (const timer of [this.#answerTimer, this.#refreshTimer, this.#ttlTimer]) timer?.cancel();
+    this.#dropAnswer();
   }
 
   view(): FlowView {
@@ -147,6 +174,7 @@ export class SenderSession implements Session {
       countedVolume: count?.bytes ?? bytes(0),
       packets: count?.packets ?? 0,
       overVolume: count?.overVolume ?? 0,
+      authentication: authenticationView(permission?.association, count),
       remaining:
         permission === undefined ? null : ms(Math.max(0, this.#permittedUntil - this.#context.time.now())),
       refresh: permission?.refresh ?? null,
@@ -155,6 +183,32 @@ export class SenderSession implements Session {
       rule: null,
       lastReason: this.#reason,
     };
+  }
+
+  #demanded(permission: PbsPermission): void {
+    const { signer, options } = this.#context;
+    const demand = demandOf(permission.defense, () => signer.packetAlgorithm, options.accepts);
+    if (demand.type === "unsupported") {
+      permission.defense.key.fill(0);
+      this.#refused = { defense: permission.defense, why: `${demand.why} by the sender` };
+      this.#reason = `the receiver asks for AH of a kind that this host cannot do: ${demand.why}`;
+      // Another Permission may follow, so that this one is no answer.
+      return this.#on("unsupported");
+    }
+    const { allowedVolume, ttl, refresh } = permission;
+    const { association } = demand;
+    this.#dropAnswer();
+    this.#answer = { allowedVolume, ttl, refresh, association };
+    this.#changed = !sameAssociation(association, this.#permission?.association);
+    this.#settled();
+    if (this.#askedSince) this.#reason = "the granted volume is used up and was not extended";
+    this.#on("granted");
+  }
+
+  /** Its key is of no more use. */
+  #dropAnswer(): void {
+    this.#answer?.association?.key.fill(0);
+    this.#answer = undefined;
   }
 
   #on(event: SenderEvent): void {
@@ -174,6 +228,8 @@ export class SenderSession implements Session {
         return this.#inUse();
       case "answer-owed":
         return this.#answerOwed;
+      case "new-algorithm":
+        return this.#changed;
       case "nothing-gained":
         return (
           this.#askedSince && (this.#answer?.allowedVolume ?? 0) <= (this.#permission?.allowedVolume ?? 0)
@@ -203,10 +259,14 @@ export class SenderSession implements Session {
           this.flow,
           ms(Math.max(this.#context.options.refuseFor, this.#retryAfter)),
         );
+      case "refuse-algorithm":
+        return this.#refuseAlgorithm();
       case "remove-permission":
         return void this.#context.installer.remove(this.flow);
       case "report":
         return this.#report(event);
+      case "report-authentication":
+        return this.#reportAuthentication();
       case "forget":
         return this.#forget();
     }
@@ -224,6 +284,7 @@ export class SenderSession implements Session {
         requestedVolume: this.#requested,
         sentVolume: this.#count()?.bytes ?? bytes(0),
         certificate: signer.certificate,
+        algorithms: this.#algorithms(),
       });
       const signature = signer.signSync(signatureInput(this.id, PBS_NSLP_ID, unsigned));
       send(this.#context, {
@@ -236,6 +297,24 @@ export class SenderSession implements Session {
     } catch (error) {
       this.#context.logger.error({ error, id: this.id }, "a Query could not be signed");
     }
+  }
+
+  /** An empty list would mean those of the draft. */
+  #algorithms(): readonly number[] {
+    const own = this.#context.signer.packetAlgorithm;
+    const able = this.#context.options.accepts.filter((algorithm) => fitsKey(algorithm, own));
+    return able.length === 0 ? [AUTH_ALGORITHM.none] : codesOf(able);
+  }
+
+  #refuseAlgorithm(): void {
+    if (this.#refused !== undefined)
+      refuseDefense(this.#context, this, this.#refused.defense, this.#refused.why);
+    this.#refused = undefined;
+  }
+
+  #reportAuthentication(): void {
+    if (!this.#changed) return;
+    this.#context.events.report("authentication", this, associationText(this.#permission?.association));
   }
 
   #awaitAnswer(): void {
@@ -269,9 +348,11 @@ export class SenderSession implements Session {
   async #install(): Promise<void> {
     const permission = this.#answer;
     if (permission === undefined) return;
+    // From here on its key is the packet path's.
+    this.#answer = undefined;
     if (this.#permission !== undefined) this.#refreshes++;
     this.#allowedBefore = this.#permission?.allowedVolume ?? bytes(0);
-    this.#permission = permission;
+    this.#permission = withoutKey(permission);
     this.#reason = null;
     this.#exhausted = false;
     this.#askedSince = false;
@@ -287,11 +368,22 @@ export class SenderSession implements Session {
       lifetime,
       // Of what is new: of a long transfer's whole volume 80 % would be over before it is installed.
       notifyAt: bytes(sent + (permission.allowedVolume - sent) * ASK_AGAIN_AT),
+      ...(permission.association && { authentication: this.#inserting(permission.association) }),
     });
     if (this.#over) return installed ? this.#context.release(this) : undefined;
     if (installed) return this.#tell(true);
     this.#reason = "this host's flow table is full";
     this.#on("revoked-here");
+  }
+
+  /** The key of a signature is this host's own. */
+  #inserting({ spi, algorithm, key }: Association): Authentication {
+    const association = {
+      spi,
+      algorithm,
+      key: isSymmetric(algorithm) ? key : this.#context.signer.exportKey(),
+    };
+    return { action: "insert", association, overlap: NO_OVERLAP };
   }
 
   #scheduleRefresh(): void {
@@ -363,4 +455,9 @@ export class SenderSession implements Session {
   #count(): FlowCount | undefined {
     return this.#context.datapath.read([this.flow])[0];
   }
+}
+
+function withoutKey({ allowedVolume, ttl, refresh, association }: Answer): Kept {
+  const name = association && { spi: association.spi, algorithm: association.algorithm };
+  return { allowedVolume, ttl, refresh, association: name };
 }

@@ -15,3 +15,9 @@ export function nextSequence(last: number | undefined, wall: number): number {
   if (last === undefined || isNewer(clock, last)) return clock;
   return (last + 1) >>> 0;
 }
+
+/** How long ago, in milliseconds, the wall clock stood at this sequence; negative: it is to come. Within 24 days. */
+export function sequenceAge(sequence: number, wall: number): number {
+  const clock = Math.floor(wall % 2 ** 32) >>> 0;
+  return (clock - sequence) | 0;
+}

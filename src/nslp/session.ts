@@ -5,8 +5,8 @@ import type { FlowView, Role } from "./view.js";
 
 /** What a session has accepted: replays are older, and another signer has no part in it. */
 export class Heard {
-  /** The key that signed the first Query; its certificate may be renewed meanwhile. */
-  signer: string | undefined;
+  /** The keys that signed the first Query and the first Permission; certificates may be renewed meanwhile. */
+  readonly signers: { query?: string; permission?: string } = {};
   /** Message-Seq of the last Query and of the last Permission. */
   query: number | undefined;
   permission: number | undefined;

@@ -1,5 +1,8 @@
 /** What control, metrics and people see of the PBS node. Plain data: it is what `pbsctl --json` prints. */
+import { type Algorithm, type AuthenticationLevel, levelOf } from "../authorization/algorithm.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
+import type { AuthenticationFailures, FlowCount } from "../traffic/datapath.js";
+import type { AssociationName } from "./demand.js";
 
 export type Role = "sender" | "router" | "receiver";
 
@@ -18,6 +21,8 @@ export interface FlowView {
   readonly countedVolume: Bytes;
   readonly packets: number;
   readonly overVolume: number;
+  /** AH of the flow's packets; null where they need none. */
+  readonly authentication: AuthenticationView | null;
   /** Until the permission's TTL is over; null without a permission. */
   readonly remaining: Milliseconds | null;
   readonly refresh: Milliseconds | null;
@@ -25,6 +30,17 @@ export interface FlowView {
   readonly requester: string | null;
   readonly rule: string | null;
   readonly lastReason: string | null;
+}
+
+export interface AuthenticationView {
+  /** "hmac", "public-key" */
+  readonly level: AuthenticationLevel;
+  readonly algorithm: Algorithm;
+  readonly spi: number;
+  /** Last sequence number sent, or highest one accepted. */
+  readonly sequence: number;
+  /** Packets dropped, by reason. */
+  readonly failures: AuthenticationFailures;
 }
 
 export interface PendingView {
@@ -50,6 +66,7 @@ export interface PbsEvent {
     | "revoked"
     | "expired"
     | "exhausted"
+    | "authentication"
     | "no-answer"
     | "rejected";
   readonly id: string | null;
@@ -71,6 +88,17 @@ export class NoSuchFlow extends Error {
   override readonly name = "NoSuchFlow";
 }
 
+/** The flow's packets cannot be authenticated in the way that was asked for. */
+export class CannotAuthenticate extends Error {
+  override readonly name = "CannotAuthenticate";
+  readonly remedy: string;
+
+  constructor(message: string, remedy: string) {
+    super(message);
+    this.remedy = remedy;
+  }
+}
+
 /** The PBS node as control sees it. An id may be any unique beginning; otherwise {@link NoSuchFlow}. */
 export interface PbsControl {
   /** Read step by step, with pauses: flows that come and go meanwhile may be in it or not. */
@@ -84,10 +112,40 @@ export interface PbsControl {
    * those of the rule.
    */
   grant(id: string, change: { volume?: Bytes; lifetime?: Milliseconds }): Promise<FlowView>;
+  /**
+   * Receiver: from now on the flow's packets have to prove where they come from in this way. Resolves when this node
+   * checks it and the sender is being told. Rejects with {@link CannotAuthenticate}.
+   */
+  authenticate(id: string, level: AuthenticationLevel): Promise<FlowView>;
   deny(id: string, reason: string | undefined): Promise<void>;
   /** Receiver: Permission with AV = 0. Sender and router: state removed here, the host upstream told why. */
   revoke(id: string, reason: string | undefined): Promise<void>;
   listen(listener: (event: PbsEvent) => void): () => void;
   /** Counters by name, such as "query.received", "rejected.bad-signature". */
   counters(): Readonly<Record<string, number>>;
+}
+
+const NO_FAILURES: AuthenticationFailures = {
+  missing: 0,
+  malformed: 0,
+  unknownSpi: 0,
+  replayed: 0,
+  badIcv: 0,
+};
+
+/** The association as PBS knows it, with what the packet path says of it. */
+export function authenticationView(
+  association: AssociationName | undefined,
+  count: FlowCount | undefined,
+): AuthenticationView | null {
+  if (association === undefined) return null;
+  const { spi, algorithm } = association;
+  const counted = count?.authentication;
+  return {
+    level: levelOf(algorithm),
+    algorithm,
+    spi,
+    sequence: counted?.spi === spi ? counted.sequence : 0,
+    failures: counted?.failures ?? NO_FAILURES,
+  };
 }

@@ -23,11 +23,11 @@ export const eventsCommand: Command = {
 function eventText(line: string): string {
   const event = JSON.parse(line) as PbsEvent | Lagged;
   const time = new Date(event.time).toISOString();
-  if (event.type === "lagged") return `${time}  lagged      ${event.missed} events were missed`;
+  if (event.type === "lagged") return `${time}  lagged          ${event.missed} events were missed`;
   const { type, role, id, flow, detail } = event;
   const parts = [
     time,
-    type.padEnd(10),
+    type.padEnd(14),
     (role ?? "-").padEnd(8),
     id?.slice(0, 8) ?? "-".padEnd(8),
     flow ?? "-",

@@ -3,6 +3,7 @@ import type { Explanation } from "../../control/explain.js";
 import { type Command, show } from "../command.js";
 import { textOf } from "../errors.js";
 import { fields } from "../table.js";
+import { failuresText, spiText } from "./flows.js";
 import { FLOW_HELP, flowOf } from "./request.js";
 
 export const explainCommand: Command = {
@@ -40,6 +41,12 @@ function explanationText(answer: Explanation): string {
     lines.push([
       "counters",
       `${formatSize(counters.bytes)} in ${counters.packets} packets; dropped: ${counters.overVolume} over volume, ${counters.expired} expired`,
+    ]);
+  const proof = counters?.authentication;
+  if (proof !== undefined)
+    lines.push([
+      "authentication",
+      `${proof.algorithm}, SPI ${spiText(proof.spi)}, sequence ${proof.sequence}; dropped: ${failuresText(proof.failures)}`,
     ]);
   for (const { rule, matched, why } of policy?.steps ?? [])
     lines.push([matched ? "rule matches" : "rule does not", `"${rule}": ${why}`]);

@@ -1,6 +1,7 @@
 import { formatDuration, formatSize } from "../../config/quantity.js";
 import type { FlowList } from "../../control/flows.js";
 import type { FlowView } from "../../nslp/view.js";
+import type { AuthenticationFailures } from "../../traffic/datapath.js";
 import { type Command, type Context, show } from "../command.js";
 import { numberOf, type Parsed, textOf, UsageError } from "../errors.js";
 import { type Column, fields, table } from "../table.js";
@@ -87,6 +88,7 @@ const COLUMNS: readonly Column<FlowView>[] = [
   { title: "USED", right: true, value: ({ countedVolume }) => formatSize(countedVolume) },
   { title: "ALLOWED", right: true, value: ({ allowedVolume }) => formatSize(allowedVolume) },
   { title: "LEFT", right: true, value: ({ remaining }) => duration(remaining) },
+  { title: "AH", value: ({ authentication }) => authentication?.algorithm ?? "-" },
   { title: "RULE", value: ({ rule }) => rule ?? "-" },
 ];
 
@@ -107,12 +109,32 @@ export function flowText(view: FlowView): string {
     ["counted here", `${formatSize(view.countedVolume)} in ${view.packets} packets`],
     ["sent (signed)", formatSize(view.sentVolume)],
     ["over volume", `${view.overVolume} packets`],
+    ...authenticationLines(view),
     ["time left", duration(view.remaining)],
     ["refresh", `${duration(view.refresh)}, ${view.refreshes} so far`],
     ["requester", view.requester ?? "-"],
     ["rule", view.rule ?? "-"],
     ["last reason", view.lastReason ?? "-"],
   ]);
+}
+
+function authenticationLines({ authentication }: FlowView): [string, string][] {
+  if (authentication === null) return [["authentication", "none"]];
+  const { algorithm, spi, sequence, failures } = authentication;
+  return [
+    ["authentication", `${algorithm}, SPI ${spiText(spi)}, sequence ${sequence}`],
+    ["failures", failuresText(failures)],
+  ];
+}
+
+export function spiText(spi: number): string {
+  return `0x${spi.toString(16).padStart(8, "0")}`;
+}
+
+/** Packets dropped, by reason. */
+export function failuresText(failures: AuthenticationFailures): string {
+  const { missing, malformed, unknownSpi, replayed, badIcv } = failures;
+  return `${missing} without AH, ${malformed} malformed, ${unknownSpi} of unknown SPI, ${replayed} replayed, ${badIcv} with a bad ICV`;
 }
 
 function duration(value: number | null): string {

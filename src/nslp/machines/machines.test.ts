@@ -75,8 +75,21 @@ test("an unsigned Notify ends no permission", (t) => {
   t.is(step(ROUTER_MACHINE, "permission", "notified", () => true)?.to, "permission");
 });
 
+test("what cannot be done, and whose fault that is said to be, ends nothing at sender and router", (t) => {
+  for (const state of ["wait-permission", "permission"] as const) {
+    t.is(step(SENDER_MACHINE, state, "unsupported", () => true)?.to, state);
+    t.is(step(ROUTER_MACHINE, state, "unsupported", () => true)?.to, state);
+    t.is(step(ROUTER_MACHINE, state, "algorithm-refused", () => true)?.to, state);
+  }
+});
+
+test("no Permission goes on from a router that cannot do what it asks for", (t) => {
+  for (const { on, do: actions } of ROUTER_MACHINE)
+    if (on === "unsupported") t.deepEqual(actions, ["refuse-algorithm"]);
+});
+
 test("nothing is forwarded or granted after idle, but for a new start", (t) => {
-  const answers = ["granted", "refused", "notified", "pending"] as const;
+  const answers = ["granted", "refused", "unsupported", "notified", "pending"] as const;
   for (const event of answers) {
     t.is(
       step(SENDER_MACHINE, "idle", event, () => true),

@@ -13,6 +13,10 @@ export type ReceiverEvent =
   | "ttl-over"
   | "no-refresh"
   | "exhausted"
+  | "raise-security"
+  | "new-key"
+  | "algorithm-refused"
+  | "no-algorithm-left"
   | "revoked-here";
 
 export type ReceiverGuard = "asks-for-more";
@@ -27,6 +31,7 @@ export type ReceiverAction =
   | "send-refusal"
   | "remove-permission"
   | "report"
+  | "report-authentication"
   | "bury"
   | "forget";
 
@@ -49,7 +54,7 @@ export const RECEIVER_MACHINE: Table<ReceiverState, ReceiverEvent, ReceiverGuard
   {
     from: "decide",
     on: "grant",
-    do: ["install", "send-permission", "report"],
+    do: ["install", "send-permission", "report", "report-authentication"],
     to: "permission",
     note: "slide 14: Grant; installed before the sender hears of it",
   },
@@ -95,6 +100,34 @@ export const RECEIVER_MACHINE: Table<ReceiverState, ReceiverEvent, ReceiverGuard
     do: [],
     to: "permission",
     note: "slide 14: RV > AV; what does not fit was dropped, and the sender may still ask for more",
+  },
+  {
+    from: "permission",
+    on: "raise-security",
+    do: ["install", "send-permission", "report-authentication"],
+    to: "permission",
+    note: "slide 14: state 7, raise security: P with a new algorithm; checked here before the sender hears of it",
+  },
+  {
+    from: "permission",
+    on: "new-key",
+    do: ["install", "send-permission", "report-authentication"],
+    to: "permission",
+    note: "three quarters of the sequence numbers are used: P with a new SPI and key",
+  },
+  {
+    from: "permission",
+    on: "algorithm-refused",
+    do: ["install", "send-permission", "report-authentication"],
+    to: "permission",
+    note: "Notify: a node on the path cannot do the algorithm; P with the next of the list",
+  },
+  {
+    from: "permission",
+    on: "no-algorithm-left",
+    do: ["remove-permission", "send-refusal", "report", "bury", "forget"],
+    to: "idle",
+    note: "Notify about the last algorithm of the list, before any packet came with it",
   },
   {
     from: "permission",

@@ -14,7 +14,7 @@ const INTRODUCTION = `# State machines of PBS
 
 Drawn from the tables in \`src/nslp/machines\` by \`npm run docs\`. The first row that fits is taken; where no row fits, the
 event means nothing in that state. States 4 and above of the slides (verify, compare) are not here: the packet path
-does that work for each packet, and reports only \`threshold\` and \`exhausted\`.
+does that work for each packet, and reports only \`threshold\`, \`exhausted\` and that an association needs a new key.
 `;
 
 export function renderTables(): string {

@@ -4,20 +4,32 @@ import type { Table } from "../../base/machine.js";
 export type RouterState = "idle" | "wait-permission" | "permission";
 
 export type RouterEvent =
-  "query" | "granted" | "refused" | "notified" | "pending" | "wait-over" | "state-over" | "revoked-here";
+  | "query"
+  | "granted"
+  | "refused"
+  | "unsupported"
+  | "notified"
+  | "pending"
+  | "algorithm-refused"
+  | "wait-over"
+  | "state-over"
+  | "revoked-here";
 
-export type RouterGuard = never;
+export type RouterGuard = "new-algorithm";
 
 export type RouterAction =
   | "forward-query"
   | "forward-permission"
   | "forward-notify"
+  | "forward-refusal"
+  | "refuse-algorithm"
   | "await-permission"
   | "prolong-wait"
   | "install"
   | "remove-permission"
   | "keep-alive"
   | "report"
+  | "report-authentication"
   | "forget";
 
 export const ROUTER_MACHINE: Table<RouterState, RouterEvent, RouterGuard, RouterAction> = [
@@ -38,7 +50,7 @@ export const ROUTER_MACHINE: Table<RouterState, RouterEvent, RouterGuard, Router
   {
     from: "wait-permission",
     on: "granted",
-    do: ["install", "keep-alive", "forward-permission", "report"],
+    do: ["install", "keep-alive", "forward-permission", "report", "report-authentication"],
     to: "permission",
     note: "slide 15: P with AV > 0; installed before it goes on",
   },
@@ -78,6 +90,28 @@ export const ROUTER_MACHINE: Table<RouterState, RouterEvent, RouterGuard, Router
     note: "slide 15: Recv Q in state 3",
   },
   {
+    from: "wait-permission",
+    on: "unsupported",
+    do: ["refuse-algorithm"],
+    to: "wait-permission",
+    note: "P with an algorithm that this router cannot do: the receiver hears of it and chooses another",
+  },
+  {
+    from: "wait-permission",
+    on: "algorithm-refused",
+    do: ["forward-refusal"],
+    to: "wait-permission",
+    note: "Notify of a node upstream, for the receiver",
+  },
+  {
+    from: "permission",
+    on: "granted",
+    when: "new-algorithm",
+    do: ["install", "keep-alive", "forward-permission", "report-authentication"],
+    to: "permission",
+    note: "slide 15: P, new algorithm; or a new SPI and key",
+  },
+  {
     from: "permission",
     on: "granted",
     do: ["install", "keep-alive", "forward-permission"],
@@ -99,6 +133,20 @@ export const ROUTER_MACHINE: Table<RouterState, RouterEvent, RouterGuard, Router
     note: "a Notify ends no permission",
   },
   { from: "permission", on: "pending", do: ["forward-notify"], to: "permission" },
+  {
+    from: "permission",
+    on: "unsupported",
+    do: ["refuse-algorithm"],
+    to: "permission",
+    note: "P with an algorithm that this router cannot do: what is installed stays",
+  },
+  {
+    from: "permission",
+    on: "algorithm-refused",
+    do: ["forward-refusal"],
+    to: "permission",
+    note: "Notify of a node upstream, for the receiver",
+  },
   {
     from: "permission",
     on: "state-over",

@@ -7,17 +7,19 @@ export type SenderEvent =
   | "start"
   | "granted"
   | "refused"
+  | "unsupported"
   | "pending"
   | "notified"
   | "no-answer"
   | "refresh-due"
   | "threshold"
   | "exhausted"
+  | "new-key-due"
   | "association-lost"
   | "ttl-over"
   | "revoked-here";
 
-export type SenderGuard = "tries-left" | "in-use" | "answer-owed" | "nothing-gained";
+export type SenderGuard = "tries-left" | "in-use" | "answer-owed" | "nothing-gained" | "new-algorithm";
 
 export type SenderAction =
   | "send-query"
@@ -28,8 +30,10 @@ export type SenderAction =
   | "schedule-refresh"
   | "refresh-soon"
   | "refuse-application"
+  | "refuse-algorithm"
   | "remove-permission"
   | "report"
+  | "report-authentication"
   | "forget";
 
 export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, SenderAction> = [
@@ -43,7 +47,7 @@ export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, Sender
   {
     from: "wait-permission",
     on: "granted",
-    do: ["install", "schedule-refresh", "report"],
+    do: ["install", "schedule-refresh", "report", "report-authentication"],
     to: "permission",
     note: "slide 13: P with AV > 0; held packets go",
   },
@@ -53,6 +57,13 @@ export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, Sender
     do: ["refuse-application", "report", "forget"],
     to: "idle",
     note: "slide 13: P with AV = 0",
+  },
+  {
+    from: "wait-permission",
+    on: "unsupported",
+    do: ["refuse-algorithm"],
+    to: "wait-permission",
+    note: "P with an algorithm that this host cannot do: the receiver hears of it and chooses another",
   },
   {
     from: "wait-permission",
@@ -90,6 +101,28 @@ export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, Sender
     do: ["remove-permission", "refuse-application", "report", "forget"],
     to: "idle",
     note: "slide 13: SV > AV; asked for more and got none",
+  },
+  {
+    from: "permission",
+    on: "granted",
+    when: "new-algorithm",
+    do: ["install", "report", "report-authentication"],
+    to: "permission",
+    note: "slide 13: P, new algorithm; or a new SPI and key",
+  },
+  {
+    from: "permission",
+    on: "unsupported",
+    do: ["refuse-algorithm"],
+    to: "permission",
+    note: "P with an algorithm that this host cannot do: what is installed stays",
+  },
+  {
+    from: "permission",
+    on: "new-key-due",
+    do: ["await-answer", "send-query"],
+    to: "permission",
+    note: "three quarters of the sequence numbers are used: the receiver sees it, too, and makes a new key",
   },
   {
     from: "permission",

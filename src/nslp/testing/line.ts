@@ -18,6 +18,8 @@ import { FakeTime } from "../../base/time.js";
 import { bytes, type Milliseconds, ms, seconds } from "../../base/units.js";
 import type { GistService, Nslp, ReceivedMessage, SendMessage } from "../../gist/service.js";
 import type {
+  Authentication,
+  AuthenticationCount,
   Datapath,
   DatapathEvent,
   DatapathStatus,
@@ -73,7 +75,9 @@ const QUIET_TURNS = 50;
 /** Keys are slow to make, so all tests of a process share them. */
 export interface Credentials {
   readonly trust: () => Trust;
-  readonly signers: Readonly<Record<Place | "stranger" | "double" | "renewed", Signer>>;
+  readonly signers: Readonly<
+    Record<Place | "stranger" | "double" | "understudy" | "edwards" | "renewed", Signer>
+  >;
 }
 
 export function makeCredentials(): Credentials {
@@ -91,11 +95,12 @@ export function makeCredentials(): Credentials {
       const identity = loadIdentity({ certificateFile, keyFile, authorityFiles: [join(by, "ca.pem")] });
       return new QuietSigner(identity.privateKey, identity.certificateDer);
     };
-    const signer = (name: string, address: string, by: string): Signer => {
+    const signer = (name: string, address: string, by: string, type: "p256" | "ed25519" = "p256"): Signer => {
       makeHostKey({
         prefix: join(directory, name),
         commonName: name,
         addresses: [IpAddress.parse(address)],
+        type,
       });
       return issued(name, name, by);
     };
@@ -106,6 +111,10 @@ export function makeCredentials(): Credentials {
       stranger: signer("stranger", ADDRESSES.sender, outside),
       /** Another host that the authority gave a certificate for the sender's address. */
       double: signer("double", ADDRESSES.sender, authority),
+      /** The same for the receiver's address. */
+      understudy: signer("understudy", ADDRESSES.receiver, authority),
+      /** The sender, with a key of another kind. */
+      edwards: signer("edwards", ADDRESSES.sender, authority, "ed25519"),
       /** The sender's key with another certificate. */
       renewed: issued("renewed", "sender", authority),
     };
@@ -123,15 +132,20 @@ export function makeCredentials(): Credentials {
 }
 
 interface Entry {
+  /** The last one; its key is a copy, as the packet path keeps one of its own. */
   installation: Installation;
   count: number;
   until: number;
+  /** Sequence number under the association. */
+  sequence: number;
 }
 
 /** The packet path as far as PBS sees it; tests pass traffic by hand. */
 export class FakeDatapath implements Datapath {
   readonly engine = "fake";
   readonly entries = new Map<string, Entry>();
+  /** Each association that took another's place, in order; undefined: none from then on. */
+  readonly associations: { readonly at: number; readonly authentication?: Authentication }[] = [];
   readonly refused: { flow: string; duration: Milliseconds }[] = [];
   capacity = 1000;
   /** Installations wait for it. */
@@ -150,8 +164,19 @@ export class FakeDatapath implements Datapath {
     if (this.entries.size + added > this.capacity) throw new Error("the table is full");
     for (const installation of permissions) {
       const key = flowKey(installation.flow);
-      const count = Math.max(this.entries.get(key)?.count ?? 0, installation.countedAtLeast ?? 0);
-      this.entries.set(key, { installation, count, until: this.#time.now() + installation.lifetime });
+      const before = this.entries.get(key);
+      const count = Math.max(before?.count ?? 0, installation.countedAtLeast ?? 0);
+      const same = spiOf(before?.installation) === spiOf(installation);
+      if (!same) this.associations.push({ at: this.#time.now(), ...keptOf(installation) });
+      this.entries.set(key, {
+        installation: {
+          ...installation,
+          ...keptOf(same ? (before ?? { installation }).installation : installation),
+        },
+        count,
+        until: this.#time.now() + installation.lifetime,
+        sequence: same ? (before?.sequence ?? 0) : 0,
+      });
     }
   }
 
@@ -173,6 +198,7 @@ export class FakeDatapath implements Datapath {
         overVolume: 0,
         expired: 0,
         idle: entry.count > 0 ? ms(0) : undefined,
+        ...countOf(entry),
       };
     });
   }
@@ -198,6 +224,15 @@ export class FakeDatapath implements Datapath {
     this.#listener?.([{ type: "wanted", flow }]);
   }
 
+  /** Packets of the flow have come up to this sequence number; from three quarters of them on it needs a new key. */
+  reach(flow: Flow, sequence: number): void {
+    const entry = this.entries.get(flowKey(flow));
+    const spi = spiOf(entry?.installation);
+    if (entry === undefined || spi === undefined) throw new Error("the flow has no association");
+    entry.sequence = sequence;
+    if (sequence >= 0.75 * 2 ** 32) this.#listener?.([{ type: "rekey", flow, spi }]);
+  }
+
   /** Lets bytes of a flow through as far as its permission goes; says how many passed. */
   pass(flow: Flow, volume: number): number {
     const entry = this.entries.get(flowKey(flow));
@@ -211,6 +246,28 @@ export class FakeDatapath implements Datapath {
     if (passed < volume) this.#listener?.([{ type: "exhausted", flow, bytes: bytes(entry.count) }]);
     return passed;
   }
+}
+
+function spiOf(installation: Installation | undefined): number | undefined {
+  return installation?.authentication?.association.spi;
+}
+
+function keptOf({ authentication }: Installation): { authentication?: Authentication } {
+  if (authentication === undefined) return {};
+  const { association } = authentication;
+  return {
+    authentication: {
+      ...authentication,
+      association: { ...association, key: Uint8Array.from(association.key) },
+    },
+  };
+}
+
+function countOf({ installation, sequence }: Entry): { authentication?: AuthenticationCount } {
+  const association = installation.authentication?.association;
+  if (association === undefined) return {};
+  const failures = { missing: 0, malformed: 0, unknownSpi: 0, replayed: 0, badIcv: 0 };
+  return { authentication: { spi: association.spi, algorithm: association.algorithm, sequence, failures } };
 }
 
 /** What happens to a message between two nodes: what is delivered, in order. Empty: lost. */
@@ -229,6 +286,8 @@ export class Line {
   #boots = 0;
   readonly #credentials: Credentials;
   readonly #options: Partial<PbsOptions>;
+  /** Of single nodes, from their next start on. */
+  readonly own: Partial<Record<Place, Partial<PbsOptions>>> = {};
   tamper: Tamper = (message) => [message];
   decision: Decision = {
     type: "grant",
@@ -260,7 +319,7 @@ export class Line {
       random: seededRandom(++this.#boots),
       logger: silentLogger,
       isLocal: (address) => address.toString() === ADDRESSES[place],
-      options: this.#options,
+      options: { ...this.#options, ...this.own[place] },
     });
     const host: Host = { node, datapath, events: [], nslp: undefined };
     this.#hosts.set(place, host);

@@ -70,6 +70,31 @@ const permission: PbsPermission = {
   signature: Uint8Array.of(0xdd),
 };
 
+/** A Query over IPv4 with the list of what its sender can do. */
+const listing: PbsQuery = {
+  ...query,
+  algorithms: [AUTH_ALGORITHM.hmacSha256, AUTH_ALGORITHM.ecdsaP256, AUTH_ALGORITHM.treeEcdsaP256],
+};
+
+/** Down to the receiver: a node cannot do what its Permission asks for. */
+const refused: PbsNotify = {
+  type: "notify",
+  flow: flow4,
+  info: {
+    class: 4,
+    code: INFO_CODE.unsupportedAlgorithm,
+    objectType: OBJECT_TYPE.defense,
+    retryAfter: ms(0),
+    text: "no",
+  },
+  defense: {
+    solution: SOLUTION.publicKeyAh,
+    algorithm: AUTH_ALGORITHM.treeEd25519,
+    spi: 0x89abcdef,
+    key: new Uint8Array(),
+  },
+};
+
 const notify: PbsNotify = {
   type: "notify",
   flow: flow4,
@@ -84,6 +109,14 @@ const QUERY_HEX = `
   0040 0004  00000100
   0080 0005  3003020105 000000
   00a0 0003  aabbcc 00`;
+
+const LISTING_HEX = QUERY_HEX.replace("00a0 0003", "8820 0003  02 82 85 00\n  00a0 0003");
+
+const REFUSED_HEX = `
+  03 000000
+  0010 0010  40600000 0fa00050 c0a81401 c0a81504
+  8810 000a  04 0f 09 00 00000000 6e6f 0000
+  0090 0008  03 86 8000 89abcdef`;
 
 const PERMISSION_HEX = `
   02 000000
@@ -152,6 +185,27 @@ test("a Permission over IPv6 with AH, a high word and a reason has these bytes",
 test("a Notify has these bytes and no signed part", (t) => {
   t.is(toHex(encodeNotify(notify)), toHex(fromHex(NOTIFY_HEX)));
   t.deepEqual(decodePbs(fromHex(NOTIFY_HEX)), { message: notify, signedPart: new Uint8Array() });
+});
+
+test("a list of algorithms has these bytes, and is signed", (t) => {
+  t.is(toHex(encode(listing)), toHex(fromHex(LISTING_HEX)));
+  const { message, signedPart } = decodePbs(fromHex(LISTING_HEX));
+  t.deepEqual(message, listing);
+  t.deepEqual(signedPart, encodeUnsigned(listing));
+});
+
+test("a Notify about a Defense has these bytes", (t) => {
+  t.is(toHex(encodeNotify(refused)), toHex(fromHex(REFUSED_HEX)));
+  t.deepEqual(decodePbs(fromHex(REFUSED_HEX)).message, refused);
+});
+
+test("a Permission without AH, and one with the sender's own key, have these Defenses", (t) => {
+  const hex = (defense: Defense) => toHex(encodeUnsigned({ ...permission, defense }));
+  const key = new Uint8Array();
+  const none = hex({ solution: SOLUTION.noAction, algorithm: AUTH_ALGORITHM.none, key });
+  t.true(none.includes("00900004" + "01000000"));
+  const own = { solution: SOLUTION.publicKeyAh, algorithm: AUTH_ALGORITHM.certificateKey, spi: 256, key };
+  t.true(hex(own).includes("00900008" + "030a8000" + "00000100"));
 });
 
 test("the signature covers context, session, NSLP and message", (t) => {
@@ -299,6 +353,24 @@ const broken: readonly (readonly [what: string, hex: string, from: string, to: s
     128,
   ],
   ["Notify without INFO", NOTIFY_HEX, "8810 0008 00 01 08 00 00007530", "", 129],
+  ["list of no algorithms", LISTING_HEX, "8820 0003 02 82 85 00", "8820 0000", 130],
+  ["list of 33 algorithms", LISTING_HEX, "8820 0003 02 82 85 00", `8820 0021 ${"02".repeat(33)} 000000`, 130],
+  [
+    "algorithms before the high words",
+    LISTING_HEX,
+    "00a0 0003",
+    `8800 000c ${"00".repeat(12)} 00a0 0003`,
+    128,
+  ],
+  ["a list of algorithms in a Permission", PERMISSION_HEX, "8810 000a", "8820 0001 02 000000 8810 000a", 130],
+  [
+    "Notify with a key",
+    REFUSED_HEX,
+    "0090 0008 03 86 8000 89abcdef",
+    "0090 0009 02 02 8000 89abcdef 01000000",
+    9,
+  ],
+  ["Notify with two Defenses", REFUSED_HEX, "0090 0008", "0090 0004 01000000 0090 0008", 9],
   ["Notify with a signature", NOTIFY_HEX, "00007530", "00007530 00a0 0001 dd000000", 10],
 ];
 
@@ -309,11 +381,15 @@ for (const [what, hex, from, to, object] of broken)
     t.is(error.objectType, object);
   });
 
-test("a Defense that nobody knows is told apart from a malformed one", (t) => {
-  for (const defense of ["05 02 8000", "00 02 8000", "02 0b 8000"]) {
-    const error = refusal(changed(PERMISSION_HEX, "02 02 8000", defense));
-    t.deepEqual([error.infoCode, error.objectType], [INFO_CODE.unsupportedAlgorithm, OBJECT_TYPE.defense]);
-    t.deepEqual(error.flow, flow6);
+test("a Defense that nobody knows is for the sessions to refuse", (t) => {
+  for (const [hex, solution, algorithm] of [
+    ["05 02 8000", 5, 2],
+    ["00 02 8000", 0, 2],
+    ["02 0b 8000", 2, 11],
+    ["02 ff 8000", 2, 255],
+  ] as const) {
+    const { message } = decodePbs(changed(PERMISSION_HEX, "02 02 8000", hex));
+    t.like(message, { defense: { solution, algorithm, spi: 0x1234 } });
   }
 });
 
@@ -359,6 +435,7 @@ test("what cannot stand on the wire is not written", (t) => {
   t.throws(() => encodeUnsigned(defense({ key: new Uint8Array(257) })), range);
   const { spi: _, ...withoutSpi } = permission.defense;
   t.throws(() => encodeUnsigned({ ...permission, defense: withoutSpi }), range);
+  t.throws(() => encodeUnsigned({ ...query, algorithms: [] }), range);
   t.throws(() => withSignature(encodeUnsigned(query), new Uint8Array()), range);
   t.throws(() => withSignature(encodeUnsigned(query), new Uint8Array(513)), range);
 });
@@ -405,8 +482,8 @@ const anyFlow: fc.Arbitrary<Flow> = fc
 
 const anyDefense: fc.Arbitrary<Defense> = fc
   .record({
-    solution: fc.integer({ min: 1, max: 4 }),
-    algorithm: fc.integer({ min: 1, max: 10 }),
+    solution: fc.integer({ min: 0, max: 255 }),
+    algorithm: fc.integer({ min: 1, max: 255 }),
     spi: fc.option(fc.integer({ min: 256, max: 2 ** 32 - 1 }), { nil: undefined }),
     key: fc.uint8Array({ maxLength: 256 }),
   })
@@ -425,15 +502,18 @@ const anyInfo: fc.Arbitrary<Info> = fc.record({
   text: fc.string({ maxLength: 60 }).filter((text) => !/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/u.test(text)),
 });
 
-const anyQuery: fc.Arbitrary<PbsQuery> = fc.record({
-  type: fc.constant("query" as const),
-  flow: anyFlow,
-  sequence: u32,
-  requestedVolume: volume,
-  sentVolume: volume,
-  certificate: opaque(1200),
-  signature: opaque(512),
-});
+const anyQuery: fc.Arbitrary<PbsQuery> = fc
+  .record({
+    type: fc.constant("query" as const),
+    flow: anyFlow,
+    sequence: u32,
+    requestedVolume: volume,
+    sentVolume: volume,
+    certificate: opaque(1200),
+    algorithms: fc.option(fc.array(byte, { minLength: 1, maxLength: 32 }), { nil: undefined }),
+    signature: opaque(512),
+  })
+  .map(({ algorithms, ...rest }) => (algorithms === undefined ? rest : { ...rest, algorithms }));
 
 const anyPermission: fc.Arbitrary<PbsPermission> = fc
   .record({
@@ -450,11 +530,16 @@ const anyPermission: fc.Arbitrary<PbsPermission> = fc
   })
   .map(({ info, ...rest }) => (info === undefined ? rest : { ...rest, info }));
 
-const anyNotify: fc.Arbitrary<PbsNotify> = fc.record({
-  type: fc.constant("notify" as const),
-  flow: anyFlow,
-  info: anyInfo,
-});
+const anyNotify: fc.Arbitrary<PbsNotify> = fc
+  .record({
+    type: fc.constant("notify" as const),
+    flow: anyFlow,
+    info: anyInfo,
+    defense: fc.option(anyDefense, { nil: undefined }),
+  })
+  .map(({ defense, ...rest }) =>
+    defense === undefined ? rest : { ...rest, defense: { ...defense, key: new Uint8Array() } },
+  );
 
 const anyMessage = fc.oneof(anyQuery, anyPermission, anyNotify);
 

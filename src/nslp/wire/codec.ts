@@ -12,6 +12,7 @@ import { ByteReader, ByteWriter } from "../../base/wire.js";
 import type { SessionId } from "../../gist/wire/messages.js";
 import { PbsWireError } from "./error.js";
 import {
+  type Defense,
   MESSAGE_TYPE,
   OBJECT_TYPE,
   type PbsMessage,
@@ -22,12 +23,14 @@ import {
 } from "./messages.js";
 import { isKnown, readObject, UNKNOWN, type WireObject, writeObject } from "./objects.js";
 import {
+  decodeAlgorithms,
   decodeDefense,
   decodeFlow,
   decodeHighWords,
   decodeInfo,
   decodeOpaque,
   decodeU32,
+  encodeAlgorithms,
   encodeDefense,
   encodeDuration,
   encodeFlow,
@@ -58,6 +61,8 @@ function encodeQuery(message: Unsigned<PbsQuery>): Uint8Array {
   writeObject(writer, OBJECT_TYPE.sentVolume, lowWord(message.sentVolume));
   writeCertificate(writer, message.certificate);
   writeHighWords(writer, [highWord(message.requestedVolume), highWord(message.sentVolume), 0]);
+  if (message.algorithms !== undefined)
+    writeObject(writer, OBJECT_TYPE.algorithms, encodeAlgorithms(message.algorithms));
   return writer.finish();
 }
 
@@ -88,6 +93,7 @@ export function withSignature(unsigned: Uint8Array, signature: Uint8Array): Uint
 export function encodeNotify(message: PbsNotify): Uint8Array {
   const writer = start(MESSAGE_TYPE.notify, message.flow);
   writeObject(writer, OBJECT_TYPE.info, encodeInfo(message.info));
+  if (message.defense !== undefined) writeObject(writer, OBJECT_TYPE.defense, encodeDefense(message.defense));
   return writer.finish();
 }
 
@@ -140,11 +146,22 @@ function decodeQuery(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
   const sentLow = decodeU32(objects.take(OBJECT_TYPE.sentVolume));
   const certificate = decodeOpaque(objects.take(OBJECT_TYPE.certificate), MAX_CERTIFICATE);
   const [requestedHigh, sentHigh] = takeHighWords(objects, ["requested", "sent"]);
+  const listed = objects.takeOptional(OBJECT_TYPE.algorithms);
+  const algorithms = listed === undefined ? {} : { algorithms: decodeAlgorithms(listed) };
   const { signature, signedPart } = takeSignature(objects, own);
   const requestedVolume = joinWords(requestedHigh, requestedLow);
   const sentVolume = joinWords(sentHigh, sentLow);
   return {
-    message: { type: "query", flow, sequence, requestedVolume, sentVolume, certificate, signature },
+    message: {
+      type: "query",
+      flow,
+      sequence,
+      requestedVolume,
+      sentVolume,
+      certificate,
+      signature,
+      ...algorithms,
+    },
     signedPart,
   };
 }
@@ -171,8 +188,18 @@ function decodePermission(objects: ObjectSequence, own: Uint8Array): DecodedPbs 
 function decodeNotify(objects: ObjectSequence): DecodedPbs {
   const flow = objects.takeFlow();
   const info = decodeInfo(objects.take(OBJECT_TYPE.info));
+  const refused = objects.takeOptional(OBJECT_TYPE.defense);
+  const defense = refused === undefined ? {} : { defense: decodeRefused(refused) };
   objects.expectEnd();
-  return { message: { type: "notify", flow, info }, signedPart: new Uint8Array() };
+  return { message: { type: "notify", flow, info, ...defense }, signedPart: new Uint8Array() };
+}
+
+/** Nobody has a reason to send a key back. */
+function decodeRefused(object: WireObject): Defense {
+  const defense = decodeDefense(object);
+  if (defense.key.length > 0)
+    throw new PbsWireError("a Notify carries no key", object.valueStart, object.type);
+  return defense;
 }
 
 function decodeDuration(object: WireObject, allowed: Bytes) {
@@ -271,8 +298,9 @@ class ObjectSequence {
 
   /** After the last object only what any node may delete can follow: nothing signs it. */
   expectEnd(): void {
-    while (this.#reader.remaining > 0) {
-      const object = readObject(this.#reader);
+    while (this.#ahead !== undefined || this.#reader.remaining > 0) {
+      const object = this.#ahead ?? readObject(this.#reader);
+      this.#ahead = undefined;
       if (isKnown(object.type) || object.action !== UNKNOWN.drop)
         throw new PbsWireError(
           `object ${object.type} stands after the end of the message`,

@@ -25,6 +25,8 @@ export const OBJECT_TYPE = {
   volumeHigh: 128,
   /** Extension, A/B = 10: why a Permission refuses, or what a Notify reports. */
   info: 129,
+  /** Extension, A/B = 10: Auth Algorithm codes that the sender of a Query can do. */
+  algorithms: 130,
 } as const;
 
 /** Defense, Solution field. */
@@ -43,6 +45,14 @@ export const AUTH_ALGORITHM = {
   dsa1024: 8,
   dsa2048: 9,
   certificateKey: 10,
+  /** From here on: of this project. */
+  hmacSha384: 128,
+  aesCmac: 129,
+  ecdsaP256: 130,
+  ed25519: 131,
+  treeRsa2048: 132,
+  treeEcdsaP256: 133,
+  treeEd25519: 134,
 } as const;
 
 export interface Defense {
@@ -109,6 +119,8 @@ export interface PbsQuery extends Signed {
   readonly type: "query";
   readonly requestedVolume: Bytes;
   readonly sentVolume: Bytes;
+  /** Auth Algorithm codes that the sender can do; absent: those of the draft. */
+  readonly algorithms?: readonly number[];
 }
 
 export interface PbsPermission extends Signed {
@@ -126,6 +138,8 @@ export interface PbsNotify {
   readonly type: "notify";
   readonly flow: Flow;
   readonly info: Info;
+  /** What a node cannot do, without its key. Such a Notify travels downstream, to the receiver. */
+  readonly defense?: Defense;
 }
 
 export type PbsMessage = PbsQuery | PbsPermission | PbsNotify;

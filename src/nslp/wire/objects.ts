@@ -21,6 +21,7 @@ export interface WireObject {
 }
 
 const HEADER_LENGTH = 4;
+const FIRST_EXTENSION = OBJECT_TYPE.volumeHigh;
 const KNOWN = new Set<number>(Object.values(OBJECT_TYPE));
 
 export function isKnown(type: number): boolean {
@@ -29,7 +30,7 @@ export function isKnown(type: number): boolean {
 
 /** The A/B bits that this type has to carry: those of the draft are understood by every node, ours are not. */
 export function actionOf(type: number): number {
-  return type === OBJECT_TYPE.volumeHigh || type === OBJECT_TYPE.info ? UNKNOWN.forward : UNKNOWN.reject;
+  return type >= FIRST_EXTENSION ? UNKNOWN.forward : UNKNOWN.reject;
 }
 
 export function writeObject(writer: ByteWriter, type: number, value: Uint8Array): void {

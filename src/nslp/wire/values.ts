@@ -4,7 +4,7 @@ import { type Flow, hasPorts } from "../../base/flow.js";
 import { type Milliseconds, ms } from "../../base/units.js";
 import { ByteReader, ByteWriter } from "../../base/wire.js";
 import { PbsWireError } from "./error.js";
-import { AUTH_ALGORITHM, type Defense, INFO_CODE, type Info, SOLUTION } from "./messages.js";
+import { AUTH_ALGORITHM, type Defense, type Info, SOLUTION } from "./messages.js";
 import type { WireObject } from "./objects.js";
 
 export const MAX_SIGNATURE = 512;
@@ -18,8 +18,7 @@ const MIN_SPI = 256;
 const SPI_PRESENT = 0x8000;
 const DEFENSE_FIXED = 4;
 const INFO_FIXED = 8;
-const MAX_SOLUTION = SOLUTION.changePath;
-const MAX_ALGORITHM = AUTH_ALGORITHM.certificateKey;
+const MAX_ALGORITHMS = 32;
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /** Characters that would act on the terminal or log they are shown in. */
@@ -117,6 +116,7 @@ export function encodeDefense(defense: Defense): Uint8Array {
   return writer.bytes(key).finish();
 }
 
+/** Solutions and algorithms of any number: what cannot be done is for the sessions to say, once the signature is known. */
 export function decodeDefense(object: WireObject): Defense {
   const { value, valueStart, type } = object;
   if (value.length < DEFENSE_FIXED)
@@ -124,13 +124,6 @@ export function decodeDefense(object: WireObject): Defense {
   const reader = new ByteReader(value, valueStart);
   const solution = reader.u8();
   const algorithm = reader.u8();
-  if (solution < 1 || solution > MAX_SOLUTION || algorithm > MAX_ALGORITHM)
-    throw new PbsWireError(
-      `Defense asks for solution ${solution} with algorithm ${algorithm}`,
-      valueStart,
-      type,
-      INFO_CODE.unsupportedAlgorithm,
-    );
   if (usesAh(solution) && algorithm === AUTH_ALGORITHM.none)
     throw new PbsWireError("Defense asks for AH without an algorithm", valueStart, type);
   const spi = (reader.u16() & SPI_PRESENT) === 0 ? undefined : decodeSpi(reader, type);
@@ -148,6 +141,19 @@ function decodeSpi(reader: ByteReader, type: number): number {
   const spi = reader.u32();
   if (spi < MIN_SPI) throw new PbsWireError(`SPI ${spi} is reserved`, at, type);
   return spi;
+}
+
+/** Auth Algorithm codes, one byte each, 1 to 32 of them. */
+export function encodeAlgorithms(codes: readonly number[]): Uint8Array {
+  if (codes.length === 0 || codes.length > MAX_ALGORITHMS)
+    throw new RangeError(`a list of ${codes.length} algorithms is not 1 to ${MAX_ALGORITHMS}`);
+  const writer = new ByteWriter(codes.length);
+  for (const code of codes) writer.u8(code);
+  return writer.finish();
+}
+
+export function decodeAlgorithms(object: WireObject): readonly number[] {
+  return [...decodeOpaque(object, MAX_ALGORITHMS)];
 }
 
 /** Text that is too long is cut between two characters. */
