@@ -14,6 +14,7 @@ import type { Nslp, PeerDecision, ReceivedMessage } from "../../src/gist/service
 import { newSessionId } from "../../src/gist/wire/codec.js";
 import type { SessionId } from "../../src/gist/wire/messages.js";
 import { mriOf } from "../../src/nslp/mri.js";
+import { nextSequence } from "../../src/nslp/sequence.js";
 import { decodePbs, encodeUnsigned, signatureInput, withSignature } from "../../src/nslp/wire/codec.js";
 import { PBS_NSLP_ID } from "../../src/nslp/wire/messages.js";
 import { settled, until, WaitedTooLong } from "../lib/wait.js";
@@ -33,7 +34,7 @@ class Rogue implements Nslp {
   sent = 0;
   refused = 0;
   readonly #node: GistNode;
-  #sequence = 1000;
+  #sequence = nextSequence(undefined, Date.now());
 
   constructor(plan: RoguePlan, node: GistNode, signer: Signer) {
     this.plan = plan;

@@ -168,6 +168,8 @@ async function closeAndIntercept(): Promise<void> {
     exempt: [],
     interceptRate: MANY,
     setSize: 1024,
+    reserve: 0,
+    reassemble: false,
   });
   await firewall.install();
 }

@@ -1,12 +1,14 @@
 /**
  * The packet engine alone, for the benchmarks: runs inside the router's namespace, installs as many flows as it is
- * told, and answers one JSON line per command line on standard input ("install FLOWS", "permit FLOW", "status").
+ * told, and answers one JSON line per command line on standard input ("install FLOWS", "permit FLOW", "protect JSON",
+ * "read FLOW", "status").
  */
 import { createInterface } from "node:readline";
 import { IpAddress } from "../../src/base/address.js";
 import { type Flow, PROTOCOL, parseFlow } from "../../src/base/flow.js";
 import { silentLogger } from "../../src/base/log.js";
 import { bytes, seconds } from "../../src/base/units.js";
+import type { AhAlgorithm, Authentication, Installation } from "../../src/traffic/datapath.js";
 import { Firewall } from "../../src/traffic/firewall.js";
 import { NfqueueDatapath } from "../../src/traffic/nfqueue.js";
 import { BASE_PORT, FLOWS_PER_PORT } from "./shape.js";
@@ -14,7 +16,39 @@ import { BASE_PORT, FLOWS_PER_PORT } from "./shape.js";
 const QUEUE_BASE = 2700;
 const REFUSE_MARK = 0x50420000;
 const BATCH = 10_000;
+/** Room for the largest Authentication Header. */
+const RESERVE = Number(
+  process.argv[2] === undefined ? 0 : ((JSON.parse(process.argv[2]) as Settings).reserve ?? 0),
+);
 const FOREVER = { allowedVolume: bytes(2 ** 50), lifetime: seconds(3600) };
+
+/** The argument. */
+interface Settings {
+  /** Bytes that TCP segments leave free for an Authentication Header. */
+  readonly reserve?: number;
+}
+
+/** Of the command "protect". */
+interface Protected {
+  readonly flow: string;
+  readonly action: Authentication["action"];
+  readonly algorithm: AhAlgorithm;
+  readonly spi: number;
+  /** Base64. */
+  readonly key: string;
+}
+
+function protectedInstallation({ flow, action, algorithm, spi, key }: Protected): Installation {
+  return {
+    flow: parseFlow(flow),
+    ...FOREVER,
+    authentication: {
+      action,
+      association: { spi, algorithm, key: Buffer.from(key, "base64") },
+      overlap: { duration: seconds(1), bytes: bytes(2 ** 24) },
+    },
+  };
+}
 
 /** Flow i of the generator. */
 function flowOf(i: number, destination: IpAddress): Flow {
@@ -52,6 +86,8 @@ const firewall = await Firewall.probe({
   exempt: [],
   interceptRate: 1000,
   setSize: 2 ** 21,
+  reserve: RESERVE,
+  reassemble: true,
 });
 await firewall.install();
 const datapath = NfqueueDatapath.open({
@@ -74,6 +110,11 @@ for await (const line of createInterface({ input: process.stdin })) {
   } else if (command === "permit") {
     await datapath.install([{ flow: parseFlow(rest), ...FOREVER }]);
     console.log(JSON.stringify({ permitted: rest }));
+  } else if (command === "protect") {
+    await datapath.install([protectedInstallation(JSON.parse(rest) as Protected)]);
+    console.log(JSON.stringify({ protected: true }));
+  } else if (command === "read") {
+    console.log(JSON.stringify(datapath.read([parseFlow(rest)])[0] ?? {}));
   } else if (command === "status") {
     console.log(JSON.stringify({ ...datapath.status(), memory: process.memoryUsage().rss }));
   } else {

@@ -1,11 +1,13 @@
 /** `npm run bench -- NAME [--json] [--quick]`: measures, and prints figures with their paired baselines. */
 import { parseArgs } from "node:util";
+import { authentication } from "./authentication.js";
 import { dataplane } from "./dataplane.js";
 import { print, type Report } from "./result.js";
 import { setup } from "./setup.js";
 import { signalling } from "./signalling.js";
 
 const BENCHMARKS: Readonly<Record<string, (quick: boolean) => Promise<Report>>> = {
+  authentication,
   dataplane,
   setup,
   signalling,

@@ -4,7 +4,8 @@ import { ipPacketsOf, type SeenPacket, readPcap } from "./pcap.js";
 import { Program } from "./programs.js";
 import { settled } from "./wait.js";
 
-const SNAP_LENGTH = 160;
+/** Enough for what stands behind the longest Authentication Header. */
+const SNAP_LENGTH = 512;
 /** Enough for any frame. */
 export const WHOLE = 65_535;
 const BUFFER_KIB = 65536;
@@ -13,11 +14,12 @@ const QUIET_LIMIT_MS = 20_000;
 
 export class Capture {
   readonly #tcpdump: Program;
-  readonly #file: string;
+  /** In the format of pcap. */
+  readonly file: string;
 
   private constructor(tcpdump: Program, file: string) {
     this.#tcpdump = tcpdump;
-    this.#file = file;
+    this.file = file;
   }
 
   /**
@@ -52,12 +54,12 @@ export class Capture {
 
   /** What was seen so far. */
   packets(): SeenPacket[] {
-    return readPcap(readFileSync(this.#file));
+    return readPcap(readFileSync(this.file));
   }
 
   /** IP packets seen so far, with their headers, as far as they were kept. */
   ipPackets(): Buffer[] {
-    return ipPacketsOf(readFileSync(this.#file));
+    return ipPacketsOf(readFileSync(this.file));
   }
 
   /** Waits until nothing that matches has come for a moment, and returns all. */

@@ -23,6 +23,7 @@ export interface NodeConfig {
   readonly packets?: Table;
   readonly request?: Table;
   readonly return?: Table;
+  readonly authentication?: Table;
   readonly log?: Table;
   readonly identity?: Table;
   readonly exempt?: readonly Table[];

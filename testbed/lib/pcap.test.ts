@@ -114,3 +114,28 @@ test("kinds of packets", (t) => {
     "data",
   ]);
 });
+
+test("behind an Authentication Header stands what it protects", (t) => {
+  // 28 bytes: with an ICV of 16.
+  const ah = Buffer.alloc(28);
+  ah[0] = 17;
+  ah[1] = 5;
+  ah.writeUInt32BE(0xabcd, 4);
+  ah.writeUInt32BE(7, 8);
+  const body = Buffer.concat([ah, udp(4000, 9000, Buffer.from("hello"))]);
+  for (const frame of [ipv4(51, 65, body), ipv6(51, 41, body)]) {
+    const [packet] = readPcap(file(frame));
+    t.like(packet, {
+      protocol: 17,
+      sourcePort: 4000,
+      destinationPort: 9000,
+      ah: { spi: 0xabcd, sequence: 7 },
+    });
+    t.is(packet?.payload.toString(), "hello");
+  }
+});
+
+test("a later fragment of a packet with AH has no ports", (t) => {
+  const [packet] = readPcap(file(ipv4(51, 60, Buffer.alloc(36), 1)));
+  t.like(packet, { protocol: 51, ah: undefined, destinationPort: 0 });
+});

@@ -7,7 +7,10 @@ export interface SeenPacket {
   readonly length: number;
   /** 4, 6, or 0 for what is not IP (ARP). */
   readonly version: 0 | 4 | 6;
+  /** Of what an Authentication Header protects, where there is one. */
   readonly protocol: number;
+  /** The Authentication Header (RFC 4302), if there is one. */
+  readonly ah: { readonly spi: number; readonly sequence: number } | undefined;
   readonly source: string;
   readonly destination: string;
   /** 0 where there are none. For ICMP: type, code. */
@@ -25,6 +28,8 @@ const TCP = 6;
 const UDP = 17;
 const HOP_BY_HOP = 0;
 const FRAGMENT = 44;
+const AH = 51;
+const AH_FIXED = 12;
 
 /** Packets of a capture file. A record that tcpdump has not finished is left out. */
 export function readPcap(file: Buffer): SeenPacket[] {
@@ -63,6 +68,7 @@ const NOT_IP: SeenPacket = {
   length: 0,
   version: 0,
   protocol: 0,
+  ah: undefined,
   source: "",
   destination: "",
   sourcePort: 0,
@@ -101,9 +107,18 @@ function parseIpv6(time: number, ip: Buffer): SeenPacket {
   };
 }
 
-type Transport = Pick<SeenPacket, "protocol" | "sourcePort" | "destinationPort" | "payload">;
+type Transport = Pick<SeenPacket, "protocol" | "ah" | "sourcePort" | "destinationPort" | "payload">;
 
 function transport(protocol: number, body: Buffer): Transport {
+  if (protocol !== AH || body.length < AH_FIXED) return { ...upper(protocol, body), ah: undefined };
+  const length = ((body[1] ?? 0) + 2) * 4;
+  return {
+    ...upper(body[0] ?? 0, body.subarray(length)),
+    ah: { spi: body.readUInt32BE(4), sequence: body.readUInt32BE(8) },
+  };
+}
+
+function upper(protocol: number, body: Buffer): Omit<Transport, "ah"> {
   if (body.length < 4) return { protocol, sourcePort: 0, destinationPort: 0, payload: Buffer.alloc(0) };
   if (protocol === TCP || protocol === UDP) {
     const header = protocol === UDP ? 8 : ((body[12] ?? 0) >> 4) * 4;

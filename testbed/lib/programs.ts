@@ -83,6 +83,11 @@ export class Program {
     this.#child.stdin?.end(input);
   }
 
+  /** A line on its input, which stays open. */
+  tell(line: string): void {
+    this.#child.stdin?.write(`${line}\n`);
+  }
+
   signal(signal: NodeJS.Signals): void {
     if (this.running) this.#child.kill(signal);
   }

@@ -40,6 +40,14 @@ export function helper(name: string, ...args: string[]): string[] {
   return [process.execPath, ...(extension === ".ts" ? ["--import", "tsx"] : []), file, ...args];
 }
 
+/** The interpreter for which Debian's packages are, whatever else there is. */
+const PYTHON = "/usr/bin/python3";
+
+/** A program in Python, such as "attackers/ah.py": it runs from where its source is. */
+export function pythonHelper(name: string, ...args: string[]): string[] {
+  return [PYTHON, join(ROOT, "testbed", name), ...args];
+}
+
 /**
  * Compiles the project when a source is newer than the last time. Not when this file itself was compiled: then whoever
  * did that has compiled the rest too.

@@ -1,11 +1,13 @@
 /**
  * Numbered datagrams.
- *   udp listen PORT                     prints "N" for each datagram that came, its number
+ *   udp listen PORT                     prints "N" for each datagram that came, its number; "N altered" when it is not as sent
  *   udp send SOURCE-PORT HOST PORT COUNT SIZE RATE
  *                                       COUNT datagrams of SIZE payload bytes, RATE a second; COUNT 0: until ended
  */
 import { createSocket, type Socket } from "node:dgram";
 import { isIPv6 } from "node:net";
+
+const NUMBER_BYTES = 4;
 
 const [mode, ...rest] = process.argv.slice(2);
 if (mode === "listen") listen(Number(rest[0]));
@@ -13,8 +15,15 @@ else await send(rest);
 
 function listen(port: number): void {
   const socket = createSocket({ type: "udp6", recvBufferSize: 4 * 1024 * 1024 });
-  socket.on("message", (message) => process.stdout.write(`${message.readUInt32BE(0)}\n`));
+  socket.on("message", (message) => process.stdout.write(`${describe(message)}\n`));
   socket.bind(port, "::", () => process.stdout.write("listening\n"));
+}
+
+/** Behind the number there are zeros. */
+function describe(message: Buffer): string {
+  if (message.length < NUMBER_BYTES) return "0 altered";
+  const altered = message.subarray(NUMBER_BYTES).some((byte) => byte !== 0);
+  return `${message.readUInt32BE(0)}${altered ? " altered" : ""}`;
 }
 
 async function send([sourcePort, host = "", port, ...numbers]: string[]): Promise<void> {

@@ -1,10 +1,13 @@
 /** What several scenarios need. */
+import type { StatusView } from "../../src/control/status.js";
 import type { FlowView, PbsEvent } from "../../src/nslp/view.js";
 import type { Capture } from "../lib/capture.js";
 import type { Daemon } from "../lib/daemon.js";
 import type { SeenPacket } from "../lib/pcap.js";
+import type { Program } from "../lib/programs.js";
 import { findTopology } from "../lib/registry.js";
 import { helper } from "../lib/repository.js";
+import type { Testbed } from "../lib/testbed.js";
 import { until } from "../lib/wait.js";
 import type { Topology } from "../topologies.js";
 
@@ -60,6 +63,47 @@ export function curl(address: string, path: string, ...options: string[]): strin
   return ["curl", ...output, "--max-time", "30", ...options, `http://${host}:${WEB_PORT}${path}`];
 }
 
+interface Iperf {
+  readonly received: number;
+  readonly megabits: number;
+  readonly loss: number;
+  readonly retransmits: number;
+}
+
+interface IperfOutput {
+  readonly error?: string;
+  readonly end?: {
+    readonly sum_sent?: { readonly retransmits?: number };
+    readonly sum_received?: { readonly bytes: number; readonly bits_per_second: number };
+    readonly sum?: {
+      readonly bytes: number;
+      readonly bits_per_second: number;
+      readonly lost_percent?: number;
+    };
+  };
+}
+
+/** iperf3 from a node, with these options. Rejects with what it complains of. */
+export async function iperf3(
+  testbed: Testbed,
+  from: string,
+  to: string,
+  options: readonly string[],
+): Promise<Iperf> {
+  const command = ["iperf3", "-c", to, "-p", String(IPERF_PORT), "-J", ...options];
+  const { stdout } = await testbed.run(from, command);
+  const output = JSON.parse(stdout) as IperfOutput;
+  const sum = output.end?.sum_received ?? output.end?.sum;
+  if (output.error !== undefined || sum === undefined)
+    throw new Error(`iperf3: ${output.error ?? "no result"}`);
+  return {
+    received: sum.bytes,
+    megabits: Math.round(sum.bits_per_second / 1e5) / 10,
+    retransmits: output.end?.sum_sent?.retransmits ?? 0,
+    loss: (output.end?.sum?.lost_percent ?? 0) / 100,
+  };
+}
+
 export interface FlowMatch {
   readonly protocol?: number;
   readonly source?: string;
@@ -94,12 +138,24 @@ export function flowMatching(daemon: Daemon, pattern: RegExp, limit = 10_000): P
   );
 }
 
+export function statusOf(daemon: Daemon): Promise<StatusView> {
+  return daemon.client.get<StatusView>("/v1/status");
+}
+
 export async function eventsOf(daemon: Daemon): Promise<readonly PbsEvent[]> {
   const { stdout } = await daemon.ctl("--json", "events");
   return stdout
     .split("\n")
     .filter(Boolean)
     .map((line) => JSON.parse(line) as PbsEvent);
+}
+
+/** What a listener of {@link udpListener} has printed: the numbers of the datagrams that came. */
+export function numbersOf(listener: Program): number[] {
+  return listener.stdout
+    .split("\n")
+    .filter((line) => /^\d+$/.test(line))
+    .map(Number);
 }
 
 /** Milliseconds since 1970 with fractions, on the clock that tcpdump stamps packets with. */

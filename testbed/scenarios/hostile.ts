@@ -11,7 +11,7 @@ import { helper } from "../lib/repository.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
 import { until } from "../lib/wait.js";
 import { Bystander } from "./bystander.js";
-import { flowsOf, GRANT_ALL, THREE_NODE, udpSender } from "./common.js";
+import { flowsOf, GRANT_ALL, statusOf, THREE_NODE, udpSender } from "./common.js";
 import type { Scenario } from "./scenario.js";
 
 const FLOOD = 100_000;
@@ -245,10 +245,6 @@ function flat({ counters }: StatusView): Record<string, number> {
     Object.entries(values).map(([name, count]) => [`${part}.${name}`, count] as const),
   );
   return Object.fromEntries(named);
-}
-
-function statusOf(daemon: Daemon): Promise<StatusView> {
-  return daemon.client.get<StatusView>("/v1/status");
 }
 
 /** Identities for a rogue at `node`, and the file that tells it of them. It claims the address of `spoofed`. */

@@ -1,12 +1,15 @@
 /** All scenarios, in the order in which scripts/test runs them. */
 import { ask } from "./ask.js";
 import { association } from "./association.js";
+import { authentication } from "./authentication.js";
 import { badinput } from "./badinput.js";
 import { chain } from "./chain.js";
 import { closed } from "./closed.js";
 import { crash } from "./crash.js";
 import { flood } from "./flood.js";
+import { forgery } from "./forgery.js";
 import { hostile } from "./hostile.js";
+import { interop } from "./interop.js";
 import { pathchange } from "./pathchange.js";
 import { refresh } from "./refresh.js";
 import { restart } from "./restart.js";
@@ -25,6 +28,9 @@ export const SCENARIOS: readonly Scenario[] = [
   ask,
   restart,
   service,
+  authentication,
+  forgery,
+  interop,
   hostile,
   chain,
   crash,

@@ -7,6 +7,7 @@ import {
   flowMatching,
   GRANT_ALL,
   IPERF_PORT,
+  iperf3,
   iperfServer,
   THREE_NODE,
   WEB_PORT,
@@ -81,7 +82,7 @@ async function atOnce(report: Report, testbed: Testbed): Promise<void> {
     "two senders and two receivers at once, each receiver with rules of its own",
     async (step) => {
       const [iperf, web, notWeb, notAllowed] = await Promise.all([
-        iperf3(testbed, first, ["-n", String(IPERF_TCP_BYTES)]),
+        iperf3(testbed, "sender1", first, ["-n", String(IPERF_TCP_BYTES)]),
         testbed.run("sender2", curl(second, `/${DOWNLOAD}`)),
         testbed.run("sender1", curl(second, "/1000")),
         testbed.run("sender2", curl(first, "/1000")),
@@ -123,7 +124,7 @@ async function download(step: Step, testbed: Testbed, sender: string, receiver: 
 
 async function iperfTcp(step: Step, testbed: Testbed, receiver: string): Promise<void> {
   const options = ["-n", String(IPERF_TCP_BYTES)];
-  const { received, megabits, retransmits } = await iperf3(testbed, receiver, options);
+  const { received, megabits, retransmits } = await iperf3(testbed, "sender1", receiver, options);
   step.measure("Mb/s", megabits);
   step.measure("retransmits", retransmits);
   step.expect("bytes", step.measure("bytes received", received) >= IPERF_TCP_BYTES * IPERF_COUNTED_AT_LEAST);
@@ -132,43 +133,8 @@ async function iperfTcp(step: Step, testbed: Testbed, receiver: string): Promise
 async function iperfUdp(step: Step, testbed: Testbed, receiver: string): Promise<void> {
   // A length that fits IPv6: iperf3 would else make fragments of what it takes for 1500 bytes.
   const options = ["-u", "-b", "20M", "-l", "1200", "-n", String(IPERF_UDP_BYTES)];
-  const { loss, received, megabits } = await iperf3(testbed, receiver, options);
+  const { loss, received, megabits } = await iperf3(testbed, "sender1", receiver, options);
   step.measure("Mb/s", megabits);
   step.measure("bytes", received);
   step.expect("hardly any loss", step.measure("loss", loss) <= LOSS_ALLOWED);
-}
-
-interface Iperf {
-  readonly received: number;
-  readonly megabits: number;
-  readonly loss: number;
-  readonly retransmits: number;
-}
-
-interface IperfOutput {
-  readonly error?: string;
-  readonly end?: {
-    readonly sum_sent?: { readonly retransmits?: number };
-    readonly sum_received?: { readonly bytes: number; readonly bits_per_second: number };
-    readonly sum?: {
-      readonly bytes: number;
-      readonly bits_per_second: number;
-      readonly lost_percent?: number;
-    };
-  };
-}
-
-async function iperf3(testbed: Testbed, to: string, options: readonly string[]): Promise<Iperf> {
-  const command = ["iperf3", "-c", to, "-p", String(IPERF_PORT), "-J", ...options];
-  const { stdout } = await testbed.run("sender1", command);
-  const output = JSON.parse(stdout) as IperfOutput;
-  const sum = output.end?.sum_received ?? output.end?.sum;
-  if (output.error !== undefined || sum === undefined)
-    throw new Error(`iperf3: ${output.error ?? "no result"}`);
-  return {
-    received: sum.bytes,
-    megabits: Math.round(sum.bits_per_second / 1e5) / 10,
-    retransmits: output.end?.sum_sent?.retransmits ?? 0,
-    loss: (output.end?.sum?.lost_percent ?? 0) / 100,
-  };
 }

@@ -214,6 +214,7 @@ export function pbsQuery(family: Family, certificate: Uint8Array): Uint8Array {
     requestedVolume: bytes(0x3_0000_0007),
     sentVolume: bytes(256),
     certificate,
+    algorithms: [AUTH_ALGORITHM.hmacSha256, 133],
   };
   return withSignature(encodeUnsigned(message), hex("aabbcc"));
 }
