@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The numbers are those that JavaScript uses (AH_ALGORITHMS in src/traffic/datapath.ts). */
+/* The numbers are those that JavaScript uses (ALGORITHMS in src/base/algorithm.ts). */
 enum ah_algorithm {
   AH_HMAC_SHA256_128, /* RFC 4868 */
   AH_HMAC_SHA384_192, /* RFC 4868 */

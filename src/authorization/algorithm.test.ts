@@ -1,9 +1,8 @@
 import { generateKeyPairSync } from "node:crypto";
 import test from "ava";
+import { type Algorithm, ALGORITHMS } from "../base/algorithm.js";
 import {
   ACCEPTED_BY_DEFAULT,
-  type Algorithm,
-  ALGORITHMS,
   type AuthenticationRule,
   candidates,
   fitsKey,

@@ -1,26 +1,16 @@
-/** How data packets prove where they come from: levels, and the algorithms of IPsec AH by name. */
+/** How data packets prove where they come from: levels, and which algorithm of IPsec AH fits which key. */
 import type { KeyObject } from "node:crypto";
+import {
+  type Algorithm,
+  ALGORITHMS,
+  type SignatureAlgorithm,
+  SYMMETRIC_ALGORITHMS,
+  type SymmetricAlgorithm,
+} from "../base/algorithm.js";
 import { keyTypeOf } from "./key.js";
 
 export const LEVELS = ["none", "hmac", "public-key"] as const;
 export type AuthenticationLevel = (typeof LEVELS)[number];
-
-/** The receiver makes the key, and every PBS node on the path knows it. */
-export const SYMMETRIC_ALGORITHMS = [
-  "hmac-sha256-128",
-  "hmac-sha384-192",
-  "aes-cmac-96",
-  "hmac-sha1-96",
-] as const;
-/** The key is that of the sender's certificate; only the sender can sign. */
-export const SIGNATURE_ALGORITHMS = ["rsa-2048", "ecdsa-p256", "ed25519"] as const;
-/** One signature over the hash tree of a batch of packets. */
-export const TREE_ALGORITHMS = ["tree-rsa-2048", "tree-ecdsa-p256", "tree-ed25519"] as const;
-export const ALGORITHMS = [...SYMMETRIC_ALGORITHMS, ...SIGNATURE_ALGORITHMS, ...TREE_ALGORITHMS] as const;
-
-export type SymmetricAlgorithm = (typeof SYMMETRIC_ALGORITHMS)[number];
-export type SignatureAlgorithm = (typeof SIGNATURE_ALGORITHMS)[number];
-export type Algorithm = (typeof ALGORITHMS)[number];
 
 /** SHA-1 only where somebody asks for it by name. */
 export const ACCEPTED_BY_DEFAULT: readonly Algorithm[] = ALGORITHMS.filter((name) => name !== "hmac-sha1-96");

@@ -1,6 +1,7 @@
 /** Signatures over PBS messages. The certificate's key says which algorithm it is. */
 import { type KeyObject, sign, verify } from "node:crypto";
-import { type SignatureAlgorithm, signatureAlgorithmOf } from "./algorithm.js";
+import type { SignatureAlgorithm } from "../base/algorithm.js";
+import { signatureAlgorithmOf } from "./algorithm.js";
 import { readCertificate } from "./certificate.js";
 import { describeKey, type KeyType, keyIdentity, keyTypeOf, samePublicKey } from "./key.js";
 import type { TrustedCertificate } from "./trust.js";

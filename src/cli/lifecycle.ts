@@ -3,7 +3,7 @@ import { type Identity, KeysError, loadIdentity } from "../authorization/keys.js
 import type { LogLevel } from "../config/config.js";
 import { ConfigError } from "../config/error.js";
 import { groupId } from "../control/socket.js";
-import { EXIT, UsageError } from "./errors.js";
+import { EXIT, parseArguments, textOf, UsageError } from "./errors.js";
 import { failureText } from "./failure.js";
 import type { makeLogger } from "./logger.js";
 import { feedWatchdog, notifySystemd } from "./notify.js";
@@ -14,17 +14,50 @@ const STOP_TIMEOUT = 5000;
 
 export type Log = ReturnType<typeof makeLogger>;
 
-/** Runs one command line to its end; the process exits unless `dispatch` says that a daemon runs now. */
-export async function runProgram(name: string, dispatch: () => Promise<number | undefined>): Promise<void> {
+/** A daemon's program: what its options do. `file` is that of --config, if it was given. */
+export interface DaemonProgram {
+  readonly name: string;
+  readonly help: string;
+  readonly check: (file: string | undefined) => number;
+  readonly cleanUp: (file: string | undefined) => Promise<number>;
+  readonly run: (file: string | undefined) => Promise<void>;
+}
+
+/** Runs one command line to its end; the process exits unless a daemon runs now. */
+export async function runProgram(program: DaemonProgram, args: readonly string[]): Promise<void> {
   try {
-    const status = await dispatch();
+    const status = await dispatch(program, args);
     if (status !== undefined) process.exit(status);
   } catch (error) {
     const wrong = error instanceof UsageError || error instanceof ConfigError;
-    const text = error instanceof UsageError ? `${name}: ${error.message}\n` : failureText(error, name);
+    const text =
+      error instanceof UsageError ? `${program.name}: ${error.message}\n` : failureText(error, program.name);
     process.stderr.write(text);
     process.exit(wrong ? EXIT.usage : EXIT.failed);
   }
+}
+
+/** The exit status; undefined when a daemon runs now. */
+async function dispatch(program: DaemonProgram, args: readonly string[]): Promise<number | undefined> {
+  const parsed = parseArguments(args, {
+    config: { type: "string" },
+    check: { type: "boolean" },
+    cleanup: { type: "boolean" },
+    help: { type: "boolean", short: "h" },
+    version: { type: "boolean" },
+  });
+  const { values, positionals } = parsed;
+  if (positionals.length > 0)
+    throw new UsageError(`unexpected "${positionals[0]}"; see ${program.name} --help`);
+  if (values["help"] === true) return print(program.help);
+  if (values["version"] === true) return print(`${version}\n`);
+  if (values["check"] === true && values["cleanup"] === true)
+    throw new UsageError("--check and --cleanup exclude each other");
+  const file = textOf(parsed, "config");
+  if (values["cleanup"] === true) return program.cleanUp(file);
+  if (values["check"] === true) return program.check(file);
+  await program.run(file);
+  return undefined;
 }
 
 export function print(text: string): number {

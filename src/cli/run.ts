@@ -7,13 +7,11 @@ import { assertUnused } from "../control/socket.js";
 import { cleanUpExits } from "../gist/transport/cleanup.js";
 import { Firewall } from "../traffic/firewall.js";
 import { Daemon } from "./daemon.js";
-import { parseArguments, textOf, UsageError } from "./errors.js";
 import { failureText } from "./failure.js";
 import { checkFiles, print, runProgram, serve } from "./lifecycle.js";
 import { makeLogger } from "./logger.js";
 import { CLEANUP_OPTIONS } from "./parts.js";
 import { needRestart } from "./reload.js";
-import { version } from "./version.js";
 
 const HELP = `pbsd [--config FILE] [--check | --cleanup]
 
@@ -30,30 +28,16 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration.
 
 /** Runs one command line to its end; the process exits. */
 export function pbsd(args: readonly string[]): Promise<void> {
-  return runProgram("pbsd", () => dispatch(args));
+  return runProgram({ name: "pbsd", help: HELP, check, cleanUp, run }, args);
 }
 
-/** The exit status; undefined when a daemon runs now. */
-async function dispatch(args: readonly string[]): Promise<number | undefined> {
-  const parsed = parseArguments(args, {
-    config: { type: "string" },
-    check: { type: "boolean" },
-    cleanup: { type: "boolean" },
-    help: { type: "boolean", short: "h" },
-    version: { type: "boolean" },
-  });
-  const { values, positionals } = parsed;
-  if (positionals.length > 0) throw new UsageError(`unexpected "${positionals[0]}"; see pbsd --help`);
-  if (values["help"] === true) return print(HELP);
-  if (values["version"] === true) return print(`${version}\n`);
-  if (values["check"] === true && values["cleanup"] === true)
-    throw new UsageError("--check and --cleanup exclude each other");
-  const file = textOf(parsed, "config");
-  if (values["cleanup"] === true) return cleanUp(file);
-  const config = loadConfig(file ?? DEFAULT_CONFIG_FILE);
-  if (values["check"] === true) return checkFiles("pbsd", config, [config.control.group]);
-  await run(config);
-  return undefined;
+function load(file: string | undefined): Config {
+  return loadConfig(file ?? DEFAULT_CONFIG_FILE);
+}
+
+function check(file: string | undefined): number {
+  const config = load(file);
+  return checkFiles("pbsd", config, [config.control.group]);
 }
 
 /** Works without a good configuration too: it may be what has gone wrong. */
@@ -67,7 +51,7 @@ async function cleanUp(file: string | undefined): Promise<number> {
 function socketOf(file: string | undefined): string {
   if (file === undefined && !existsSync(DEFAULT_CONFIG_FILE)) return DEFAULT_SOCKET;
   try {
-    return loadConfig(file ?? DEFAULT_CONFIG_FILE).control.socket;
+    return load(file).control.socket;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(failureText(error));
@@ -75,7 +59,8 @@ function socketOf(file: string | undefined): string {
   }
 }
 
-function run(config: Config): Promise<void> {
+function run(file: string | undefined): Promise<void> {
+  const config = load(file);
   const log = makeLogger(config.node.name, config.log.level, process.stdout);
   return serve({
     name: "pbsd",

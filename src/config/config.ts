@@ -1,5 +1,6 @@
 /** The configuration as the parts take it: checked, in units, with every default filled in. Immutable. */
-import type { Algorithm, AuthenticationRule } from "../authorization/algorithm.js";
+import type { Algorithm } from "../base/algorithm.js";
+import type { AuthenticationRule } from "../authorization/algorithm.js";
 import type { PolicyRule, PortRange } from "../authorization/policy.js";
 import type { IpPrefix } from "../base/address.js";
 import type { Bytes, Milliseconds } from "../base/units.js";

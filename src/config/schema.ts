@@ -1,10 +1,9 @@
 /** The configuration file: sections, fields, ranges, defaults. docs/pbsd.example.toml explains each for its user. */
 import { hostname } from "node:os";
 import { z } from "zod";
+import { type Algorithm, ALGORITHMS } from "../base/algorithm.js";
 import {
   ACCEPTED_BY_DEFAULT,
-  type Algorithm,
-  ALGORITHMS,
   type AuthenticationLevel,
   type AuthenticationRule,
   levelOf,

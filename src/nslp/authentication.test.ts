@@ -1,7 +1,8 @@
 /** How the nodes of a path agree on AH: choice, fallback, refusal, change of key and level, restarts. */
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import test from "ava";
-import type { Algorithm, AuthenticationRule } from "../authorization/algorithm.js";
+import type { Algorithm } from "../base/algorithm.js";
+import type { AuthenticationRule } from "../authorization/algorithm.js";
 import { readCertificate } from "../authorization/certificate.js";
 import { spkiOf } from "../authorization/key.js";
 import type { Signer } from "../authorization/signing.js";

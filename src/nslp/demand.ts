@@ -1,11 +1,7 @@
 /** What a Permission's Defense asks of this node, and the association that it stands for. */
 import type { KeyObject } from "node:crypto";
-import {
-  type Algorithm,
-  isSymmetric,
-  keyLength,
-  type SignatureAlgorithm,
-} from "../authorization/algorithm.js";
+import type { Algorithm, SignatureAlgorithm } from "../base/algorithm.js";
+import { isSymmetric, keyLength } from "../authorization/algorithm.js";
 import { spkiOf } from "../authorization/key.js";
 import type { Authentication, SecurityAssociation } from "../traffic/datapath.js";
 import { bytes, ms } from "../base/units.js";

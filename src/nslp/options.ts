@@ -1,5 +1,6 @@
 /** Timers and bounds of the PBS node. Every table has a bound, and an established flow never makes way for a new one. */
-import { ACCEPTED_BY_DEFAULT, type Algorithm, type AuthenticationRule } from "../authorization/algorithm.js";
+import type { Algorithm } from "../base/algorithm.js";
+import { ACCEPTED_BY_DEFAULT, type AuthenticationRule } from "../authorization/algorithm.js";
 import { type Bytes, bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import type { Overlap } from "./demand.js";
 

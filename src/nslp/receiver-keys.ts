@@ -3,8 +3,8 @@
  * a node on the path cannot do one. An association is announced only once the packet path has it.
  */
 import type { KeyObject } from "node:crypto";
+import type { Algorithm } from "../base/algorithm.js";
 import {
-  type Algorithm,
   type AuthenticationRule,
   candidates,
   isSymmetric,

@@ -1,5 +1,6 @@
 /** What control, metrics and people see of the PBS node. Plain data: it is what `pbsctl --json` prints. */
-import { type Algorithm, type AuthenticationLevel, levelOf } from "../authorization/algorithm.js";
+import type { Algorithm } from "../base/algorithm.js";
+import { type AuthenticationLevel, levelOf } from "../authorization/algorithm.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
 import type { AuthenticationFailures, FlowCount } from "../traffic/datapath.js";
 import type { AssociationName } from "./demand.js";

@@ -4,11 +4,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import anyTest, { type ExecutionContext, type TestFn } from "ava";
 import {
-  AH_ALGORITHMS,
-  type AhAlgorithm,
+  ALGORITHMS,
+  type Algorithm,
   SIGNATURE_ALGORITHMS,
   type SignatureAlgorithm,
-} from "./datapath.js";
+} from "../base/algorithm.js";
 import { compileTool, converse, folder } from "./testdata/ah-programs.js";
 
 interface Context {
@@ -39,7 +39,7 @@ test.before((t) => {
 
 test.after.always((t) => t.context.remove());
 
-const numberOf = (algorithm: AhAlgorithm): number => AH_ALGORITHMS.indexOf(algorithm);
+const numberOf = (algorithm: Algorithm): number => ALGORITHMS.indexOf(algorithm);
 const privateOf = (algorithm: SignatureAlgorithm): string =>
   KEYS[algorithm].privateKey.export({ format: "der", type: "pkcs8" }).toString("hex");
 const publicOf = (algorithm: SignatureAlgorithm): string =>

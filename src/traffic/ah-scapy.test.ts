@@ -1,5 +1,5 @@
 import anyTest, { type TestFn } from "ava";
-import { AH_ALGORITHMS, type SymmetricAlgorithm } from "./datapath.js";
+import { ALGORITHMS, type SymmetricAlgorithm } from "../base/algorithm.js";
 import { compileTool, converse, folder, scapy } from "./testdata/ah-programs.js";
 
 interface Context {
@@ -11,7 +11,7 @@ interface Context {
 
 const test = anyTest as TestFn<Context>;
 
-interface Algorithm {
+interface Mac {
   readonly name: SymmetricAlgorithm;
   readonly theirs: string;
   readonly key: string;
@@ -20,7 +20,7 @@ interface Algorithm {
 const bytes = (length: number): string =>
   Buffer.from(Array.from({ length }, (_, i) => i * 5)).toString("hex");
 
-const ALGORITHMS: readonly Algorithm[] = [
+const MACS: readonly Mac[] = [
   { name: "hmac-sha256-128", theirs: "SHA2-256-128", key: bytes(32) },
   { name: "hmac-sha384-192", theirs: "SHA2-384-192", key: bytes(48) },
   { name: "aes-cmac-96", theirs: "AES-CMAC-96", key: bytes(16) },
@@ -43,7 +43,7 @@ test.before((t) => {
 
 test.after.always((t) => t.context.remove());
 
-const numberOf = ({ name }: Algorithm): number => AH_ALGORITHMS.indexOf(name);
+const numberOf = ({ name }: Mac): number => ALGORITHMS.indexOf(name);
 
 /** A bit of the last byte, which is payload in every packet. */
 function altered(packet: string): string {
@@ -53,7 +53,7 @@ function altered(packet: string): string {
   return copy.toString("hex");
 }
 
-for (const algorithm of ALGORITHMS) {
+for (const algorithm of MACS) {
   test(`${algorithm.name}: every packet of scapy's verifies, and comes out as it went in`, (t) => {
     const { corpus, tool } = t.context;
     const theirs = scapy(

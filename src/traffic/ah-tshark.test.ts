@@ -3,7 +3,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
-import { AH_ALGORITHMS, type AhAlgorithm } from "./datapath.js";
+import { ALGORITHMS, type Algorithm } from "../base/algorithm.js";
 import { compileTool, converse, folder } from "./testdata/ah-programs.js";
 
 const PACKETS = [
@@ -15,7 +15,7 @@ const LINKTYPE_RAW = 101;
 const FIELDS = ["ah.spi", "ah.sequence", "ah.next_header", "ah.length", "udp.dstport", "_ws.malformed"];
 
 /** Payload Len over IPv4 and IPv6: words of the header without two. */
-const LENGTHS: Readonly<Record<AhAlgorithm, readonly [number, number]>> = {
+const LENGTHS: Readonly<Record<Algorithm, readonly [number, number]>> = {
   "hmac-sha256-128": [5, 6],
   "hmac-sha384-192": [7, 8],
   "aes-cmac-96": [4, 4],
@@ -28,7 +28,7 @@ const LENGTHS: Readonly<Record<AhAlgorithm, readonly [number, number]>> = {
   "tree-ed25519": [20, 20],
 };
 
-function privateKey(algorithm: AhAlgorithm): Buffer {
+function privateKey(algorithm: Algorithm): Buffer {
   const kind = algorithm.replace("tree-", "");
   const { privateKey: key } =
     kind === "rsa-2048"
@@ -39,7 +39,7 @@ function privateKey(algorithm: AhAlgorithm): Buffer {
   return key.export({ format: "der", type: "pkcs8" });
 }
 
-function keyOf(algorithm: AhAlgorithm): Buffer {
+function keyOf(algorithm: Algorithm): Buffer {
   switch (algorithm) {
     case "hmac-sha256-128":
       return Buffer.alloc(32, 1);
@@ -68,7 +68,7 @@ function capture(packets: readonly Buffer[]): Buffer {
 test("tshark reads our AH as it was meant, of every algorithm and family", (t) => {
   const { path, remove } = folder();
   t.teardown(remove);
-  const commands = AH_ALGORITHMS.flatMap((algorithm, number) => {
+  const commands = ALGORITHMS.flatMap((algorithm, number) => {
     const key = keyOf(algorithm).toString("hex");
     return PACKETS.map((packet, i) => `insert ${number} ${key} ${SPI} ${100 + i} ${packet}`);
   });
@@ -82,7 +82,7 @@ test("tshark reads our AH as it was meant, of every algorithm and family", (t) =
     .toString()
     .trimEnd()
     .split("\n");
-  const expected = AH_ALGORITHMS.flatMap((algorithm) =>
+  const expected = ALGORITHMS.flatMap((algorithm) =>
     LENGTHS[algorithm].map((length, i) => `0x01020304,${100 + i},17,${length},80,`),
   );
   t.deepEqual(read, expected);

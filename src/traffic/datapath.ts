@@ -3,37 +3,15 @@
  * permissions by itself; this side installs, changes, removes and reads them in batches and hears of events in
  * batches. No call here is made for a packet.
  */
+import type { Algorithm } from "../base/algorithm.js";
 import type { Flow } from "../base/flow.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
-
-/** MACs of AH: the key is secret and shared (RFC 4868, RFC 4494, RFC 2404). */
-export const SYMMETRIC_ALGORITHMS = [
-  "hmac-sha256-128",
-  "hmac-sha384-192",
-  "aes-cmac-96",
-  "hmac-sha1-96",
-] as const;
-
-/** Signatures in AH (after RFC 4359, with SHA-256), one for each packet. */
-export const SIGNATURE_ALGORITHMS = ["rsa-2048", "ecdsa-p256", "ed25519"] as const;
-
-/** The same, one for a batch: each packet carries its path in a hash tree whose root is signed. */
-export const TREE_ALGORITHMS = ["tree-rsa-2048", "tree-ecdsa-p256", "tree-ed25519"] as const;
-
-/** All, in the order of the native addon's numbers. */
-export const AH_ALGORITHMS = [...SYMMETRIC_ALGORITHMS, ...SIGNATURE_ALGORITHMS, ...TREE_ALGORITHMS] as const;
-
-export type SymmetricAlgorithm = (typeof SYMMETRIC_ALGORITHMS)[number];
-export type SignatureAlgorithm = (typeof SIGNATURE_ALGORITHMS)[number];
-export type TreeAlgorithm = (typeof TREE_ALGORITHMS)[number];
-export type PublicKeyAlgorithm = SignatureAlgorithm | TreeAlgorithm;
-export type AhAlgorithm = SymmetricAlgorithm | PublicKeyAlgorithm;
 
 /** An AH security association (RFC 4302) of one flow: at each node found by {SPI, destination, source}. */
 export interface SecurityAssociation {
   /** 256 or more. */
   readonly spi: number;
-  readonly algorithm: AhAlgorithm;
+  readonly algorithm: Algorithm;
   /** Symmetric: the key. Public key: SubjectPublicKeyInfo in DER; to insert, the private key as PKCS#8 in DER. */
   readonly key: Uint8Array;
 }
@@ -76,7 +54,7 @@ export interface AuthenticationFailures {
 
 export interface AuthenticationCount {
   readonly spi: number;
-  readonly algorithm: AhAlgorithm;
+  readonly algorithm: Algorithm;
   /** Last sequence number sent, or highest one accepted. */
   readonly sequence: number;
   readonly failures: AuthenticationFailures;

@@ -28,7 +28,7 @@ export interface NativeAuthentication {
   /** Insert, verify, strip. */
   readonly action: 0 | 1 | 2;
   readonly spi: number;
-  /** Place in the addon's list: {@link AH_ALGORITHMS}. */
+  /** Place in the addon's list: ALGORITHMS in src/base/algorithm.ts. */
   readonly algorithm: number;
   readonly key: Uint8Array;
   /** Milliseconds, and bytes at most 2^32-1. */

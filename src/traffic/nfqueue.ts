@@ -8,14 +8,14 @@ import type { Flow } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
 import { SystemTime, type Time, type Timer } from "../base/time.js";
 import { bytes, type Milliseconds, ms, seconds } from "../base/units.js";
-import {
-  AH_ALGORITHMS,
-  type AuthenticationCount,
-  type Datapath,
-  type DatapathEvent,
-  type DatapathStatus,
-  type FlowCount,
-  type Installation,
+import { ALGORITHMS } from "../base/algorithm.js";
+import type {
+  AuthenticationCount,
+  Datapath,
+  DatapathEvent,
+  DatapathStatus,
+  FlowCount,
+  Installation,
 } from "./datapath.js";
 import { INSERT_SET, KNOWN_SET, PERMITTED_SET } from "./firewall-rules.js";
 import {
@@ -349,7 +349,7 @@ function authentications(
     return {
       action: ACTIONS.indexOf(action) as NativeAuthentication["action"],
       spi: association.spi,
-      algorithm: AH_ALGORITHMS.indexOf(association.algorithm),
+      algorithm: ALGORITHMS.indexOf(association.algorithm),
       key: association.key,
       overlap: overlap.duration,
       overlapBytes: Math.min(overlap.bytes, MAX_OVERLAP_BYTES),
@@ -382,7 +382,7 @@ function authenticationCount(values: Float64Array): AuthenticationCount | undefi
     replayed = 0,
     badIcv = 0,
   ] = values;
-  const algorithm = AH_ALGORITHMS[place];
+  const algorithm = ALGORITHMS[place];
   if (spi === 0 || algorithm === undefined) return undefined;
   return { spi, algorithm, sequence, failures: { missing, malformed, unknownSpi, replayed, badIcv } };
 }

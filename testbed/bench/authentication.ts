@@ -3,7 +3,8 @@
  * receiver that takes it out, against the same path with the same engines and without AH, measured in turn.
  */
 import { generateKeyPairSync, type KeyPairKeyObjectResult, randomBytes } from "node:crypto";
-import { AH_ALGORITHMS, type AhAlgorithm } from "../../src/traffic/datapath.js";
+import { isSymmetric, keyLength } from "../../src/authorization/algorithm.js";
+import { ALGORITHMS, type Algorithm } from "../../src/base/algorithm.js";
 import { ADDRESS, Lab } from "./lab.js";
 import { LineProgram } from "./lines.js";
 import { type Case, paired, type Report, report } from "./result.js";
@@ -23,7 +24,7 @@ const PLAIN_PORT = 5201;
 const AH_PORT = { tcp: 5202, udp: 5203 } as const;
 const SIZES = [64, 512, 1400] as const;
 const DATAGRAM_HEADERS = 28;
-const QUICK: readonly AhAlgorithm[] = ["hmac-sha256-128", "tree-ed25519"];
+const QUICK: readonly Algorithm[] = ["hmac-sha256-128", "tree-ed25519"];
 
 interface Keys {
   /** To insert, and to verify. */
@@ -31,29 +32,21 @@ interface Keys {
   readonly verify: Buffer;
 }
 
-const KEY_BYTES: Readonly<Partial<Record<AhAlgorithm, number>>> = {
-  "hmac-sha256-128": 32,
-  "hmac-sha384-192": 48,
-  "aes-cmac-96": 16,
-  "hmac-sha1-96": 20,
-};
-
 /** As a configuration would have it: bytes that TCP segments leave free. */
-function reserveOf(algorithm: AhAlgorithm): number {
-  if (KEY_BYTES[algorithm] !== undefined) return 40;
+function reserveOf(algorithm: Algorithm): number {
+  if (isSymmetric(algorithm)) return 40;
   return algorithm.endsWith("rsa-2048") ? 376 : 184;
 }
 
-function keyPair(algorithm: AhAlgorithm): KeyPairKeyObjectResult {
+function keyPair(algorithm: Algorithm): KeyPairKeyObjectResult {
   if (algorithm.endsWith("rsa-2048")) return generateKeyPairSync("rsa", { modulusLength: 2048 });
   if (algorithm.endsWith("p256")) return generateKeyPairSync("ec", { namedCurve: "P-256" });
   return generateKeyPairSync("ed25519");
 }
 
-function keysFor(algorithm: AhAlgorithm): Keys {
-  const size = KEY_BYTES[algorithm];
-  if (size !== undefined) {
-    const key = randomBytes(size);
+function keysFor(algorithm: Algorithm): Keys {
+  if (isSymmetric(algorithm)) {
+    const key = randomBytes(keyLength(algorithm));
     return { sign: key, verify: key };
   }
   const { publicKey, privateKey } = keyPair(algorithm);
@@ -86,7 +79,7 @@ class Path {
   }
 
   /** Both directions; the way there with AH of this algorithm, if one is given. */
-  async permit(there: string, back: string, algorithm: AhAlgorithm | undefined): Promise<void> {
+  async permit(there: string, back: string, algorithm: Algorithm | undefined): Promise<void> {
     const keys = algorithm === undefined ? undefined : keysFor(algorithm);
     const spi = ++this.#spi;
     // The receiver first, as the Permission travels.
@@ -151,7 +144,7 @@ function udpRate(lab: Lab, port: number, size: number): number {
 async function compare(
   path: Path,
   protocol: "tcp" | "udp",
-  algorithm: AhAlgorithm,
+  algorithm: Algorithm,
   runs: number,
   measure: (port: number) => number,
 ): Promise<{ value: number; baseline: number }[]> {
@@ -172,7 +165,7 @@ async function permitPlain(path: Path): Promise<void> {
       await path.permit(...flows("tcp", port, server), undefined);
 }
 
-async function measure(lab: Lab, algorithm: AhAlgorithm, quick: boolean): Promise<Case[]> {
+async function measure(lab: Lab, algorithm: Algorithm, quick: boolean): Promise<Case[]> {
   const runs = quick ? 1 : 5;
   const path = await Path.open(lab, reserveOf(algorithm));
   try {
@@ -194,7 +187,7 @@ export async function authentication(quick: boolean): Promise<Report> {
   try {
     lab.run("sender", "sysctl", "-qw", "net.ipv4.ip_local_port_range=41001 41010");
     const results: Case[] = [];
-    for (const algorithm of quick ? QUICK : AH_ALGORITHMS)
+    for (const algorithm of quick ? QUICK : ALGORITHMS)
       results.push(...(await measure(lab, algorithm, quick)));
     return report("authentication", results);
   } finally {

@@ -8,7 +8,8 @@ import { IpAddress } from "../../src/base/address.js";
 import { type Flow, PROTOCOL, parseFlow } from "../../src/base/flow.js";
 import { silentLogger } from "../../src/base/log.js";
 import { bytes, seconds } from "../../src/base/units.js";
-import type { AhAlgorithm, Authentication, Installation } from "../../src/traffic/datapath.js";
+import type { Algorithm } from "../../src/base/algorithm.js";
+import type { Authentication, Installation } from "../../src/traffic/datapath.js";
 import { Firewall } from "../../src/traffic/firewall.js";
 import { NfqueueDatapath } from "../../src/traffic/nfqueue.js";
 import { BASE_PORT, FLOWS_PER_PORT } from "./shape.js";
@@ -32,7 +33,7 @@ interface Settings {
 interface Protected {
   readonly flow: string;
   readonly action: Authentication["action"];
-  readonly algorithm: AhAlgorithm;
+  readonly algorithm: Algorithm;
   readonly spi: number;
   /** Base64. */
   readonly key: string;

@@ -1,6 +1,6 @@
 /** Scenario 12: AH between our packet engine and scapy, over real wires, and read by tshark. */
 import { randomBytes } from "node:crypto";
-import type { AhAlgorithm } from "../../src/traffic/datapath.js";
+import type { Algorithm } from "../../src/base/algorithm.js";
 import { LineProgram } from "../bench/lines.js";
 import type { Capture } from "../lib/capture.js";
 import { mustRun } from "../lib/programs.js";
@@ -16,13 +16,13 @@ const PORT = 9000;
 const KINDS = 4;
 const LIMIT_MS = 15_000;
 
-interface Algorithm {
-  readonly ours: AhAlgorithm;
+interface Mac {
+  readonly ours: Algorithm;
   readonly theirs: string;
   readonly keyBytes: number;
 }
 
-const ALGORITHMS: readonly Algorithm[] = [
+const MACS: readonly Mac[] = [
   { ours: "hmac-sha256-128", theirs: "SHA2-256-128", keyBytes: 32 },
   { ours: "hmac-sha384-192", theirs: "SHA2-384-192", keyBytes: 48 },
   { ours: "aes-cmac-96", theirs: "AES-CMAC-96", keyBytes: 16 },
@@ -34,7 +34,7 @@ interface Flow {
   readonly port: number;
   readonly spi: number;
   readonly key: Buffer;
-  readonly algorithm: Algorithm;
+  readonly algorithm: Mac;
 }
 
 export const interop: Scenario = {
@@ -57,7 +57,7 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
 }
 
 function makeFlows(): Flow[] {
-  return ALGORITHMS.map((algorithm, i) => ({
+  return MACS.map((algorithm, i) => ({
     port: 4000 + i,
     spi: 1000 + i,
     key: randomBytes(algorithm.keyBytes),
@@ -125,7 +125,7 @@ async function read(step: Step, wire: Capture): Promise<void> {
     return lines.split("\n").filter(Boolean).length;
   };
   const all = step.measure("packets with AH", await tshark("ah && udp"));
-  step.expect("both ways", all >= 2 * ALGORITHMS.length * KINDS);
+  step.expect("both ways", all >= 2 * MACS.length * KINDS);
   const bad = step.measure(
     "malformed or in error",
     await tshark("ah && (_ws.malformed || _ws.expert.severity == error)"),

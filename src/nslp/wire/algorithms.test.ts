@@ -1,5 +1,5 @@
 import test from "ava";
-import { ALGORITHMS, SIGNATURE_ALGORITHMS } from "../../authorization/algorithm.js";
+import { ALGORITHMS, SIGNATURE_ALGORITHMS } from "../../base/algorithm.js";
 import { algorithmInDefense, canDo, codeInDefense, codesOf } from "./algorithms.js";
 
 const DRAFT = ["hmac-sha256-128", "hmac-sha1-96", ...SIGNATURE_ALGORITHMS];

@@ -1,10 +1,6 @@
 /** Auth Algorithm codes of Defense, and the algorithms that they mean (docs/protocol.md). */
-import {
-  type Algorithm,
-  ALGORITHMS,
-  fitsKey,
-  type SignatureAlgorithm,
-} from "../../authorization/algorithm.js";
+import { type Algorithm, ALGORITHMS, type SignatureAlgorithm } from "../../base/algorithm.js";
+import { fitsKey } from "../../authorization/algorithm.js";
 import { AUTH_ALGORITHM } from "./messages.js";
 
 /** MD5, keys of 160 and 1024 bits, and DSA have no algorithm here. */
