@@ -21,6 +21,8 @@ napi_value addon_keep_in_sets(napi_env env, napi_callback_info info);
 napi_value addon_remove(napi_env env, napi_callback_info info);
 napi_value addon_settled(napi_env env, napi_callback_info info);
 napi_value addon_refuse(napi_env env, napi_callback_info info);
+napi_value addon_read_up_to(napi_env env, napi_callback_info info);
+napi_value addon_steer(napi_env env, napi_callback_info info);
 napi_value addon_read(napi_env env, napi_callback_info info);
 napi_value addon_probe(napi_env env, napi_callback_info info);
 

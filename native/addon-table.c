@@ -7,7 +7,7 @@
 #include "clock.h"
 
 /* Doubles a flow in the arrays that JavaScript passes; src/traffic/native.ts says which is which. */
-enum { PERMIT_VALUES = 4, READ_VALUES = 9 + FAILURE_COUNT };
+enum { PERMIT_VALUES = 6, READ_VALUES = 10 + FAILURE_COUNT };
 
 struct keys {
   const struct flow_key *key;
@@ -50,6 +50,9 @@ static struct permission read_permission(const double *values, uint64_t now) {
       .expires = now + to_u64(values[1] * (double)NANOSECONDS_PER_MILLISECOND),
       .notify_at = values[2] < 0 ? NO_THRESHOLD : to_u64(values[2]),
       .counted_at_least = to_u64(values[3]),
+      .recounts = values[4] >= 0,
+      .count_from = values[4] < 0 ? 0 : to_u64(values[4]),
+      .path = (uint8_t)to_u64(values[5]),
   };
 }
 
@@ -255,30 +258,47 @@ napi_value addon_settled(napi_env env, napi_callback_info info) {
 }
 
 napi_value addon_refuse(napi_env env, napi_callback_info info) {
-  napi_value a[3];
+  napi_value a[4];
   struct keys keys = {0};
   double milliseconds = 0;
-  if (get_arguments(env, info, 3, a) < 0) return NULL;
+  uint32_t open = 0;
+  if (get_arguments(env, info, 4, a) < 0) return NULL;
   struct engine *e = get_engine(env, a[0]);
-  if (!e || get_keys(env, a[1], &keys) < 0 || get_number(env, a[2], 0, 1e12, &milliseconds) < 0) return NULL;
+  if (!e || get_keys(env, a[1], &keys) < 0 || get_number(env, a[2], 0, 1e12, &milliseconds) < 0 ||
+      get_u32(env, a[3], 1, &open) < 0)
+    return NULL;
   uint64_t until = clock_now() + to_u64(milliseconds * (double)NANOSECONDS_PER_MILLISECOND);
   for (size_t i = 0; i < keys.count; i++) {
-    if (engine_refuse(e, &keys.key[i], until) == 0) continue;
+    if (engine_refuse(e, &keys.key[i], until, (int)open) == 0) continue;
     throw_errno(env, errno, "held packets could not be refused");
     return NULL;
   }
   return NULL;
 }
 
+napi_value addon_steer(napi_env env, napi_callback_info info) {
+  napi_value a[3];
+  struct keys keys = {0};
+  uint32_t path = 0;
+  if (get_arguments(env, info, 3, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_keys(env, a[1], &keys) < 0 || get_u32(env, a[2], PATH_MASK >> PATH_SHIFT, &path) < 0) return NULL;
+  for (size_t i = 0; i < keys.count; i++) engine_steer(e, &keys.key[i], (uint8_t)path);
+  return NULL;
+}
+
 static double load(const _Atomic uint64_t *field) { return (double)atomic_load_explicit(field, memory_order_relaxed); }
 
-/* SPI (0: packets have no AH), algorithm, sequence, failures by reason. */
-static void read_protection(const struct protection *protection, double *out) {
-  const struct association *current = protection ? atomic_load(&protection->current) : NULL;
+/* SPI (0: packets have no AH), algorithm, sequence, bytes up to it, failures by reason. */
+static void read_protection(struct protection *protection, uint64_t now, double *out) {
+  struct association *current = protection ? atomic_load(&protection->current) : NULL;
+  struct tally_mark mark = {0};
+  if (current) mark = association_mark(current, now);
   out[0] = current ? current->spi : 0;
   out[1] = current ? current->algorithm : 0;
-  out[2] = current ? (double)association_sequence(current) : 0;
-  for (int i = 0; i < FAILURE_COUNT; i++) out[3 + i] = protection ? load(&protection->failures[i]) : 0;
+  out[2] = mark.sequence;
+  out[3] = (double)mark.bytes;
+  for (int i = 0; i < FAILURE_COUNT; i++) out[4 + i] = protection ? load(&protection->failures[i]) : 0;
 }
 
 static void read_entry(const struct entry *entry, uint64_t now, double *out) {
@@ -304,9 +324,26 @@ napi_value addon_read(napi_env env, napi_callback_info info) {
     out[i * READ_VALUES] = 0;
     if (!entry || (atomic_load(&entry->term) & TERM_REFUSED)) continue;
     read_entry(entry, now, &out[i * READ_VALUES]);
-    read_protection(engine_protection(e, entry), &out[i * READ_VALUES + 6]);
+    read_protection(engine_protection(e, entry), now, &out[i * READ_VALUES + 6]);
   }
   return NULL;
+}
+
+/* Bytes let through up to a sequence number of an association, or -1. */
+napi_value addon_read_up_to(napi_env env, napi_callback_info info) {
+  napi_value a[4];
+  struct keys keys = {0};
+  uint32_t spi = 0, sequence = 0;
+  uint64_t bytes = 0;
+  if (get_arguments(env, info, 4, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_keys(env, a[1], &keys) < 0 || get_u32(env, a[2], UINT32_MAX, &spi) < 0 ||
+      get_u32(env, a[3], UINT32_MAX, &sequence) < 0)
+    return NULL;
+  const struct entry *entry = keys.count == 1 ? table_find(e->table, keys.key, table_hash(e->table, keys.key)) : NULL;
+  struct protection *protection = entry ? engine_protection(e, entry) : NULL;
+  int known = protection && protection_bytes_up_to(protection, spi, sequence, &bytes);
+  return make_number(env, known ? (double)bytes : -1);
 }
 
 /* Judges a packet as a queue would: the decision, or minus the problem with the packet. */

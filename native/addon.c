@@ -80,6 +80,7 @@ static int get_options(napi_env env, napi_value options, struct engine_options *
       get_field_u32(env, options, "refusals", MAX_ENTRIES, &o->refusals) < 0 ||
       get_field_u32(env, options, "enforce", 1, &enforce) < 0 ||
       get_field_u32(env, options, "refuseMark", UINT32_MAX, &o->refuse_mark) < 0 ||
+      get_field_u32(env, options, "openMark", UINT32_MAX, &o->open_mark) < 0 ||
       get_field_u32(env, options, "holdPackets", MAX_HELD, &o->hold_packets) < 0 ||
       get_field_u32(env, options, "holdPacketsPerFlow", MAX_HELD, &o->hold_per_flow) < 0 ||
       get_field_u32(env, options, "holdTime", UINT32_MAX, &hold_milliseconds) < 0 ||
@@ -232,7 +233,9 @@ NAPI_MODULE_INIT() {
       METHOD("remove", addon_remove),
       METHOD("settled", addon_settled),
       METHOD("refuse", addon_refuse),
+      METHOD("steer", addon_steer),
       METHOD("read", addon_read),
+      METHOD("readUpTo", addon_read_up_to),
       METHOD("probe", addon_probe),
       METHOD("takeEvents", addon_take_events),
       METHOD("status", addon_status),

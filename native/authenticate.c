@@ -121,6 +121,7 @@ static struct outcome verify(struct authenticator *a, const struct judge *judge,
   struct outcome outcome = {.decision = judge_volume(judge, entry, packet, packet->length, now, counters)};
   if (outcome.decision != DECIDE_ACCEPT) return outcome;
   counters_add(counters, COUNTER_AH_VERIFIED, 1);
+  received_tally_add(&association->received, place.sequence, (uint16_t)packet->length);
   if (association->action != PROTECT_STRIP) return outcome;
   outcome.bytes = ah_strip(bytes, &place);
   outcome.length = place.length - place.ah_length;
@@ -167,11 +168,12 @@ static struct outcome not_inserted(enum ah_result result, struct counters *count
 }
 
 /* The packet as it will be on the wire is counted; what exceeds the volume is not sent. */
-static struct outcome inserted(const struct judge *judge, struct entry *entry, const struct packet *packet,
-                               const uint8_t *out, size_t length, uint64_t now, struct counters *counters) {
-  enum decision decision = judge_volume(judge, entry, packet, length, now, counters);
+static struct outcome inserted(const struct waiting *w, uint32_t sequence, const uint8_t *out, size_t length,
+                               struct counters *counters) {
+  enum decision decision = judge_volume(w->judge, w->entry, w->packet, length, w->now, counters);
   if (decision != DECIDE_ACCEPT) return (struct outcome){.decision = decision};
   counters_add(counters, COUNTER_AH_INSERTED, 1);
+  sent_tally_add(&w->association->sent, sequence, length, w->now);
   return (struct outcome){.decision = decision, .bytes = out, .length = length};
 }
 
@@ -182,7 +184,7 @@ static struct outcome insert_now(struct authenticator *a, const struct waiting *
   enum ah_result result = ah_insert(a->scratch, association->key, association->spi, sequence, w->bytes, w->length,
                                     a->slots[w->index], QUEUE_PACKET_MAX, &length);
   if (result != AH_OK) return not_inserted(result, counters);
-  return inserted(w->judge, w->entry, w->packet, a->slots[w->index], length, w->now, counters);
+  return inserted(w, sequence, a->slots[w->index], length, counters);
 }
 
 static void insert(struct authenticator *a, const struct judge *judge, int index, struct entry *entry,
@@ -224,9 +226,9 @@ static void sign_together(struct authenticator *a, struct counters *counters) {
   for (unsigned i = 0; i < count; i++) {
     const struct waiting *w = &chosen[i];
     enum ah_result result = all == AH_OK ? packets[i].result : all;
-    a->outcomes[w->index] = result == AH_OK ? inserted(w->judge, w->entry, w->packet, packets[i].out,
-                                                       packets[i].out_length, w->now, counters)
-                                            : not_inserted(result, counters);
+    a->outcomes[w->index] = result == AH_OK
+                                ? inserted(w, packets[i].sequence, packets[i].out, packets[i].out_length, counters)
+                                : not_inserted(result, counters);
   }
 }
 

@@ -28,6 +28,7 @@
         "queue.c",
         "signature.c",
         "table.c",
+        "tally.c",
         "tree-cache.c",
         "tree.c",
         "worker.c"

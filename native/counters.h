@@ -10,6 +10,7 @@
   X(ACCEPT, "accept")                            \
   X(ACCEPT_OVER_VOLUME, "accept.over-volume")    \
   X(REFUSE, "refuse")                            \
+  X(OPEN, "open")                                \
   X(HOLD, "hold")                                \
   X(REQUEUE, "requeue")                          \
   X(DROP_NO_PERMISSION, "drop.no-permission")    \

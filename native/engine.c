@@ -79,6 +79,7 @@ struct engine *engine_open(const struct engine_options *o, void (*wake)(void *),
   memset(e, 0, sizeof *e);
   e->stop_fd = -1;
   e->refuse_mark = o->refuse_mark;
+  e->open_mark = o->open_mark;
   pthread_mutex_init(&e->hold_lock, NULL);
   *failed_queue = -1;
   if (set_up(e, o, wake, context, failed_queue) == 0) return e;
@@ -118,9 +119,10 @@ void engine_close(struct engine *e) {
 static void release_packet(struct engine *e, const struct held_packet *held, uint64_t hash, uint64_t now) {
   enum decision decision = judge_packet(&e->judge, &held->packet, hash, now, &e->counters);
   if (decision == DECIDE_REFUSE) counters_add(&e->counters, COUNTER_REFUSE, 1);
+  if (decision == DECIDE_OPEN) counters_add(&e->counters, COUNTER_OPEN, 1);
   if (decision == DECIDE_UNKNOWN) counters_add(&e->counters, COUNTER_DROP_NO_PERMISSION, 1);
   if (decision == DECIDE_DEEP) worker_pass_on(&e->release, held->id, e->authenticator, &e->counters);
-  else worker_apply(&e->release, held->id, held->mark, e->refuse_mark, decision);
+  else worker_apply(&e->release, e, &held->packet.key, hash, held->id, held->mark, decision);
 }
 
 /* A queue that broke has been closed, and its packets with it. */
@@ -167,6 +169,7 @@ static int permit(struct engine *e, const struct flow_key *key, uint64_t hash, s
   }
   int changed = 0;
   permission.protection = protect(e, entry, authentication, &changed);
+  if (permission.path) atomic_store(&e->steers, 1);
   *result = table_permit(e->table, key, hash, &permission);
   if (changed) table_find(e->table, key, hash)->set_added = 0;
   return e->holder ? release(e, key, hash) : 0;
@@ -195,17 +198,30 @@ void engine_remove(struct engine *e, const struct flow_key *key) {
   unprotect(e, number);
 }
 
-const struct protection *engine_protection(const struct engine *e, const struct entry *entry) {
+struct protection *engine_protection(const struct engine *e, const struct entry *entry) {
   uint32_t number = protection_number(entry);
   return number == 0 ? NULL : protections_at(&e->protections, number);
 }
 
-int engine_refuse(struct engine *e, const struct flow_key *key, uint64_t until) {
+void engine_steer(struct engine *e, const struct flow_key *key, uint8_t path) {
+  struct entry *entry = table_find(e->table, key, table_hash(e->table, key));
+  if (path) atomic_store(&e->steers, 1);
+  if (entry) atomic_store_explicit(&entry->path, path, memory_order_relaxed);
+}
+
+uint32_t engine_path_mark(const struct engine *e, const struct flow_key *key, uint64_t hash, uint32_t mark) {
+  if (!atomic_load_explicit(&e->steers, memory_order_relaxed)) return 0;
+  const struct entry *entry = table_find(e->table, key, hash);
+  uint32_t path = entry ? atomic_load_explicit(&entry->path, memory_order_relaxed) : 0;
+  return path ? (mark & ~PATH_MASK) | path << PATH_SHIFT : 0;
+}
+
+int engine_refuse(struct engine *e, const struct flow_key *key, uint64_t until, int open) {
   uint64_t hash = table_hash(e->table, key);
   pthread_mutex_lock(&e->hold_lock);
   struct entry *entry = table_find(e->table, key, hash);
   uint32_t number = entry ? protection_number(entry) : 0;
-  table_refuse(e->table, key, hash, until);
+  table_refuse(e->table, key, hash, until, open);
   unprotect(e, number);
   int released = e->holder ? release(e, key, hash) : 0;
   pthread_mutex_unlock(&e->hold_lock);

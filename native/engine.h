@@ -21,6 +21,10 @@
 
 enum { ENGINE_QUEUES = 8, ENGINE_EVENTS = 8192 };
 
+/* The number of a path in a packet's mark: src/traffic/paths.ts has rules for it. */
+#define PATH_SHIFT 23
+#define PATH_MASK 0x0f800000u
+
 enum purpose {
   PURPOSE_PERMITTED,
   PURPOSE_HOLD,
@@ -46,6 +50,7 @@ struct engine_options {
   uint32_t refusals;
   int enforce;
   uint32_t refuse_mark;
+  uint32_t open_mark; /* 0: the network is closed */
   uint32_t hold_packets;
   uint32_t hold_per_flow;
   uint64_t hold_time; /* nanoseconds */
@@ -76,6 +81,8 @@ struct engine {
   struct worker *authenticator; /* the worker of the queue for authenticated packets, or NULL */
   uint32_t workers;
   uint32_t refuse_mark;
+  uint32_t open_mark;
+  _Atomic int steers; /* some flow takes, or took, a path of its own */
   _Atomic int stopping;
   int stop_fd;
   struct kernel_sets sets;
@@ -101,10 +108,19 @@ int engine_permit(struct engine *engine, const struct flow_key *key, const struc
 void engine_remove(struct engine *engine, const struct flow_key *key);
 
 /* What is done about AH with packets of the entry; NULL: nothing. */
-const struct protection *engine_protection(const struct engine *engine, const struct entry *entry);
+struct protection *engine_protection(const struct engine *engine, const struct entry *entry);
 
-/* As table_refuse; held packets of the flow go on with the mark that has them rejected. 0 or -1 with errno. */
-int engine_refuse(struct engine *engine, const struct flow_key *key, uint64_t until);
+/*
+ * As table_refuse; held packets of the flow go on with the mark that has them rejected or, when `open`, with that of
+ * traffic without permission. 0 or -1 with errno.
+ */
+int engine_refuse(struct engine *engine, const struct flow_key *key, uint64_t until, int open);
+
+/* Packets of the flow take this path (0: the routing table's) from now on, if it is in the table. */
+void engine_steer(struct engine *engine, const struct flow_key *key, uint8_t path);
+
+/* The mark that has a packet take its flow's path, in place of `mark`; 0: it need not change. Any thread within a reader's bounds. */
+uint32_t engine_path_mark(const struct engine *engine, const struct flow_key *key, uint64_t hash, uint32_t mark);
 
 /* Gives up the key that the entry's overlap needs no more. To be called now and then. */
 void engine_tidy(struct engine *engine, const struct entry *entry, uint64_t now);

@@ -117,12 +117,17 @@ static enum decision permitted(const struct judge *judge, struct entry *entry, c
   return take(judge, entry, packet, segments, length, now, counters);
 }
 
+static enum decision refused(const struct entry *entry, uint64_t until, uint64_t now) {
+  if (until <= now) return DECIDE_UNKNOWN;
+  return atomic_load_explicit(&entry->raised, memory_order_relaxed) & REFUSED_OPEN ? DECIDE_OPEN : DECIDE_REFUSE;
+}
+
 enum decision judge_packet(const struct judge *judge, const struct packet *packet, uint64_t hash, uint64_t now,
                            struct counters *counters) {
   struct entry *entry = table_find(judge->table, &packet->key, hash);
   if (!entry) return DECIDE_UNKNOWN;
   uint64_t term = atomic_load_explicit(&entry->term, memory_order_acquire);
-  if (term & TERM_REFUSED) return (term & ~TERM_REFUSED) > now ? DECIDE_REFUSE : DECIDE_UNKNOWN;
+  if (term & TERM_REFUSED) return refused(entry, term & ~TERM_REFUSED, now);
   if (term > now) return permitted(judge, entry, packet, now, counters);
   add(&entry->expired, 1);
   counters_add(counters, COUNTER_DROP_EXPIRED, 1);

@@ -12,6 +12,7 @@ enum decision {
   DECIDE_ACCEPT,
   DECIDE_DROP,
   DECIDE_REFUSE,  /* the flow is refused: its application is to be told */
+  DECIDE_OPEN,    /* as one without permission in an open network */
   DECIDE_UNKNOWN, /* the table does not know the flow */
   DECIDE_DEEP,    /* permitted, but every byte of the packet is needed: nothing is counted yet */
 };

@@ -206,10 +206,15 @@ int protection_take_overlap(struct protection *p, const struct association *a, u
   return a == atomic_load(&p->current) || take_overlap(p, length, now);
 }
 
-uint32_t association_sequence(const struct association *a) {
-  if (association_verifies(a)) return atomic_load(&a->window.top);
-  uint64_t last = atomic_load(&a->sequence);
-  return last < AH_SEQUENCE_LAST ? (uint32_t)last : AH_SEQUENCE_LAST;
+struct tally_mark association_mark(struct association *a, uint64_t now) {
+  return association_verifies(a) ? received_tally_mark(&a->received) : sent_tally_mark(&a->sent, now);
+}
+
+int protection_bytes_up_to(struct protection *p, uint32_t spi, uint32_t sequence, uint64_t *bytes) {
+  struct association *a = atomic_load(&p->current);
+  if (!a || a->spi != spi) a = atomic_load(&p->previous);
+  if (!association_verifies(a) || a->spi != spi) return 0;
+  return received_tally_up_to(&a->received, sequence, bytes);
 }
 
 void protection_failed(struct protection *p, enum protection_failure why) {

@@ -13,6 +13,7 @@
 #include "allowance.h"
 #include "packet.h"
 #include "table.h"
+#include "tally.h"
 
 enum protection_action {
   PROTECT_INSERT, /* at the sender */
@@ -26,9 +27,17 @@ struct association {
   enum ah_algorithm algorithm;
   enum protection_action action;
   struct ah_key *key;
-  struct ah_window window;     /* verify, strip */
-  struct allowance forgeries;  /* verify, strip: signatures that may be looked at in vain */
-  _Atomic uint64_t sequence;   /* insert: last number given */
+  union {
+    struct { /* verify, strip */
+      struct ah_window window;
+      struct allowance forgeries; /* signatures that may be looked at in vain */
+      struct received_tally received;
+    };
+    struct { /* insert */
+      _Atomic uint64_t sequence; /* last number given */
+      struct sent_tally sent;
+    };
+  };
   _Atomic uint8_t rekey_raised;
   uint64_t stamp; /* while retired: the ticket after which it is free */
   struct association *next;
@@ -117,8 +126,14 @@ struct association *protection_find(struct protection *p, uint32_t spi, uint64_t
 /* Takes bytes of the overlap if `a` is not the current association any more. 0 if there are none left. */
 int protection_take_overlap(struct protection *p, const struct association *a, uint64_t length, uint64_t now);
 
-/* Last sequence number given, or highest one accepted. */
-uint32_t association_sequence(const struct association *association);
+/*
+ * To insert: a mark that the other side can compare at. To verify: the highest number of what was let through, and its
+ * bytes.
+ */
+struct tally_mark association_mark(struct association *association, uint64_t now);
+
+/* To verify: bytes let through up to a number under the current association or the one before. 0 if not known. */
+int protection_bytes_up_to(struct protection *p, uint32_t spi, uint32_t sequence, uint64_t *bytes);
 
 /* Whether packets with AH are verified by it; `association` may be NULL. */
 static inline int association_verifies(const struct association *association) {

@@ -294,7 +294,7 @@ void verdicts_add(struct verdicts *v, uint32_t id, uint32_t verdict, uint32_t ma
 }
 
 /* With a length that overflows its field the kernel would accept the packet as it was. */
-void verdicts_add_changed(struct verdicts *v, uint32_t id, const uint8_t *bytes, size_t length) {
+void verdicts_add_changed(struct verdicts *v, uint32_t id, uint32_t mark, const uint8_t *bytes, size_t length) {
   if (length > QUEUE_PACKET_MAX) {
     verdicts_add(v, id, NF_DROP, 0);
     return;
@@ -306,6 +306,7 @@ void verdicts_add_changed(struct verdicts *v, uint32_t id, const uint8_t *bytes,
   }
   struct nlmsghdr *message = begin_verdict(v, NFQNL_MSG_VERDICT, id, NF_ACCEPT, length);
   mnl_attr_put(message, NFQA_PAYLOAD, length, bytes);
+  if (mark != 0) mnl_attr_put_u32(message, NFQA_MARK, htonl(mark));
   v->length += MNL_ALIGN(message->nlmsg_len);
 }
 

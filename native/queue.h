@@ -72,8 +72,11 @@ void verdicts_destroy(struct verdicts *verdicts);
 /* `verdict` is an NF_* verdict; the packet's mark becomes `mark` unless that is 0. */
 void verdicts_add(struct verdicts *verdicts, uint32_t id, uint32_t verdict, uint32_t mark);
 
-/* Accepts a packet with other bytes in its place, at most QUEUE_PACKET_MAX. For queues that copy all. */
-void verdicts_add_changed(struct verdicts *verdicts, uint32_t id, const uint8_t *bytes, size_t length);
+/*
+ * Accepts a packet with other bytes in its place, at most QUEUE_PACKET_MAX, and `mark` unless that is 0. For queues that
+ * copy all.
+ */
+void verdicts_add_changed(struct verdicts *verdicts, uint32_t id, uint32_t mark, const uint8_t *bytes, size_t length);
 
 /* Sends what is on its way. 0, or -1 with errno if anything since the last call could not be sent. */
 int verdicts_flush(struct verdicts *verdicts);

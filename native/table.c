@@ -278,11 +278,13 @@ static void raise_count(struct entry *entry, uint64_t least) {
 
 /* The term goes last: with it readers see all the rest. */
 static void write_permission(struct entry *entry, const struct permission *p) {
-  raise_count(entry, p->counted_at_least);
+  if (p->recounts) set(&entry->bytes, p->count_from);
+  else raise_count(entry, p->counted_at_least);
   set(&entry->allowed, p->allowed);
   set(&entry->notify_at, p->notify_at);
   atomic_store_explicit(&entry->raised, 0, memory_order_relaxed);
   atomic_store_explicit(&entry->protection, p->protection, memory_order_relaxed);
+  atomic_store_explicit(&entry->path, p->path, memory_order_relaxed);
   atomic_store_explicit(&entry->term, p->expires & ~TERM_REFUSED, memory_order_release);
 }
 
@@ -350,11 +352,16 @@ static void remember_refusal(struct table *t, uint32_t number) {
   t->refusals[slot] = (struct refusal){.entry = number, .stamp = stamp};
 }
 
-void table_refuse(struct table *t, const struct flow_key *key, uint64_t hash, uint64_t until) {
+static void write_refusal(struct entry *entry, uint64_t until, int open) {
+  atomic_store_explicit(&entry->raised, open ? REFUSED_OPEN : 0, memory_order_relaxed);
+  atomic_store_explicit(&entry->term, until | TERM_REFUSED, memory_order_release);
+}
+
+void table_refuse(struct table *t, const struct flow_key *key, uint64_t hash, uint64_t until, int open) {
   struct entry *entry = table_find(t, key, hash);
   if (entry) {
     int was_refused = is_refused(entry);
-    atomic_store_explicit(&entry->term, until | TERM_REFUSED, memory_order_release);
+    write_refusal(entry, until, open);
     if (was_refused) return;
     t->permitted--;
     remember_refusal(t, (uint32_t)(entry - t->entries));
@@ -362,7 +369,7 @@ void table_refuse(struct table *t, const struct flow_key *key, uint64_t hash, ui
   }
   uint32_t number;
   entry = fresh_entry(t, key, &number);
-  set(&entry->term, until | TERM_REFUSED);
+  write_refusal(entry, until, open);
   remember_refusal(t, number);
   index_insert(t, hash, number);
 }

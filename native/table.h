@@ -18,6 +18,9 @@ enum { TABLE_READERS = 16 };
 /* Of `raised`: events that were already sent for this permission. */
 enum { RAISED_THRESHOLD = 1, RAISED_EXHAUSTED = 2 };
 
+/* The same byte of an entry that is refused: its packets go in the class of traffic without permission. */
+enum { REFUSED_OPEN = 1 };
+
 /* Of `term`: the flow is refused, not permitted, until the time in the other bits. */
 #define TERM_REFUSED (1ULL << 63)
 
@@ -42,6 +45,7 @@ struct entry {
   uint32_t next;        /* list of free or retired entries */
   _Atomic uint16_t mss; /* what this flow's sender announced, for segments of the opposite flow; 0: unknown */
   _Atomic uint8_t raised;
+  _Atomic uint8_t path; /* at the sender, number of the path that its packets take; 0: the routing table's */
   _Atomic uint32_t protection; /* what is done about AH, by number; 0: nothing */
 };
 
@@ -54,7 +58,10 @@ struct permission {
   uint64_t expires;   /* monotonic nanoseconds */
   uint64_t notify_at; /* or NO_THRESHOLD */
   uint64_t counted_at_least;
+  int recounts; /* the count is set to the next, whatever it was */
+  uint64_t count_from;
   uint32_t protection; /* number, or 0 */
+  uint8_t path;
 };
 
 enum permit_result { PERMIT_CHANGED, PERMIT_NEW, PERMIT_FULL };
@@ -97,8 +104,11 @@ int table_has_room(const struct table *table, uint32_t additional);
 enum permit_result table_permit(struct table *table, const struct flow_key *key, uint64_t hash,
                                 const struct permission *permission);
 
-/* Refuses a flow until `until`, in place of a permission if there is one. When all are used the oldest gives way. */
-void table_refuse(struct table *table, const struct flow_key *key, uint64_t hash, uint64_t until);
+/*
+ * Refuses a flow until `until`, in place of a permission if there is one. When all are used the oldest gives way.
+ * `open`: as one without permission in an open network.
+ */
+void table_refuse(struct table *table, const struct flow_key *key, uint64_t hash, uint64_t until, int open);
 
 /* Takes a flow out. 0 if it was not in. */
 int table_remove(struct table *table, const struct flow_key *key, uint64_t hash);

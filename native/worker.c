@@ -31,10 +31,17 @@ struct batch {
   int count;
 };
 
-void worker_apply(struct verdicts *verdicts, uint32_t id, uint32_t mark, uint32_t refuse_mark,
-                  enum decision decision) {
-  if (decision == DECIDE_ACCEPT) verdicts_add(verdicts, id, NF_ACCEPT, 0);
-  else if (decision == DECIDE_REFUSE) verdicts_add(verdicts, id, NF_ACCEPT, mark | refuse_mark);
+/* The hook's rules see the packet again, this time with the mark of traffic without permission; never a third time. */
+static void pass_open(struct verdicts *verdicts, const struct engine *e, uint32_t id, uint32_t mark) {
+  int again = e->open_mark != 0 && (mark & e->open_mark) != e->open_mark;
+  verdicts_add(verdicts, id, again ? NF_REPEAT : NF_DROP, again ? mark | e->open_mark : 0);
+}
+
+void worker_apply(struct verdicts *verdicts, const struct engine *e, const struct flow_key *key, uint64_t hash,
+                  uint32_t id, uint32_t mark, enum decision decision) {
+  if (decision == DECIDE_ACCEPT) verdicts_add(verdicts, id, NF_ACCEPT, engine_path_mark(e, key, hash, mark));
+  else if (decision == DECIDE_REFUSE) verdicts_add(verdicts, id, NF_ACCEPT, mark | e->refuse_mark);
+  else if (decision == DECIDE_OPEN) pass_open(verdicts, e, id, mark);
   else verdicts_add(verdicts, id, NF_DROP, 0);
 }
 
@@ -76,13 +83,23 @@ static void hold_packet(struct worker *w, const struct queued *queued, const str
   counters_add(&w->counters, COUNTER_HOLD, 1);
 }
 
+/* In an open network another flow may share the kernel set's element with a permitted one. */
+static void without_permission(struct worker *w, const struct queued *queued) {
+  if (w->engine->open_mark == 0) {
+    drop(w, queued, COUNTER_DROP_NO_PERMISSION);
+    return;
+  }
+  counters_add(&w->counters, COUNTER_OPEN, 1);
+  pass_open(&w->verdicts, w->engine, queued->id, queued->mark);
+}
+
 /*
  * Only at the sending host may a packet wait. The kernel set knows no source port, so a new flow beside a permitted one
  * comes to the permitted queue, and is passed on to the queue for holding.
  */
 static void unknown(struct worker *w, const struct queued *queued, const struct parsed *parsed, uint64_t now) {
   if (queued->hook != NF_INET_LOCAL_OUT || !w->engine->holder) {
-    drop(w, queued, COUNTER_DROP_NO_PERMISSION);
+    without_permission(w, queued);
     return;
   }
   if (w->purpose == PURPOSE_HOLD) {
@@ -109,11 +126,19 @@ static void dispose(struct worker *w, const struct queued *queued, const struct 
       }
       counters_add(&w->counters, COUNTER_REFUSE, 1);
       break;
+    case DECIDE_OPEN:
+      counters_add(&w->counters, COUNTER_OPEN, 1);
+      break;
     default:
       break;
   }
-  if (outcome->bytes) verdicts_add_changed(&w->verdicts, queued->id, outcome->bytes, outcome->length);
-  else worker_apply(&w->verdicts, queued->id, queued->mark, w->engine->refuse_mark, outcome->decision);
+  const struct flow_key *key = &parsed->packet.key;
+  if (!outcome->bytes) {
+    worker_apply(&w->verdicts, w->engine, key, parsed->hash, queued->id, queued->mark, outcome->decision);
+    return;
+  }
+  uint32_t mark = engine_path_mark(w->engine, key, parsed->hash, queued->mark);
+  verdicts_add_changed(&w->verdicts, queued->id, mark, outcome->bytes, outcome->length);
 }
 
 /* From headers alone. */

@@ -71,7 +71,7 @@ static void change_one(struct shared *s, uint32_t flow, uint32_t what) {
     enum protection_action action = flow & 1 ? PROTECT_STRIP : PROTECT_VERIFY;
     permit_flow(s->engine, (uint16_t)flow, PLENTY, mac_association(spi_of(flow, key), byte_of(flow, key), action), PLENTY);
   } else if (what == 5) {
-    engine_refuse(s->engine, &packet.key, clock_now() + NANOSECONDS_PER_SECOND);
+    engine_refuse(s->engine, &packet.key, clock_now() + NANOSECONDS_PER_SECOND, 0);
   } else if (what == 6) {
     engine_remove(s->engine, &packet.key);
   } else if (entry) {

@@ -111,11 +111,49 @@ static void test_refusal(void) {
   struct fixture f;
   struct packet p = make_packet(100);
   set_up(&f, 8);
-  table_refuse(f.table, &p.key, table_hash(f.table, &p.key), LATER);
+  table_refuse(f.table, &p.key, table_hash(f.table, &p.key), LATER, 0);
   CHECK_EQUAL(judge_at(&f, &p, NOW), DECIDE_REFUSE);
   CHECK_EQUAL(judge_at(&f, &p, LATER), DECIDE_UNKNOWN);
   permit(&f, &p.key, 1000, NO_THRESHOLD);
   CHECK_EQUAL(judge_at(&f, &p, NOW), DECIDE_ACCEPT);
+  tear_down(&f);
+}
+
+/* In an open network a flow may go without permission, until one comes or the time is over. */
+static void test_open(void) {
+  struct fixture f;
+  struct packet p = make_packet(100);
+  uint64_t hash;
+  set_up(&f, 8);
+  hash = table_hash(f.table, &p.key);
+  table_refuse(f.table, &p.key, hash, LATER, 1);
+  CHECK_EQUAL(judge_at(&f, &p, NOW), DECIDE_OPEN);
+  CHECK_EQUAL(judge_at(&f, &p, LATER), DECIDE_UNKNOWN);
+  table_refuse(f.table, &p.key, hash, LATER, 0);
+  CHECK_EQUAL(judge_at(&f, &p, NOW), DECIDE_REFUSE);
+  table_refuse(f.table, &p.key, hash, LATER, 1);
+  permit(&f, &p.key, 100, NO_THRESHOLD);
+  CHECK_EQUAL(judge_at(&f, &p, NOW), DECIDE_ACCEPT);
+  CHECK_EQUAL(judge_at(&f, &p, NOW), DECIDE_DROP);
+  CHECK(take_event(&f, EVENT_EXHAUSTED)); /* what was refused has left no trace */
+  tear_down(&f);
+}
+
+/* A new epoch sets the count, and everything goes on from there. */
+static void test_new_count(void) {
+  struct fixture f;
+  struct packet p = make_packet(100);
+  set_up(&f, 8);
+  permit(&f, &p.key, 250, NO_THRESHOLD);
+  judge_at(&f, &p, NOW);
+  judge_at(&f, &p, NOW);
+  struct permission again = {.allowed = 250, .expires = LATER, .notify_at = NO_THRESHOLD, .counted_at_least = 200,
+                             .recounts = 1, .count_from = 100};
+  table_permit(f.table, &p.key, table_hash(f.table, &p.key), &again);
+  CHECK_EQUAL(judge_at(&f, &p, NOW), DECIDE_ACCEPT);
+  CHECK_EQUAL(judge_at(&f, &p, NOW), DECIDE_DROP);
+  CHECK_EQUAL(atomic_load(&entry_of(&f, &p.key)->bytes), 200);
+  CHECK_EQUAL(atomic_load(&entry_of(&f, &p.key)->packets), 3);
   tear_down(&f);
 }
 
@@ -187,6 +225,8 @@ int main(void) {
   test_no_overflow();
   test_expiry();
   test_refusal();
+  test_open();
+  test_new_count();
   test_threshold();
   test_full_ring();
   test_not_enforced();

@@ -67,7 +67,7 @@ static void change_one(struct shared *s, uint32_t n, uint32_t what) {
   struct event events[16];
   if (what < 4) permit(s, n, what * 1000);
   else if (what < 7) table_remove(s->table, &p.key, hash);
-  else table_refuse(s->table, &p.key, hash, NANOSECONDS_PER_SECOND + 1);
+  else table_refuse(s->table, &p.key, hash, NANOSECONDS_PER_SECOND + 1, 0);
   events_take(&s->events, events, 16);
 }
 

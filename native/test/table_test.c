@@ -31,7 +31,7 @@ static int drop(struct table *t, uint32_t n) {
 
 static void refuse(struct table *t, uint32_t n) {
   struct flow_key key = key_of(n);
-  table_refuse(t, &key, table_hash(t, &key), 500);
+  table_refuse(t, &key, table_hash(t, &key), 500, 0);
 }
 
 static void test_life_of_an_entry(void) {

@@ -1,6 +1,7 @@
 /** From the configuration to the options of each part. */
 import type { Logger } from "../base/log.js";
 import type { Time } from "../base/time.js";
+import { seconds } from "../base/units.js";
 import type { Config } from "../config/config.js";
 import type { PbsOptions } from "../nslp/options.js";
 import type { FirewallOptions } from "../traffic/firewall.js";
@@ -9,8 +10,12 @@ import type { NfqueueOptions } from "../traffic/nfqueue.js";
 /** The set holds flows for a while after their permission has ended, so it is larger than the table. */
 const SET_FACTOR = 2;
 
-export function firewallOptions({ signalling, packets, exempt, authentication }: Config): FirewallOptions {
+export function firewallOptions(config: Config): FirewallOptions {
+  const { node, signalling, packets, exempt, open, legacy, authentication } = config;
   return {
+    ...(node.mode === "open" && { open: { total: open.rate, source: open.sourceRate } }),
+    legacy: legacy.map(({ rate: total, sourceRate: source, ...hosts }) => ({ ...hosts, total, source })),
+    openMark: packets.openMark,
     queueBase: packets.queueBase,
     tlsPort: signalling.tlsPort,
     tcpPort: signalling.tcpPort,
@@ -43,7 +48,9 @@ export function routingStatesFor({ packets }: Config): number {
   return 2 * packets.capacity;
 }
 
-export function datapathOptions({ packets }: Config, logger: Logger, time: Time): NfqueueOptions {
+export function datapathOptions(config: Config, logger: Logger, time: Time): NfqueueOptions {
+  const { node, packets, legacy } = config;
+  const lets = node.mode === "open" || legacy.length > 0;
   const { queueBase, capacity, holdPacketsPerFlow, holdPackets, holdTime, refuseMark, enforce } = packets;
   return {
     queueBase,
@@ -53,6 +60,7 @@ export function datapathOptions({ packets }: Config, logger: Logger, time: Time)
     holdTime,
     refuseMark,
     enforce,
+    ...(lets && { openMark: packets.openMark }),
     logger,
     time,
   };
@@ -61,17 +69,27 @@ export function datapathOptions({ packets }: Config, logger: Logger, time: Time)
 /** Sessions without permission come on top of those that fill the table. */
 const SESSION_SHARE = 1.1;
 
+/** Then the receiver is asked again: it may have learned PBS. */
+const LET_GO_FOR = seconds(600);
+
 export function pbsOptions({
+  node,
   packets,
   request,
   return: returns,
   authentication,
+  detection,
 }: Config): Partial<PbsOptions> {
   return {
     requestVolume: request.volume,
     idleTimeout: request.idleTimeout,
     refuseFor: packets.refuseFor,
+    ...(node.mode === "open" && { letGoFor: LET_GO_FOR }),
     accepts: authentication.accept,
+    detection: detection.policy,
+    moves: detection.moves,
+    blockFor: detection.blockFor,
+    reportRate: detection.reports,
     maxSessions: Math.ceil(packets.capacity * SESSION_SHARE),
     returns: returns.policy === "auto" ? { ...returns, policy: "auto" } : { policy: "rules" },
   };

@@ -39,6 +39,8 @@ export interface Installation {
   readonly notifyAt?: Bytes;
   /** Count to start from, if the engine's own is lower (after a restart, from a signed Send-vol). */
   readonly countedAtLeast?: Bytes;
+  /** A new epoch of counting begins: the count is set to this, whatever it was. Wins over `countedAtLeast`. */
+  readonly countFrom?: Bytes;
   /** Absent: packets pass without AH. The same SPI again changes nothing about the association. */
   readonly authentication?: Authentication;
 }
@@ -55,8 +57,13 @@ export interface AuthenticationFailures {
 export interface AuthenticationCount {
   readonly spi: number;
   readonly algorithm: Algorithm;
-  /** Last sequence number sent, or highest one accepted. */
+  /**
+   * Verifier: highest number let through. Sender: last number sent; at more than 10,000 packets a second, the last multiple of
+   * 1024, so that a verifier still knows its own bytes up to it when it is told.
+   */
   readonly sequence: number;
+  /** Of packets up to `sequence` that were let through under this association, as of one moment; absent where not counted. */
+  readonly bytes?: Bytes;
   readonly failures: AuthenticationFailures;
 }
 
@@ -99,8 +106,24 @@ export interface Datapath {
    * application (ICMP administratively prohibited, or RST for TCP) and dropped.
    */
   refuse(flow: Flow, duration: Milliseconds): void;
+  /**
+   * Open network, for a flow of this host whose receiver does not answer: held packets and those that follow within `duration`
+   * are sent in the class of traffic without permission. In a closed network they are dropped. Absent: the engine cannot.
+   */
+  letGo?(flow: Flow, duration: Milliseconds): void;
+  /**
+   * Sender: packets of this flow take a path of their own from now on, whether it is installed already or later, until 0 says
+   * that they take the routing table's again. Whoever calls has rules and tables for it (paths.ts). Absent: the engine cannot.
+   * @param path 1 to 31, or 0
+   */
+  steer?(flow: Flow, path: number): void;
   /** Counts of flows, in the order asked; undefined for a flow that is not installed. */
   read(flows: readonly Flow[]): (FlowCount | undefined)[];
+  /**
+   * Verifier: bytes let through so far under an association (the current one or the one before) in packets up to this sequence
+   * number. Known for the last 1024 numbers, and for the last 64 multiples of 1024; undefined for others, and at a sender.
+   */
+  countUpTo?(flow: Flow, spi: number, sequence: number): Bytes | undefined;
   /** Sets the one listener for events; they come in batches. */
   listen(listener: (events: readonly DatapathEvent[]) => void): void;
   status(): DatapathStatus;

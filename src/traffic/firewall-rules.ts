@@ -25,6 +25,26 @@ export interface FirewallOptions {
   readonly reserve: number;
   /** Put fragments together before they are judged; without it they are dropped. */
   readonly reassemble: boolean;
+  /** An open network: what has no permission passes within these rates. Absent: it is dropped. */
+  readonly open?: SharedRates;
+  /** Hosts that know nothing of PBS: what they send and get passes within these rates, in a closed network too. */
+  readonly legacy?: readonly LegacyClass[];
+  /** Mark (its set bits) of packets that the engine has found to be without permission; needed with the two above. */
+  readonly openMark?: number;
+}
+
+/** Bytes a second, of whole IP datagrams; at most 2 GB. Each hook counts by itself. */
+export interface SharedRates {
+  /** Of all together. */
+  readonly total: number;
+  /** Of one source address; IPv6: of a /64. */
+  readonly source: number;
+}
+
+export interface LegacyClass extends SharedRates {
+  /** Letters, digits and hyphens, at most 16. */
+  readonly name: string;
+  readonly prefix: IpPrefix;
 }
 
 /** An interface of this host, for the size of TCP segments. */
@@ -63,6 +83,12 @@ export const KNOWN_TIMEOUT = 3600;
 
 /** As the set of permitted flows, for flows of this host into which an Authentication Header is put. */
 export const INSERT_SET: Readonly<Record<IpFamily, string>> = { 4: "PBS-insert4", 6: "PBS-insert6" };
+
+/** Kernel sets of blocked sources: type hash:ip. They stay when a daemon begins anew. */
+export const BLOCKED_SET: Readonly<Record<IpFamily, string>> = { 4: "PBS-blocked4", 6: "PBS-blocked6" };
+
+/** Sources that can be blocked at a time, for each IP version. */
+export const BLOCKED_SIZE = 65_536;
 
 /** Seconds that an entry of a set stays unless it is added again. */
 export const SET_TIMEOUT = 600;
@@ -203,6 +229,7 @@ function mangleTable(family: IpFamily, options: FirewallOptions): Table {
     chains: [
       ...interception(family, options),
       ...HOOKS.flatMap((hook) => hookChains(hook, family, options, classes)),
+      ...HOOKS.flatMap((hook) => sharedChains(hook, family, options)),
     ],
     jumps: ["PREROUTING", ...HOOKS].map((hook) => ({ from: hook, to: `PBS-${hook}` })),
   };
@@ -224,6 +251,7 @@ function interception(family: IpFamily, options: FirewallOptions): Chain[] {
       name: "PBS-PREROUTING",
       rules: [
         "-i lo -j RETURN",
+        `-m set --match-set ${BLOCKED_SET[family]} src ${comment("drop.blocked")} -j DROP`,
         ...reassembly(options),
         ...gistPayload(family, true).map(
           (payload) => `${GIST} --dport ${GIST_PORT} ${payload} -g PBS-INTERCEPT`,
@@ -328,11 +356,13 @@ function hookChains(
     rules: [
       ...loopback(hook),
       ...fragments(hook, family),
+      ...judgedAsOpen(hook, family, options),
       ...authenticated(hook, family, options),
       ...here.flatMap((c) => (c.matches[hook] ?? []).map((match) => `${match} -g ${className(hook, c)}`)),
       ...authenticatedBehind(hook, family, options),
       `${permittedBy(family)} ${counted(hook, "queued.permitted")} ` +
         `-j NFQUEUE --queue-num ${options.queueBase + 1}`,
+      ...legacyHosts(hook, family, options),
       ...otherwise(hook, family, options),
     ],
   };
@@ -351,13 +381,83 @@ function fragments(hook: Hook, family: IpFamily): string[] {
   return [`-m u32 --u32 "${isFragment}" ${counted(hook, "drop.fragment")} -j DROP`];
 }
 
-function otherwise(hook: Hook, family: IpFamily, { queueBase }: FirewallOptions): string[] {
-  if (hook !== "OUTPUT") return [`${counted(hook, "drop.no-permission")} -j DROP`];
+function otherwise(hook: Hook, family: IpFamily, options: FirewallOptions): string[] {
+  if (hook !== "OUTPUT") return [withoutPermission(hook, options)];
   const toMany = family === 4 ? ["-m addrtype --dst-type BROADCAST", "-d 224.0.0.0/4"] : ["-d ff00::/8"];
   return [
     ...toMany.map((match) => `${match} ${counted(hook, "drop.multicast")} -j DROP`),
-    `${counted(hook, "queued.unknown")} -j NFQUEUE --queue-num ${queueBase + 2}`,
+    `${counted(hook, "queued.unknown")} -j NFQUEUE --queue-num ${options.queueBase + 2}`,
   ];
+}
+
+/** Name of the class of an open network; has a dot, as those built in. */
+const OPEN = "pbs.open";
+/** Linux's priority of bulk traffic: with pfifo_fast, or a prio map like its own, all that has a permission goes ahead. */
+const BULK = "0:2";
+/** The kernel wants a second's worth at least, by its own rounding. And a full datagram must always be able to pass. */
+const BURST_SHARE = 1.125;
+const MIN_BURST = 131_072;
+const MAX_BYTE_RATE = 2_000_000_000;
+
+/** What shares a set's element with a permitted flow comes back from the engine, to go where it would have gone without. */
+function judgedAsOpen(hook: Hook, family: IpFamily, options: FirewallOptions): string[] {
+  const { open, openMark } = options;
+  if (openMark === undefined) return [];
+  const hosts = legacyHosts(hook, family, options);
+  if (open === undefined && hosts.length === 0) return [];
+  const mark = `0x${openMark.toString(16)}`;
+  return [...hosts, withoutPermission(hook, options)].map((rule) => `-m mark --mark ${mark}/${mark} ${rule}`);
+}
+
+function withoutPermission(hook: Hook, { open }: FirewallOptions): string {
+  return open === undefined
+    ? `${counted(hook, "drop.no-permission")} -j DROP`
+    : `-g ${sharedName(hook, OPEN)}`;
+}
+
+function legacyHosts(hook: Hook, family: IpFamily, { legacy = [] }: FirewallOptions): string[] {
+  return legacy
+    .filter(({ prefix }) => prefix.address.family === family)
+    .flatMap(({ name, prefix }) => {
+      const ends = { INPUT: ["-s"], FORWARD: ["-s", "-d"], OUTPUT: ["-d"] }[hook];
+      return ends.map((end) => `${end} ${prefix} -g ${sharedName(hook, name)}`);
+    });
+}
+
+function sharedChains(hook: Hook, family: IpFamily, { open, legacy = [] }: FirewallOptions): Chain[] {
+  return [
+    ...(open === undefined ? [] : [sharedChain(hook, family, OPEN, open)]),
+    ...legacy
+      .filter(({ prefix }) => prefix.address.family === family)
+      .map((one) => sharedChain(hook, family, one.name, one)),
+  ];
+}
+
+/** Sources first: one that sends too much takes nothing of the total from the others. */
+function sharedChain(hook: Hook, family: IpFamily, name: string, { total, source }: SharedRates): Chain {
+  const chain = sharedName(hook, name);
+  const label = name === OPEN ? "open" : `legacy.${name}`;
+  const bySourceRate = `${byteRate(source, `${chain}.source`)} --hashlimit-mode srcip${sourceTable(family)}`;
+  return {
+    name: chain,
+    rules: [
+      ...(hook === "OUTPUT" ? [] : [`${bySourceRate} ${counted(hook, `${label}.source-rate`)} -j DROP`]),
+      `${byteRate(total, chain)} ${counted(hook, `${label}.over-rate`)} -j DROP`,
+      ...(hook === "INPUT" ? [] : [`-j CLASSIFY --set-class ${BULK}`]),
+      `${counted(hook, `${label}.passed`)} -j RETURN`,
+    ],
+  };
+}
+
+function sharedName(hook: Hook, name: string): string {
+  return name === OPEN ? `PBS-${hook[0]}-${OPEN}` : `PBS-${hook[0]}-L-${name}`;
+}
+
+/** The kernel keeps a bucket as long as a rule names it, so its rate is part of the name. */
+function byteRate(rate: number, name: string): string {
+  const limit = Math.min(Math.max(Math.floor(rate), 1), MAX_BYTE_RATE);
+  const burst = Math.max(Math.ceil(limit * BURST_SHARE), MIN_BURST);
+  return `-m hashlimit --hashlimit-above ${limit}b/s --hashlimit-burst ${burst}b --hashlimit-name ${name}@${limit}`;
 }
 
 /** Left by RETURN after a goto: the packet goes on behind our jump, to the machine's own rules. */
@@ -504,10 +604,14 @@ const SOURCES: SourceTable = { chains: 4096, most: 65_536, expire: 5000 };
 function bySource(name: string, rate: number, family: IpFamily, table = SOURCES): string {
   const limit = clampRate(rate);
   return (
-    `-m hashlimit --hashlimit-above ${limit}/sec --hashlimit-burst ${limit} --hashlimit-mode srcip ` +
-    `${family === 6 ? "--hashlimit-srcmask 64 " : ""}--hashlimit-htable-size ${table.chains} --hashlimit-htable-max ${table.most} ` +
-    `--hashlimit-htable-expire ${table.expire} --hashlimit-name ${name}.source@${limit}`
+    `-m hashlimit --hashlimit-above ${limit}/sec --hashlimit-burst ${limit} --hashlimit-mode srcip` +
+    `${sourceTable(family, table)} --hashlimit-name ${name}.source@${limit}`
   );
+}
+
+function sourceTable(family: IpFamily, { chains, most, expire }: SourceTable = SOURCES): string {
+  const mask = family === 6 ? " --hashlimit-srcmask 64" : "";
+  return `${mask} --hashlimit-htable-size ${chains} --hashlimit-htable-max ${most} --hashlimit-htable-expire ${expire}`;
 }
 
 function clampRate(rate: number): number {

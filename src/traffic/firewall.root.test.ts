@@ -40,10 +40,21 @@ class Namespace {
   firewall(method: "install" | "remove" | "counters", changes: Partial<FirewallOptions> = {}): unknown {
     const module = new URL("firewall.ts", import.meta.url).href;
     const script = `import { Firewall } from ${JSON.stringify(module)};
-      const firewall = await Firewall.probe(${JSON.stringify({ ...options, ...changes })});
+      import { IpPrefix } from ${JSON.stringify(new URL("../base/address.ts", import.meta.url).href)};
+      const options = ${JSON.stringify({ ...options, ...changes })};
+      for (const one of options.legacy ?? []) one.prefix = IpPrefix.parse(one.prefix);
+      const firewall = await Firewall.probe(options);
       console.log(JSON.stringify((await firewall.${method}()) ?? null));`;
     const args = ["--import", "tsx", "--input-type=module", "--eval", script];
     return JSON.parse(this.run(process.execPath, args));
+  }
+
+  block(source: string, duration: number): void {
+    const at = (file: string) => JSON.stringify(new URL(file, import.meta.url).href);
+    const script = `import { SourceBlocker } from ${at("source-block.ts")};
+      import { IpAddress } from ${at("../base/address.ts")};
+      await new SourceBlocker().block(IpAddress.parse(${JSON.stringify(source)}), ${duration});`;
+    this.run(process.execPath, ["--import", "tsx", "--input-type=module", "--eval", script]);
   }
 
   /** The rules as a person would save them, without what changes by itself. */
@@ -112,6 +123,31 @@ for (const backend of backends) {
     t.notRegex(namespace.rules(), /PBS-/);
   });
 }
+
+for (const backend of backends)
+  rootTest(`${backend}: an open network's classes, and sources that are blocked`, (t) => {
+    const namespace = new Namespace(t, `${backend}-open`);
+    const shared = { total: 1_250_000, source: 12_500 };
+    const open = {
+      backend,
+      openMark: 0x10000,
+      open: shared,
+      legacy: [{ name: "old", prefix: "192.0.2.0/24", ...shared }],
+    };
+    namespace.firewall("install", open as never);
+    const once = namespace.rules();
+    t.regex(once, /-A PBS-F-pbs.open .*--hashlimit-above \S+b\/s/);
+    namespace.block("192.0.2.9", 90_000);
+    namespace.block("2001:db8::9", 1);
+    t.regex(namespace.run("ipset", ["list", "PBS-blocked6"]), /2001:db8::9 timeout [01]/);
+    namespace.firewall("install", open as never);
+    t.is(namespace.rules(), once);
+    t.regex(namespace.run("ipset", ["list", "PBS-blocked4"]), /192\.0\.2\.9 timeout (8\d|90)/);
+    namespace.firewall("remove", { backend });
+    t.notRegex(namespace.rules(), /PBS-/);
+    t.is(namespace.run("ipset", ["list", "-n"]), "");
+    t.throws(() => namespace.block("192.0.2.9", 1), { message: /FirewallError/ });
+  });
 
 rootTest("nft: tables that were not there before are gone afterwards", (t) => {
   const namespace = new Namespace(t, "nft-bare");

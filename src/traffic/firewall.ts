@@ -1,13 +1,15 @@
 /**
- * Packet rules of the kernel: chains PBS-* of iptables and two sets. They stay when the daemon ends, so that nothing
+ * Packet rules of the kernel: chains PBS-* of iptables, and sets. They stay when the daemon ends, so that nothing
  * unpermitted passes; {@link Firewall.remove} takes them out again and leaves the machine's own rules as they were.
  */
-import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import type { IpFamily } from "../base/address.js";
+import { FirewallError, run, SYSTEM_PATH } from "./command.js";
 import {
   AGAIN_SET,
   AGAIN_TIMEOUT,
+  BLOCKED_SET,
+  BLOCKED_SIZE,
   CLASS_NAME,
   type FirewallOptions,
   INSERT_SET,
@@ -21,30 +23,15 @@ import {
   SET_TIMEOUT,
 } from "./firewall-rules.js";
 import { isOurs, parseCounters, parseSaved, type SavedRules } from "./firewall-saved.js";
-import { remedyFor } from "./firewall-trouble.js";
 
+export { FirewallError } from "./command.js";
 export { type ExemptClass, type FirewallOptions, PERMITTED_SET, SET_TIMEOUT } from "./firewall-rules.js";
-
-/** What went wrong and what to do about it. */
-export class FirewallError extends Error {
-  override readonly name = "FirewallError";
-  readonly remedy: string;
-
-  constructor(message: string, remedy: string) {
-    super(`${message}; ${remedy}`);
-    this.remedy = remedy;
-  }
-}
 
 type Backend = "nft" | "legacy";
 
 const BACKENDS: readonly Backend[] = ["nft", "legacy"];
 /** The rule lock of legacy iptables is one for the machine; seconds to wait for it. */
 const LOCK_SECONDS = 20;
-/** Never the caller's: npm puts package programs in front, and one of them is called nft too. */
-const SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
-const COMMAND_TIMEOUT_MS = 60_000;
-const MAX_OUTPUT_BYTES = 256 * 1024 * 1024;
 /** Buckets of a set at first; it grows by doubling. */
 const SET_HASH_SIZE = 16384;
 /** Hosts that a set of hosts may hold; those that come later are as if nothing were known of them. */
@@ -101,6 +88,7 @@ export class Firewall {
     for (const backend of BACKENDS) await removeRules(backend, this.#families);
     const present = await setNames();
     const ours = this.#families.flatMap((family) => [
+      BLOCKED_SET[family],
       ...setsOf(family).flatMap((set) => [set, nextOf(set)]),
       ...hostSets(family).map(({ name }) => name),
     ]);
@@ -131,6 +119,7 @@ export class Firewall {
       const create = (set: string) =>
         `create ${set} hash:ip,port,ip family ${inet(family)} hashsize ${SET_HASH_SIZE} ` +
         `maxelem ${this.#options.setSize} timeout ${SET_TIMEOUT}`;
+      const blocked = present.has(BLOCKED_SET[family]) ? [] : [createBlocked(family)];
       const hosts = hostSets(family)
         .filter((set) => !present.has(set.name))
         .map((set) => `create ${set.name} ${set.options}`);
@@ -140,7 +129,7 @@ export class Firewall {
         if (!present.has(name)) return [...leftover, create(name)];
         return [...leftover, create(next), `swap ${next} ${name}`, `destroy ${next}`];
       });
-      return [...hosts, ...flows];
+      return [...blocked, ...hosts, ...flows];
     });
     await run("ipset", ["restore"], `${lines.join("\n")}\n`);
   }
@@ -225,6 +214,11 @@ function setsOf(family: IpFamily): string[] {
   return [PERMITTED_SET[family], INSERT_SET[family]];
 }
 
+/** What is blocked stays so while the daemon begins anew: each element has its own end. */
+function createBlocked(family: IpFamily): string {
+  return `create ${BLOCKED_SET[family]} hash:ip family ${family === 4 ? "inet" : "inet6"} maxelem ${BLOCKED_SIZE} timeout 0`;
+}
+
 /** The set that is filled in and then swapped with the one of this name. */
 function nextOf(set: string): string {
   return `${set}.next`;
@@ -268,29 +262,4 @@ function hostSets(family: IpFamily): { name: string; options: string }[] {
 
 function inet(family: IpFamily): "inet" | "inet6" {
   return family === 4 ? "inet" : "inet6";
-}
-
-/** Runs a program to its end and returns what it printed. Rejects with {@link FirewallError}. */
-function run(program: string, args: readonly string[], input = ""): Promise<string> {
-  const env = { ...process.env, PATH: SYSTEM_PATH };
-  const options = { timeout: COMMAND_TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES, env };
-  return new Promise((resolve, reject) => {
-    const child = execFile(program, args, options, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout);
-      else reject(explain(program, error, stderr));
-    });
-    // A program that fails early closes its input; the exit status tells more than EPIPE does.
-    child.stdin?.on("error", () => undefined);
-    child.stdin?.end(input);
-  });
-}
-
-function explain(program: string, error: Error, stderr: string): FirewallError {
-  if ("code" in error && error.code === "ENOENT")
-    return new FirewallError(
-      `${program} is not installed`,
-      `install the package ${program === "ipset" ? "ipset" : "iptables"}`,
-    );
-  const said = stderr.trim().split("\n").slice(-4).join(" / ") || error.message;
-  return new FirewallError(`${program} failed: ${said}`, remedyFor(stderr));
 }

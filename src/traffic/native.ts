@@ -14,14 +14,18 @@ const DESTINATION_PORT = 34;
 const PROTOCOL_OFFSET = 36;
 const FAMILY = 37;
 
-/** Numbers a flow in {@link Native.permit}: allowed volume, lifetime in ms, notify at (-1: never), counted at least. */
-export const PERMIT_VALUES = 4;
+/**
+ * Numbers a flow in {@link Native.permit}: allowed volume, lifetime in ms, notify at (-1: never), counted at least, count
+ * from (-1: goes on), number of the path.
+ */
+export const PERMIT_VALUES = 6;
 
 /**
  * Numbers a flow in {@link Native.read}: 1 if permitted, bytes, packets, over volume, expired, idle in ms or -1; then of
- * AH the SPI or 0, algorithm, sequence number, and packets dropped by reason: missing, malformed, unknown SPI, replayed, bad ICV.
+ * AH the SPI or 0, algorithm, sequence number, bytes up to it, and packets dropped by reason: missing, malformed, unknown SPI,
+ * replayed, bad ICV.
  */
-export const READ_VALUES = 14;
+export const READ_VALUES = 15;
 
 /** What is done about AH with packets of a flow, as the addon takes it. */
 export interface NativeAuthentication {
@@ -42,7 +46,7 @@ export const EVENT_VALUES = 2;
 export const EVENT = { wanted: 0, threshold: 1, exhausted: 2, queueFailed: 3, rekey: 4 } as const;
 
 /** Of {@link Native.probe}. */
-export const DECISION = { accept: 0, drop: 1, refuse: 2, unknown: 3, deep: 4 } as const;
+export const DECISION = { accept: 0, drop: 1, refuse: 2, open: 3, unknown: 4, deep: 5 } as const;
 
 /** What {@link Native.probe} says, negated, of packets that have no flow. */
 export const PROBLEM = { malformed: 1, headersTooLong: 2, fragment: 3, notAFlow: 4 } as const;
@@ -64,6 +68,8 @@ export interface NativeOptions {
   /** 0: what exceeds a volume is counted and let through. */
   readonly enforce: 0 | 1;
   readonly refuseMark: number;
+  /** 0: the network is closed. */
+  readonly openMark: number;
   readonly holdPackets: number;
   readonly holdPacketsPerFlow: number;
   /** Milliseconds. */
@@ -102,9 +108,13 @@ export interface Native {
   remove(engine: Handle, keys: Uint8Array): number;
   /** Whether no verdict is still on its way that was made before the ticket. */
   settled(engine: Handle, ticket: number): boolean;
-  /** Refuses flows for some milliseconds. */
-  refuse(engine: Handle, keys: Uint8Array, duration: number): void;
+  /** Refuses flows for some milliseconds, or has them go without permission. */
+  refuse(engine: Handle, keys: Uint8Array, duration: number, open: 0 | 1): void;
+  /** Has packets of flows that are in the table take a path, 0 to 31; 0: the routing table's. */
+  steer(engine: Handle, keys: Uint8Array, path: number): void;
   read(engine: Handle, keys: Uint8Array, out: Float64Array): void;
+  /** Bytes let through under one flow's association in packets up to a sequence number; -1: not known. */
+  readUpTo(engine: Handle, key: Uint8Array, spi: number, sequence: number): number;
   /** Judges a packet of `full` bytes, of which the first are given, as the permitted queue would, and counts it. */
   probe(engine: Handle, packet: Uint8Array, full: number, offloaded: 0 | 1): number;
   /** Moves events out, oldest first, and returns how many. */

@@ -166,6 +166,80 @@ for (const [name, flow, back] of [
     t.is(await b.end(), 0);
   });
 
+for (const [name, flow, back] of [
+  ["IPv4", FOUR, "udp 10.9.0.2:5000 > 10.9.0.1:4000"],
+  ["IPv6", SIX, "udp [fd09::2]:5000 > [fd09::1]:4000"],
+] as const)
+  rootTest(
+    `${name}: a steered flow takes its own path, with packets held before, and comes back`,
+    async (t) => {
+      const { a, b } = pair(t);
+      guard(a, "OUTPUT", ["udp"]);
+      otherPath(a, b);
+      await a.tell("start");
+      await b.tell("bind", { flow: back });
+      const received = async () => (await b.received()).datagrams.length;
+      await a.tell("send", { flow, count: 3, size: 100 });
+      await until("three are held", async () => (await a.status()).held === 3);
+      await a.tell("steer", { flow, path: 3 });
+      await a.tell("install", { flows: [flow], volume: 10_000, duration: LONG });
+      await until("they arrive", async () => (await received()) === 3);
+      await a.tell("send", { flow, count: 4, size: 100 });
+      await until("those after them too", async () => (await received()) === 7);
+      await a.tell("steer", { flow, path: 0 });
+      await a.tell("send", { flow, count: 2, size: 100 });
+      await until("they are counted", async () => (await a.count(flow)).packets === 9);
+      t.is(await received(), 7, "the first path again");
+      await a.tell("steer", { flow, path: 3 });
+      await a.tell("send", { flow, count: 1, size: 100 });
+      await until("one more arrives", async () => (await received()) === 8);
+    },
+  );
+
+/** A second wire, to which the mark of path 3 leads. What comes by the first one does not arrive any more. */
+function otherPath(a: Host, b: Host): void {
+  a.run("ip", "link", "add", "other", "type", "veth", "peer", "name", "other", "netns", b.name);
+  [a, b].forEach((host, i) => {
+    host.run("ip", "addr", "add", `10.8.0.${i + 1}/24`, "dev", "other");
+    host.run("ip", "addr", "add", `fd08::${i + 1}/64`, "dev", "other", "nodad");
+    host.run("ip", "link", "set", "other", "up");
+    for (const name of ["all", "other", "veth"])
+      host.run("sysctl", "-qw", `net.ipv4.conf.${name}.rp_filter=0`);
+  });
+  for (const [family, via] of [
+    ["-4", "10.8.0.2"],
+    ["-6", "fd08::2"],
+  ] as const) {
+    a.run("ip", family, "route", "add", "default", "via", via, "table", "77");
+    a.run("ip", family, "rule", "add", "fwmark", "0x1800000/0xf800000", "lookup", "77");
+  }
+  for (const tool of ["iptables", "ip6tables"])
+    b.run(tool, "-t", "raw", "-A", "PREROUTING", "-i", "veth", "-p", "udp", "-j", "DROP");
+}
+
+rootTest("in an open network a flow may go without permission", async (t) => {
+  const { a, b } = pair(t);
+  const open = ["-m", "mark", "--mark", "0x10000/0x10000", "-j", "RETURN"];
+  a.run("iptables", "-t", "mangle", "-A", "OUTPUT", ...open);
+  guard(a, "OUTPUT", ["udp"]);
+  b.run("iptables", "-t", "mangle", "-A", "INPUT", ...open);
+  guard(b, "INPUT", ["udp"]);
+  for (const host of [a, b]) await host.tell("start", { options: { openMark: 0x10000 } });
+  await b.tell("bind", { flow: "udp 10.9.0.2:5000 > 10.9.0.1:4000" });
+  // Another flow that looks the same to the kernel set has a permission.
+  await b.tell("install", { flows: [FOUR.replace("4000", "4001")], volume: 10_000, duration: LONG });
+  await a.tell("send", { flow: FOUR, count: 3, size: 100 });
+  await until("three are held", async () => (await a.status()).held === 3);
+  await a.tell("letGo", { flow: FOUR, duration: LONG });
+  await a.tell("send", { flow: FOUR, count: 2, size: 100 });
+  await until("all arrive", async () => (await b.received()).datagrams.length === 5);
+  t.is(await a.counter("open"), 5);
+  t.is(await b.counter("open"), 5);
+  await a.tell("refuse", { flow: FOUR, duration: LONG });
+  await a.tell("send", { flow: FOUR, count: 1, size: 100 });
+  await until("it is refused", async () => (await a.counter("refuse")) === 1);
+});
+
 rootTest("without enforcement what exceeds the volume passes, counted", async (t) => {
   const { a, b } = pair(t);
   guard(b, "INPUT", ["udp"]);

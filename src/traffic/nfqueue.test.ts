@@ -12,6 +12,7 @@ import {
   encodeFlows,
   KEY_BYTES,
   native,
+  PERMIT_VALUES,
   PROBLEM,
   READ_VALUES,
 } from "./native.js";
@@ -84,6 +85,18 @@ test("flows are installed, read, changed and removed", async (t) => {
   await datapath.stop();
 });
 
+test("a new epoch sets the count, up or down, and then it goes on", async (t) => {
+  const datapath = NfqueueDatapath.open(OPTIONS);
+  await datapath.install([permission(FLOW, { countedAtLeast: bytes(900) })]);
+  await datapath.install([permission(FLOW, { countFrom: bytes(300), countedAtLeast: bytes(500) })]);
+  t.is(datapath.read([FLOW])[0]?.bytes, bytes(300));
+  await datapath.install([permission(FLOW)]);
+  t.is(datapath.read([FLOW])[0]?.bytes, bytes(300));
+  await datapath.install([permission(FLOW, { countFrom: bytes(0) })]);
+  t.is(datapath.read([FLOW])[0]?.bytes, bytes(0));
+  await datapath.stop();
+});
+
 test("a refusal takes the permission's place, and a permission the refusal's", async (t) => {
   const datapath = NfqueueDatapath.open(OPTIONS);
   await datapath.install([permission(FLOW, { countedAtLeast: bytes(10) })]);
@@ -124,11 +137,11 @@ test("a million flows", async (t) => {
   const count = 1_000_000;
   const datapath = NfqueueDatapath.open({ ...OPTIONS, capacity: count });
   const keys = new Uint8Array(count * KEY_BYTES);
-  const values = new Float64Array(count * 4);
+  const values = new Float64Array(count * PERMIT_VALUES);
   for (let i = 0; i < count; i++) {
     const source = IpAddress.fromBytes(Uint8Array.of(10, i >> 16, i >> 8, i));
     encodeFlow({ ...FLOW, source }, keys, i);
-    values.set([1000, 60_000, -1, i], i * 4);
+    values.set([1000, 60_000, -1, i, -1, 0], i * PERMIT_VALUES);
   }
   const started = performance.now();
   await datapath.installEncoded(keys, values);
@@ -163,6 +176,7 @@ function openNative(capacity: number, wake: () => void) {
       refusals: 4,
       enforce: 1,
       refuseMark: 1,
+      openMark: 0,
       holdPackets: 4,
       holdPacketsPerFlow: 4,
       holdTime: 1000,
@@ -184,7 +198,7 @@ test("packets are judged by the table", (t) => {
   const judge = (packet: Uint8Array): number => addon.probe(engine, packet, packet.length, 0);
   const keys = encodeFlows([FLOW]);
   t.is(judge(datagram(100)), DECISION.unknown);
-  addon.permit(engine, keys, Float64Array.of(250, 60_000, -1, 0), new Uint8Array(1), undefined);
+  addon.permit(engine, keys, Float64Array.of(250, 60_000, -1, 0, -1, 0), new Uint8Array(1), undefined);
   t.deepEqual(
     [100, 100, 100, 50, 28].map((length) => judge(datagram(length))),
     [DECISION.accept, DECISION.accept, DECISION.drop, DECISION.accept, DECISION.drop],
@@ -193,9 +207,9 @@ test("packets are judged by the table", (t) => {
   addon.read(engine, keys, counts);
   t.deepEqual([...counts.subarray(0, 5)], [1, 250, 3, 2, 0]);
   t.true((counts[5] ?? -1) >= 0);
-  addon.refuse(engine, keys, 60_000);
+  addon.refuse(engine, keys, 60_000, 0);
   t.is(judge(datagram(100)), DECISION.refuse);
-  addon.refuse(engine, keys, 0);
+  addon.refuse(engine, keys, 0, 0);
   t.is(judge(datagram(100)), DECISION.unknown);
   t.is(judge(Uint8Array.of(0x45)), -PROBLEM.malformed);
   t.is(addon.probe(engine, datagram(28).subarray(0, 27), 28, 0), -PROBLEM.headersTooLong);
@@ -209,7 +223,13 @@ test("events come in a batch, and are taken once", async (t) => {
   let woken: () => void = () => undefined;
   const wake = new Promise<void>((resolve) => (woken = resolve));
   const engine = openNative(10, () => woken());
-  addon.permit(engine, keys, Float64Array.of(250, 60_000, 200, 0, 1, 1, -1, 0), new Uint8Array(2), undefined);
+  addon.permit(
+    engine,
+    keys,
+    Float64Array.of(250, 60_000, 200, 0, -1, 0, 1, 1, -1, 0, -1, 0),
+    new Uint8Array(2),
+    undefined,
+  );
   for (let i = 0; i < 3; i++) addon.probe(engine, datagram(100), 100, 0);
   // The engine has no queues, so it does not keep the process alive by itself.
   const alive = setInterval(() => undefined, 1000);
@@ -244,8 +264,13 @@ test("a flow with AH tells its association, and keeps its counts through a chang
     spi: 301,
     algorithm: "hmac-sha256-128",
     sequence: 0,
+    bytes: bytes(0),
     failures: { missing: 0, malformed: 0, unknownSpi: 0, replayed: 0, badIcv: 0 },
   });
+  t.is(datapath.countUpTo(FLOW, 301, 5), bytes(0));
+  t.is(datapath.countUpTo(FLOW, 300, 5), bytes(0), "the one before is still there");
+  t.is(datapath.countUpTo(FLOW, 299, 5), undefined);
+  t.is(datapath.countUpTo(SIX, 301, 5), undefined);
   await datapath.install([permission(FLOW)]);
   t.is(datapath.read([FLOW])[0]?.authentication, undefined);
   await protect(302);
@@ -284,7 +309,7 @@ test("associations come and go without a trace in the table", async (t) => {
 test("wrong arguments are errors, not accidents", (t) => {
   const addon = native();
   const engine = openNative(10, () => undefined);
-  const one = Float64Array.of(1, 1, 1, 1);
+  const one = Float64Array.of(1, 1, 1, 1, 1, 0);
   const flag = new Uint8Array(1);
   const key = encodeFlows([FLOW]);
   t.throws(() => addon.permit(engine, key.subarray(1), one, flag, undefined), { code: "EINVAL" });

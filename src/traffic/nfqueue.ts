@@ -4,10 +4,10 @@
  */
 import { readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
-import type { Flow } from "../base/flow.js";
+import { type Flow, flowKey } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
 import { SystemTime, type Time, type Timer } from "../base/time.js";
-import { bytes, type Milliseconds, ms, seconds } from "../base/units.js";
+import { type Bytes, bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import { ALGORITHMS } from "../base/algorithm.js";
 import type {
   AuthenticationCount,
@@ -46,6 +46,8 @@ export interface NfqueueOptions {
   readonly holdTime: Milliseconds;
   /** Bits that mark packets of local applications that are to be rejected; rules in the filter table look for them. */
   readonly refuseMark: number;
+  /** Bits that mark packets without permission in an open network; absent: the network is closed. */
+  readonly openMark?: number;
   /** False: packets beyond the volume are counted and pass. */
   readonly enforce: boolean;
   readonly logger: Logger;
@@ -103,6 +105,8 @@ export class NfqueueDatapath implements Datapath {
   #listener: ((events: readonly DatapathEvent[]) => void) | undefined;
   #keepTimer: Timer | undefined;
   #keepCursor = 0;
+  /** Numbers of paths, by flow; of flows that are not installed too. */
+  readonly #paths = new Map<string, number>();
   #stopped = false;
 
   private constructor(options: NfqueueOptions) {
@@ -128,7 +132,7 @@ export class NfqueueDatapath implements Datapath {
     const values = new Float64Array(permissions.length * PERMIT_VALUES);
     permissions.forEach((permission, index) => {
       encodeFlow(permission.flow, keys, index);
-      values.set(numbers(permission), index * PERMIT_VALUES);
+      values.set([...numbers(permission), this.#pathOf(permission.flow)], index * PERMIT_VALUES);
     });
     await this.installEncoded(keys, values, authentications(permissions));
   }
@@ -159,18 +163,29 @@ export class NfqueueDatapath implements Datapath {
   }
 
   refuse(flow: Flow, duration: Milliseconds): void {
-    if (this.#stopped) return;
-    try {
-      this.#native.refuse(this.#handle, encodeFlows([flow]), duration);
-    } catch (error) {
-      this.#options.logger.error({ error }, "held packets could not be refused");
-    }
+    this.#refuse(flow, duration, 0);
+  }
+
+  letGo(flow: Flow, duration: Milliseconds): void {
+    this.#refuse(flow, duration, 1);
+  }
+
+  steer(flow: Flow, path: number): void {
+    if (path === 0) this.#paths.delete(flowKey(flow));
+    else this.#paths.set(flowKey(flow), path);
+    if (!this.#stopped) this.#call(() => this.#native.steer(this.#handle, encodeFlows([flow]), path));
   }
 
   read(flows: readonly Flow[]): (FlowCount | undefined)[] {
     const out = new Float64Array(flows.length * READ_VALUES);
     this.#call(() => this.#native.read(this.#handle, encodeFlows(flows), out));
     return flows.map((_, index) => count(out.subarray(index * READ_VALUES, (index + 1) * READ_VALUES)));
+  }
+
+  countUpTo(flow: Flow, spi: number, sequence: number): Bytes | undefined {
+    const key = encodeFlows([flow]);
+    const counted = this.#call(() => this.#native.readUpTo(this.#handle, key, spi, sequence));
+    return counted < 0 ? undefined : bytes(counted);
   }
 
   listen(listener: (events: readonly DatapathEvent[]) => void): void {
@@ -223,8 +238,29 @@ export class NfqueueDatapath implements Datapath {
     this.#native.close(this.#handle);
   }
 
+  #refuse(flow: Flow, duration: Milliseconds, open: 0 | 1): void {
+    if (this.#stopped) return;
+    try {
+      this.#native.refuse(this.#handle, encodeFlows([flow]), duration, open);
+    } catch (error) {
+      this.#options.logger.error({ error }, "held packets could not be refused");
+    }
+  }
+
+  #pathOf(flow: Flow): number {
+    return this.#paths.size === 0 ? 0 : (this.#paths.get(flowKey(flow)) ?? 0);
+  }
+
   #open(kernel: boolean): Handle {
-    const { capacity, enforce, refuseMark, holdPackets, holdPacketsPerFlow, holdTime } = this.#options;
+    const {
+      capacity,
+      enforce,
+      refuseMark,
+      openMark = 0,
+      holdPackets,
+      holdPacketsPerFlow,
+      holdTime,
+    } = this.#options;
     try {
       return this.#native.open(
         {
@@ -232,6 +268,7 @@ export class NfqueueDatapath implements Datapath {
           refusals: REFUSALS,
           enforce: enforce ? 1 : 0,
           refuseMark,
+          openMark,
           holdPackets,
           holdPacketsPerFlow,
           holdTime,
@@ -334,8 +371,9 @@ export class NfqueueDatapath implements Datapath {
   }
 }
 
-function numbers({ allowedVolume, lifetime, notifyAt, countedAtLeast }: Installation): number[] {
-  return [allowedVolume, lifetime, notifyAt ?? -1, countedAtLeast ?? 0];
+function numbers(permission: Installation): number[] {
+  const { allowedVolume, lifetime, notifyAt, countedAtLeast, countFrom } = permission;
+  return [allowedVolume, lifetime, notifyAt ?? -1, countedAtLeast ?? 0, countFrom ?? -1];
 }
 
 /** Undefined when no flow has any. */
@@ -376,6 +414,7 @@ function authenticationCount(values: Float64Array): AuthenticationCount | undefi
     spi = 0,
     place = 0,
     sequence = 0,
+    counted = 0,
     missing = 0,
     malformed = 0,
     unknownSpi = 0,
@@ -384,7 +423,13 @@ function authenticationCount(values: Float64Array): AuthenticationCount | undefi
   ] = values;
   const algorithm = ALGORITHMS[place];
   if (spi === 0 || algorithm === undefined) return undefined;
-  return { spi, algorithm, sequence, failures: { missing, malformed, unknownSpi, replayed, badIcv } };
+  return {
+    spi,
+    algorithm,
+    sequence,
+    bytes: bytes(counted),
+    failures: { missing, malformed, unknownSpi, replayed, badIcv },
+  };
 }
 
 /** The keys whose flag is 1. */

@@ -22,6 +22,7 @@ interface Command {
   readonly size: number;
   readonly port: number;
   readonly address: string;
+  readonly path: number;
 }
 
 const PATIENCE_MS = 10_000;
@@ -143,6 +144,10 @@ async function perform(command: Command): Promise<unknown> {
       return engine().remove(command.flows.map(parseFlow));
     case "refuse":
       return engine().refuse(parseFlow(command.flow), ms(command.duration));
+    case "letGo":
+      return engine().letGo(parseFlow(command.flow), ms(command.duration));
+    case "steer":
+      return engine().steer(parseFlow(command.flow), command.path);
     case "refill":
       return engine().refillSets();
     case "read":

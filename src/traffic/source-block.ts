@@ -1,0 +1,28 @@
+/**
+ * Drops everything from single sources that were proven to attack from off the path, for a time. The rule that does it is
+ * the firewall's ({@link BLOCKED_SET}); the kernel ends each block by itself, and `pbsd --cleanup` ends all.
+ */
+import type { IpAddress } from "../base/address.js";
+import type { Milliseconds } from "../base/units.js";
+import { run } from "./command.js";
+import { BLOCKED_SET } from "./firewall-rules.js";
+
+/** What the kernel takes: 24 days. */
+const MAX_SECONDS = 2_147_483;
+
+export class SourceBlocker {
+  /**
+   * Drops all packets from this address, signalling too, for so long from now; a block that is there already gets the new end.
+   * Rejects with a FirewallError: without the firewall's sets, and when {@link BLOCKED_SIZE} sources are blocked.
+   */
+  async block(source: IpAddress, duration: Milliseconds): Promise<void> {
+    const seconds = Math.min(MAX_SECONDS, Math.max(1, Math.ceil(duration / 1000)));
+    const set = BLOCKED_SET[source.family];
+    await run("ipset", ["add", set, source.toString(), "timeout", String(seconds), "-exist"]);
+  }
+
+  /** Lets packets from this address come again. Rejects with a FirewallError. */
+  async unblock(source: IpAddress): Promise<void> {
+    await run("ipset", ["del", BLOCKED_SET[source.family], source.toString(), "-exist"]);
+  }
+}
