@@ -2,6 +2,7 @@
 import type { Flow } from "../base/flow.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
 import type { AuthenticationRule } from "./algorithm.js";
+import type { DetectionPolicy } from "./reaction.js";
 
 /** The asking host as its certificate names it, once that certificate was accepted. */
 export interface Requester {
@@ -23,6 +24,8 @@ export interface Grant {
   readonly extend: boolean;
   /** Absent: packets need no AH. */
   readonly authentication?: AuthenticationRule;
+  /** Absent: as for all flows of this node. */
+  readonly detection?: DetectionPolicy;
 }
 
 export type Decision =

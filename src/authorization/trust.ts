@@ -85,10 +85,11 @@ export class Trust {
   }
 
   /**
-   * Whether the holder of this certificate may sign for `address` at `wallNow` (milliseconds since 1970). Chain and
-   * form are looked at once for each certificate, time and address every time. Does not throw.
+   * Whether the holder of this certificate may sign for `address` (undefined: for itself, as a node) at `wallNow`
+   * (milliseconds since 1970). Chain and form are looked at once for each certificate, time and address every time.
+   * Does not throw.
    */
-  check(der: Uint8Array, address: IpAddress, wallNow: number): TrustedCertificate | Refusal {
+  check(der: Uint8Array, address: IpAddress | undefined, wallNow: number): TrustedCertificate | Refusal {
     const entry = this.#entry(der);
     if ("reason" in entry) return entry;
     const { trusted, certificate, authority } = entry;
@@ -96,6 +97,7 @@ export class Trust {
       checkTime(certificate, wallNow, `certificate of "${trusted.subject}"`) ??
       checkTime(authority, wallNow, `certificate of authority "${authority.subject}"`);
     if (untimely !== undefined) return untimely;
+    if (address === undefined) return trusted;
     if (trusted.addresses.some((own) => own.equals(address))) return trusted;
     return refuse("wrong-address", `the certificate of "${trusted.subject}" does not list ${address}`);
   }
