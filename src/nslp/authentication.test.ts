@@ -242,7 +242,6 @@ function forged(line: Line, defense: Defense, sequence: number): SendMessage {
 const key = (length: number) => new Uint8Array(length).fill(7);
 const REFUSED: readonly (readonly [string, Defense])[] = [
   ["solution 0", { solution: 0, algorithm: 2, spi: 999, key: key(32) }],
-  ["change of path", { solution: SOLUTION.changePath, algorithm: 0, key: NO_KEY }],
   ["solution 5", { solution: 5, algorithm: 2, spi: 999, key: key(32) }],
   ...[1, 3, 4, 6, 7, 8, 9, 11, 127, 135, 255].map(
     (algorithm) => [`algorithm ${algorithm}`, { solution: 2, algorithm, spi: 999, key: key(20) }] as const,

@@ -14,6 +14,8 @@ import type { Direction, SessionId } from "../gist/wire/messages.js";
 import type { Datapath } from "../traffic/datapath.js";
 import type { BoundedMemory } from "./bounded.js";
 import type { Counters } from "../base/counters.js";
+import type { KnownNodes } from "./hops.js";
+import type { PathChanger, SourceBlocker } from "./reactors.js";
 import type { EventLog } from "./events.js";
 import type { Installer } from "./installer.js";
 import { mriOf } from "./mri.js";
@@ -46,6 +48,13 @@ export interface PbsContext {
   readonly notifies: TokenBucket;
   readonly buried: BoundedMemory<Buried>;
   readonly spis: Spis;
+  /** Absent: flows of this host cannot be moved, sources cannot be blocked. */
+  readonly paths?: PathChanger;
+  readonly blocker?: SourceBlocker;
+  readonly nodes: KnownNodes;
+  /** Moves of flows, and reports into Queries, of all sessions. */
+  readonly moving: TokenBucket;
+  readonly reporting: TokenBucket;
   /** A session has its permission: it no longer counts as waiting. */
   settled(session: Session): void;
   /** A session is over: it leaves the tables. */

@@ -4,7 +4,7 @@ import { flowKey } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
 import type { Time } from "../base/time.js";
 import type { SessionId } from "../gist/wire/messages.js";
-import type { PbsEvent, Role } from "./view.js";
+import type { AttackEvidence, PbsEvent, Role } from "./view.js";
 
 export class EventLog {
   readonly #listeners = new Set<(event: PbsEvent) => void>();
@@ -29,6 +29,7 @@ export class EventLog {
       readonly role: Role | undefined;
     },
     detail: string,
+    evidence?: AttackEvidence,
   ): void {
     if (this.#listeners.size === 0) return;
     const event: PbsEvent = {
@@ -38,6 +39,7 @@ export class EventLog {
       flow: about.flow === undefined ? null : flowKey(about.flow),
       role: about.role ?? null,
       detail,
+      ...(evidence && { evidence }),
     };
     for (const listener of this.#listeners) this.#tell(listener, event);
   }

@@ -28,10 +28,12 @@ import type { Datapath, DatapathEvent } from "../traffic/datapath.js";
 import { BoundedMemory } from "./bounded.js";
 import type { PbsContext } from "./context.js";
 import { EventLog } from "./events.js";
+import { KnownNodes } from "./hops.js";
 import { Installer } from "./installer.js";
 import { type Checked, Intake, type IntakeHandler } from "./intake.js";
 import { flowOf } from "./mri.js";
 import { sendNotify } from "./notify.js";
+import type { PathChanger, SourceBlocker } from "./reactors.js";
 import { DEFAULT_PBS_OPTIONS, type PbsOptions } from "./options.js";
 import { Spis } from "./receiver-keys.js";
 import { type Inheritance, ReceiverSession } from "./receiver-session.js";
@@ -68,6 +70,10 @@ export interface PbsNodeParts {
   readonly random: Random;
   readonly logger: Logger;
   readonly isLocal: (address: IpAddress) => boolean;
+  /** Absent: flows of this host stay on their path. */
+  readonly paths?: PathChanger;
+  /** Absent: sources are not blocked. */
+  readonly blocker?: SourceBlocker;
   readonly options?: Partial<PbsOptions>;
 }
 
@@ -93,6 +99,9 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       notifies: new TokenBucket(time, options.notifyRate, options.notifyBurst),
       buried: new BoundedMemory(time, options.maxBuried, options.quarantine),
       spis: new Spis(parts.random),
+      nodes: new KnownNodes(parts.trust, time),
+      moving: new TokenBucket(time, options.moves.rate, options.moves.rate),
+      reporting: new TokenBucket(time, options.reportRate, options.reportRate),
       settled: (session) => this.#sessions.settle(session as AnySession),
       forget: (session) => this.#forget(session as AnySession),
       release: (session) => this.#release(session),

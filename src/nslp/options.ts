@@ -1,6 +1,12 @@
 /** Timers and bounds of the PBS node. Every table has a bound, and an established flow never makes way for a new one. */
 import type { Algorithm } from "../base/algorithm.js";
 import { ACCEPTED_BY_DEFAULT, type AuthenticationRule } from "../authorization/algorithm.js";
+import {
+  DEFAULT_DETECTION,
+  DEFAULT_MOVES,
+  type DetectionPolicy,
+  type MovePolicy,
+} from "../authorization/reaction.js";
 import { type Bytes, bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import type { Overlap } from "./demand.js";
 
@@ -17,6 +23,8 @@ export interface PbsOptions {
   readonly idleTimeout: Milliseconds;
   /** How long a refusal answers the application without asking again. */
   readonly refuseFor: Milliseconds;
+  /** Open network: how long a flow that got no answer goes without permission. Absent: it is refused. */
+  readonly letGoFor?: Milliseconds;
   /** How soon, at most, a refresh follows the loss of an association. */
   readonly lossJitter: Milliseconds;
   /** Sessions of all roles. */
@@ -47,6 +55,16 @@ export interface PbsOptions {
   readonly overlap: Overlap;
   /** How far the time of a Query (its Message-Seq) that opens a session may be from this node's own. */
   readonly queryAge: Milliseconds;
+  /** As receiver, where the rule of a flow says nothing else. */
+  readonly detection: DetectionPolicy;
+  /** As sender. */
+  readonly moves: MovePolicy;
+  /** How long the source of a flow is blocked, where policy says so. */
+  readonly blockFor: Milliseconds;
+  /** Reports a second that a router signs into passing Queries, of all flows; 0: none. */
+  readonly reportRate: number;
+  /** How long a router that the path is to leave keeps its state of the flow. */
+  readonly leaveAfter: Milliseconds;
   /** Return traffic (architecture: each direction is a flow of its own). */
   readonly returns:
     | { readonly policy: "rules" }
@@ -83,6 +101,11 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   accepts: ACCEPTED_BY_DEFAULT,
   overlap: { duration: seconds(2), bytes: bytes(16 * 2 ** 20) },
   queryAge: seconds(300),
+  detection: DEFAULT_DETECTION,
+  moves: DEFAULT_MOVES,
+  blockFor: seconds(600),
+  reportRate: 2000,
+  leaveAfter: seconds(10),
   returns: { policy: "auto", volume: bytes(10_000_000), lifetime: seconds(600), refresh: seconds(60) },
 };
 

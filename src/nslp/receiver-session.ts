@@ -1,7 +1,13 @@
 /** A flow to this host: policy decides, the grant is enforced and refreshed here, and can be taken back. */
 import type { KeyObject } from "node:crypto";
-import type { AuthenticationLevel, AuthenticationRule } from "../authorization/algorithm.js";
+import {
+  type AuthenticationLevel,
+  type AuthenticationRule,
+  candidates,
+  signatureAlgorithmOf,
+} from "../authorization/algorithm.js";
 import type { Grant } from "../authorization/decision.js";
+import type { Situation } from "../authorization/reaction.js";
 import { type Flow, flowKey, reverse } from "../base/flow.js";
 import { step } from "../base/machine.js";
 import type { Timer } from "../base/time.js";
@@ -10,11 +16,12 @@ import type { SessionId } from "../gist/wire/messages.js";
 import type { FlowCount } from "../traffic/datapath.js";
 import { keepRoute, type PbsContext, send } from "./context.js";
 import { associationText, NO_OVERLAP } from "./demand.js";
-import { countFrom } from "./epoch.js";
+import { countFrom, nextEpoch, resumed } from "./epoch.js";
 import {
   RECEIVER_MACHINE,
   type ReceiverAction,
   type ReceiverEvent,
+  type ReceiverGuard,
   type ReceiverState,
 } from "./machines/receiver.js";
 import { sendNotify } from "./notify.js";
@@ -22,15 +29,20 @@ import { REFRESHES_KEPT, WORN_AT } from "./options.js";
 import { NO_DEFENSE, ReceiverKeys } from "./receiver-keys.js";
 import { nextSequence } from "./sequence.js";
 import { Heard, type Session } from "./session.js";
+import { type Due, FlowWatch, type Watched } from "./watch.js";
 import { authenticationView, CannotAuthenticate, type FlowView, type PendingView } from "./view.js";
+import { canDo } from "./wire/algorithms.js";
 import { encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
 import {
+  AUTH_ALGORITHM,
   type Defense,
+  type Epoch,
   INFO_CLASS,
   INFO_CODE,
   type Info,
   PBS_NSLP_ID,
   type PbsQuery,
+  SOLUTION,
 } from "./wire/messages.js";
 
 const STATE_NAMES: Record<ReceiverState, string> = {
@@ -54,7 +66,14 @@ export interface Requester {
 }
 
 /** Why what is enforced now was not before; undefined: a refresh, which is answered at once. */
-type Change = "grant" | "changed-here" | "raise-security" | "new-key" | "algorithm-refused";
+type Change = "grant" | "changed-here" | "raise-security" | "new-key" | "algorithm-refused" | "path-bad";
+
+/** For the sender alone: routers let it pass, and keep the association that they have. */
+const CHANGE_PATH: Defense = {
+  solution: SOLUTION.changePath,
+  algorithm: AUTH_ALGORITHM.none,
+  key: new Uint8Array(),
+};
 
 /** What an earlier session of the same flow leaves to a new one. */
 export interface Inheritance {
@@ -63,7 +82,7 @@ export interface Inheritance {
   readonly until: number;
 }
 
-export class ReceiverSession implements Session {
+export class ReceiverSession implements Session, Watched {
   readonly role = "receiver";
   readonly id: SessionId;
   readonly flow: Flow;
@@ -95,6 +114,14 @@ export class ReceiverSession implements Session {
   #returns = false;
   #installing = 0;
   #over = false;
+  /** What is announced: the packet path counts by it. */
+  #epoch: Epoch;
+  /** What it is to count by from its next installation on. */
+  #nextEpoch: Epoch | undefined;
+  #watch: FlowWatch | undefined;
+  #movingUntil = 0;
+  /** The router that the next Permission with Solution 4 asks to change the path. */
+  #mover: Uint8Array | undefined;
 
   constructor(
     context: PbsContext,
@@ -114,6 +141,7 @@ export class ReceiverSession implements Session {
     this.#inherited = about.inherited;
     this.#keys = new ReceiverKeys(context.random, context.spis, about.requester.publicKey);
     this.#query = about.query;
+    this.#epoch = resumed(about.query);
   }
 
   get pending(): boolean {
@@ -128,7 +156,39 @@ export class ReceiverSession implements Session {
   query(query: PbsQuery): void {
     this.#query = query;
     this.#renewWhenWorn();
+    this.#watch?.query(query);
     this.#on("query");
+  }
+
+  get epoch(): Epoch {
+    return this.#epoch;
+  }
+
+  get allowedVolume(): Bytes {
+    return this.#allowed;
+  }
+
+  get ruleName(): string | null {
+    return this.#rule;
+  }
+
+  /** What can be done about an attack. */
+  get situation(): Situation {
+    const own = signatureAlgorithmOf(this.#requester.publicKey);
+    const able = candidates(this.#ruleFor("public-key"), own, (name) => canDo(this.#query.algorithms, name));
+    return {
+      level: this.#keys.level,
+      canSign: able.length > 0,
+      moving: this.#context.time.now() < this.#movingUntil,
+    };
+  }
+
+  reactionDue(): void {
+    this.#on("compared");
+  }
+
+  askForQuery(): void {
+    this.#on("query-wanted");
   }
 
   /** The packet path runs out of sequence numbers under this SPI. */
@@ -143,9 +203,7 @@ export class ReceiverSession implements Session {
     if (this.#state !== "permission")
       throw new CannotAuthenticate("the flow has no permission yet", "wait until it has, or pbsctl grant ID");
     if (level === this.#keys.level) return;
-    const { algorithms } = this.#grant?.authentication ?? NO_AUTHENTICATION;
-    const rule = algorithms === undefined ? { level } : { level, algorithms };
-    if (!this.#keys.demand(rule, this.#query.algorithms))
+    if (!this.#keys.demand(this.#ruleFor(level), this.#query.algorithms))
       throw new CannotAuthenticate(
         cannotDo(level),
         "add an algorithm that the sender can do to the rule's algorithms, or choose another level",
@@ -179,6 +237,7 @@ export class ReceiverSession implements Session {
 
   exhausted(): void {
     this.#on("exhausted");
+    this.#watch?.exhausted();
   }
 
   /** A person says yes, or changes what was granted. */
@@ -216,6 +275,7 @@ export class ReceiverSession implements Session {
   stop(): void {
     this.#over = true;
     this.#cancelTimers();
+    this.#watch?.stop();
     this.#keys.wipe();
   }
 
@@ -262,6 +322,8 @@ export class ReceiverSession implements Session {
       refreshes: this.#refreshes,
       requester: this.#requester.subject,
       rule: this.#rule,
+      path: null,
+      detection: this.#watch?.view() ?? null,
       lastReason: this.#reason,
     };
   }
@@ -274,11 +336,15 @@ export class ReceiverSession implements Session {
 
   #on(event: ReceiverEvent): void {
     if (this.#over) return;
-    const arc = step(RECEIVER_MACHINE, this.#state, event, () => this.#asksForMore());
+    const arc = step(RECEIVER_MACHINE, this.#state, event, (guard) => this.#holds(guard));
     if (arc === undefined) return;
     this.#state = arc.to;
     if (arc.to === "permission") this.#context.settled(this);
     for (const action of arc.do) this.#act(action, event);
+  }
+
+  #holds(guard: ReceiverGuard): boolean {
+    return guard === "asks-for-more" ? this.#asksForMore() : this.#watch?.due === true;
   }
 
   #act(action: ReceiverAction, event: ReceiverEvent): void {
@@ -296,6 +362,10 @@ export class ReceiverSession implements Session {
         return event === "query" ? void this.#enforce(undefined) : undefined;
       case "send-permission":
         return event === "query" ? undefined : this.#sendPermission();
+      case "send-path-change":
+        return this.#sendPermission(CHANGE_PATH);
+      case "react":
+        return this.#react(this.#watch?.takeDue());
       case "send-refusal":
         return void this.#sendRefusal();
       case "remove-permission":
@@ -310,6 +380,51 @@ export class ReceiverSession implements Session {
         this.stop();
         return this.#context.forget(this);
     }
+  }
+
+  #react(decided: Due | undefined): void {
+    switch (decided?.reaction) {
+      case "public-key":
+        return void this.#raiseSecurity();
+      case "change-path":
+        return void this.#changePath(decided.mover);
+      case "block":
+        return void this.#blockSource(decided.why);
+      case "revoke":
+        return void this.revoke(decided.why);
+      case "alarm":
+      case undefined:
+        return;
+    }
+  }
+
+  /** Shared keys are known to the attacker: nothing of the old association passes any more, and its bytes are forgotten. */
+  async #raiseSecurity(): Promise<void> {
+    this.#nextEpoch = nextEpoch(this.#epoch, this.#query.sentVolume);
+    this.#keys.demand(this.#ruleFor("public-key"), this.#query.algorithms);
+    await this.#enforce("raise-security");
+  }
+
+  async #changePath(mover: Uint8Array | undefined): Promise<void> {
+    this.#mover = mover;
+    this.#nextEpoch = nextEpoch(this.#epoch, this.#query.sentVolume);
+    this.#movingUntil = this.#context.time.now() + this.#context.options.moves.hold;
+    await this.#enforce("path-bad");
+  }
+
+  async #blockSource(why: string): Promise<void> {
+    const { blocker, logger, options } = this.#context;
+    try {
+      await blocker?.block(this.flow.source, options.blockFor);
+    } catch (error) {
+      logger.error({ error, id: this.id }, "a source could not be blocked");
+    }
+    await this.revoke(why);
+  }
+
+  #ruleFor(level: AuthenticationLevel): AuthenticationRule {
+    const { algorithms } = this.#grant?.authentication ?? NO_AUTHENTICATION;
+    return algorithms === undefined ? { level } : { level, algorithms };
   }
 
   #decide(): void {
@@ -371,6 +486,10 @@ export class ReceiverSession implements Session {
       this.#refusal = { class: INFO_CLASS.permanentFailure, code: INFO_CODE.unsupportedAlgorithm };
       return this.denyByHand(cannotDo(grant.authentication?.level ?? "none"));
     }
+    const detection = grant.detection ?? this.#context.options.detection;
+    if (detection.mode !== "off") this.#watch = new FlowWatch(this.#context, this, detection);
+    // The sender had this flow before this node knew of it: what is on its way was counted by nobody, or twice.
+    if (this.#query.sentVolume > 0) this.#watch?.begin(this.#epoch.epoch);
     await this.#enforce("grant");
   }
 
@@ -379,17 +498,21 @@ export class ReceiverSession implements Session {
     this.#installing++;
     const first = this.#state === "decide";
     const wanted = this.#keys.wanted;
-    const authentication = this.#keys.authentication(first ? NO_OVERLAP : this.#context.options.overlap);
+    const epoch = this.#nextEpoch;
+    const abrupt = first || epoch !== undefined;
+    const authentication = this.#keys.authentication(abrupt ? NO_OVERLAP : this.#context.options.overlap);
     const installed = await this.#context.installer.install({
       flow: this.flow,
       allowedVolume: this.#allowed,
       lifetime: this.#lifetime(),
       countedAtLeast: countFrom(!first, this.#query.sentVolume),
+      ...(epoch && { countFrom: epoch.start }),
       ...(authentication && { authentication }),
     });
     this.#installing--;
     if (this.#over) return installed ? this.#context.release(this) : undefined;
     if (!installed) return this.#full();
+    if (epoch !== undefined) this.#begun(epoch);
     this.#arm();
     // Another association was made meanwhile: it is announced when it is in place, and this one never.
     if (this.#keys.wanted !== wanted) return;
@@ -399,6 +522,12 @@ export class ReceiverSession implements Session {
     if (then === undefined && changed) return this.#on("new-key");
     if (then === undefined) return this.#sendPermission();
     this.#on(then);
+  }
+
+  #begun(epoch: Epoch): void {
+    this.#epoch = epoch;
+    if (this.#nextEpoch === epoch) this.#nextEpoch = undefined;
+    this.#watch?.begin(epoch.epoch);
   }
 
   #full(): void {
@@ -468,7 +597,7 @@ export class ReceiverSession implements Session {
     );
   }
 
-  #sendPermission(): void {
+  #sendPermission(defense: Defense = this.#keys.defense()): void {
     const grant = this.#grant;
     if (grant === undefined) return;
     const ttl = this.#remaining();
@@ -477,7 +606,7 @@ export class ReceiverSession implements Session {
       allowedVolume: this.#allowed,
       ttl,
       refresh: grant.refresh,
-      defense: this.#keys.defense(),
+      defense,
     });
     this.#context.counters.count("permission.sent");
   }
@@ -497,6 +626,9 @@ export class ReceiverSession implements Session {
   }): void {
     const { signer, time } = this.#context;
     this.#sequence = nextSequence(this.#sequence, time.wall());
+    const ask = this.#watch?.told(this.#sequence) ?? false;
+    const named = content.defense === CHANGE_PATH ? this.#mover : undefined;
+    const epoch = { ...this.#epoch, ask, ...(named && { mover: named }) };
     try {
       const unsigned = encodeUnsigned({
         type: "permission",
@@ -504,6 +636,7 @@ export class ReceiverSession implements Session {
         sequence: this.#sequence,
         certificate: signer.certificate,
         ...content,
+        ...((ask || epoch.epoch > 0) && { epoch }),
       });
       const signature = signer.signSync(signatureInput(this.id, PBS_NSLP_ID, unsigned));
       send(this.#context, {

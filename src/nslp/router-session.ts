@@ -16,13 +16,21 @@ import {
   NO_OVERLAP,
   sameAssociation,
 } from "./demand.js";
-import { countFrom } from "./epoch.js";
-import { ROUTER_MACHINE, type RouterAction, type RouterEvent, type RouterState } from "./machines/router.js";
+import { countFrom, FIRST_EPOCH, recount } from "./epoch.js";
+import { makeReport } from "./hops.js";
+import {
+  ROUTER_MACHINE,
+  type RouterAction,
+  type RouterEvent,
+  type RouterGuard,
+  type RouterState,
+} from "./machines/router.js";
+import { Mover } from "./mover.js";
 import { refuseDefense, sendNotify } from "./notify.js";
 import { REFRESHES_KEPT } from "./options.js";
 import { Heard, type Session } from "./session.js";
 import { authenticationView, type FlowView } from "./view.js";
-import { encodeNotify } from "./wire/codec.js";
+import { encodeNotify, MAX_REPORTS, withReport } from "./wire/codec.js";
 import {
   type Defense,
   INFO_CLASS,
@@ -30,6 +38,7 @@ import {
   type Info,
   type PbsPermission,
   type PbsQuery,
+  SOLUTION,
 } from "./wire/messages.js";
 
 const STATE_NAMES: Record<RouterState, string> = {
@@ -68,6 +77,16 @@ export class RouterSession implements Session {
   #changed = false;
   /** What this router or one upstream cannot do, until the receiver has been told. */
   #refused: { readonly defense: Defense; readonly info: Info | undefined; readonly why: string } | undefined;
+  /** Of the last Permission. */
+  #epoch = FIRST_EPOCH.epoch;
+  /** Message-Seq of the last Query, and how many reports are in it already. */
+  #lastQuery = { sequence: 0, reports: 0 };
+  #reported = 0;
+  readonly #mover: Mover;
+  /** The last Permission with Solution 4 names this router. */
+  #named = false;
+  /** It goes on when the flow has been moved. */
+  #held: Passing | undefined;
   #until = 0;
   #refreshes = 0;
   #reason: string | null = null;
@@ -85,6 +104,7 @@ export class RouterSession implements Session {
     this.upstreamPeer = about.upstreamPeer;
     this.#requester = about.requester;
     this.#senderKey = about.senderKey;
+    this.#mover = new Mover(context, this);
   }
 
   get pending(): boolean {
@@ -98,6 +118,7 @@ export class RouterSession implements Session {
   /** A Query whose signature and sequence were checked. */
   query(query: PbsQuery, passing: Passing): void {
     this.#sentVolume = query.sentVolume;
+    this.#lastQuery = { sequence: query.sequence, reports: query.reports?.length ?? 0 };
     this.#passing = passing;
     this.#on("query");
   }
@@ -140,6 +161,26 @@ export class RouterSession implements Session {
   stop(): void {
     this.#over = true;
     this.#timer?.cancel();
+    this.#mover.stop();
+  }
+
+  /** The flow takes another path from here. */
+  moved(path: string, why: string): void {
+    this.#context.counters.count("path.changed");
+    this.#context.events.report("path", this, `${path}: ${why}`);
+    this.#goOn();
+  }
+
+  /** It could not be moved; the sender may know another way. */
+  stuck(why: string): void {
+    this.#context.events.report("path", this, `stays where it is: ${why}`);
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    this.#passing = this.#held;
+    this.#held = undefined;
+    this.#on("path-changed");
   }
 
   view(): FlowView {
@@ -161,11 +202,19 @@ export class RouterSession implements Session {
       refreshes: this.#refreshes,
       requester: this.#requester,
       rule: null,
+      path: this.#mover.path,
+      detection: null,
       lastReason: this.#reason,
     };
   }
 
   #demanded(permission: PbsPermission, passing: Passing): void {
+    if (permission.defense.solution === SOLUTION.changePath) {
+      const mover = permission.epoch?.mover;
+      this.#named = mover !== undefined && sameBytes(mover, this.#context.signer.identity);
+      this.#passing = passing;
+      return this.#on("path-change");
+    }
     const { accepts } = this.#context.options;
     const demand = demandOf(permission.defense, () => signatureAlgorithmOf(this.#senderKey), accepts);
     if (demand.type === "supported") return void this.#granted(permission, passing, demand.association);
@@ -182,16 +231,20 @@ export class RouterSession implements Session {
   ): Promise<void> {
     this.#installing++;
     const first = this.#permission === undefined;
+    const { epoch } = permission;
+    const begun = recount(first ? FIRST_EPOCH.epoch : this.#epoch, epoch, this.#sentVolume);
+    const overlap = begun.countFrom === undefined ? this.#context.options.overlap : epoch?.overlap;
     const installed = await this.#context.installer.install({
       flow: this.flow,
       allowedVolume: permission.allowedVolume,
       lifetime: lifetimeOf(permission),
       countedAtLeast: countFrom(!first, this.#sentVolume),
+      ...begun,
       ...(association && {
         authentication: {
           action: "verify",
           association: checkedBy(association, this.#senderKey),
-          overlap: first ? NO_OVERLAP : this.#context.options.overlap,
+          overlap: first ? NO_OVERLAP : (overlap ?? NO_OVERLAP),
         },
       }),
     });
@@ -201,6 +254,7 @@ export class RouterSession implements Session {
     if (!installed) return this.#full();
     if (this.#permission !== undefined) this.#refreshes++;
     const { allowedVolume, ttl, refresh } = permission;
+    this.#epoch = epoch?.epoch ?? this.#epoch;
     this.#permission = { allowedVolume, ttl, refresh };
     this.#changed = !sameAssociation(association, this.#association);
     this.#association = association && { spi: association.spi, algorithm: association.algorithm };
@@ -219,17 +273,24 @@ export class RouterSession implements Session {
 
   #on(event: RouterEvent): void {
     if (this.#over) return;
-    const arc = step(ROUTER_MACHINE, this.#state, event, () => this.#changed);
+    const arc = step(ROUTER_MACHINE, this.#state, event, (guard) => this.#holds(guard));
     if (arc === undefined) return;
     this.#state = arc.to;
     if (arc.to === "permission") this.#context.settled(this);
     for (const action of arc.do) this.#act(action, event);
   }
 
+  #holds(guard: RouterGuard): boolean {
+    if (guard === "new-algorithm") return this.#changed;
+    return this.#named && this.#mover.possible && !this.#mover.held;
+  }
+
   #act(action: RouterAction, event: RouterEvent): void {
     switch (action) {
       case "forward-query":
         return this.#forward("downstream");
+      case "report-query":
+        return this.#reportIntoQuery();
       case "forward-permission":
         return this.#forward("upstream");
       case "forward-notify":
@@ -246,6 +307,12 @@ export class RouterSession implements Session {
         return; // Done before the event: the arc is followed only when the packet path enforces it.
       case "keep-alive":
         return this.#keepAlive();
+      case "leave":
+        return this.#leave();
+      case "change-path":
+        this.#held = this.#passing;
+        this.#passing = undefined;
+        return this.#mover.move("the receiver says that packets vanish behind this router");
       case "remove-permission":
         return void this.#context.installer.remove(this.flow);
       case "report":
@@ -266,6 +333,31 @@ export class RouterSession implements Session {
     if (passing.hopCount === 0) return this.#context.counters.count("dropped.no-hops-left");
     send(this.#context, { id: this.id, flow: this.flow, direction, ...passing });
     this.#context.counters.count(direction === "downstream" ? "query.forwarded" : "permission.forwarded");
+  }
+
+  /** Says to the receiver what has come this far. Nothing of it may hold up the Query. */
+  #reportIntoQuery(): void {
+    const { reporting, signer, datapath, counters, logger } = this.#context;
+    const passing = this.#passing;
+    const counted = datapath.read([this.flow])[0]?.bytes;
+    if (passing === undefined || counted === undefined || this.#lastQuery.reports >= MAX_REPORTS) return;
+    if (!reporting.take()) return counters.count("limited.report");
+    try {
+      const said = { epoch: this.#epoch, counted, sequence: this.#lastQuery.sequence };
+      const report = makeReport(signer, this.id, this.#reported++, said);
+      this.#passing = { ...passing, data: withReport(passing.data, report) ?? passing.data };
+      counters.count("report.sent");
+    } catch (error) {
+      logger.error({ error, id: this.id }, "a report could not be signed");
+    }
+  }
+
+  /** The flow goes another way from now on; if that one crosses this router too, its Permission comes soon. */
+  #leave(): void {
+    const { options, time } = this.#context;
+    const lifetime = ms(Math.min(Math.max(0, this.#until - time.now()), options.leaveAfter));
+    this.#until = time.now() + lifetime;
+    this.#wait(lifetime, "state-over");
   }
 
   #forwardNotify(): void {
@@ -318,6 +410,10 @@ export class RouterSession implements Session {
     const had = this.#permission !== undefined;
     events.report(had ? "revoked" : "refused", this, this.#reason ?? this.#info?.text ?? "");
   }
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
 }
 
 function lifetimeOf(permission: Kept): Milliseconds {

@@ -23,6 +23,8 @@ import {
   type SenderGuard,
   type SenderState,
 } from "./machines/sender.js";
+import { FIRST_EPOCH } from "./epoch.js";
+import { Mover } from "./mover.js";
 import { ASK_AGAIN_AT, REFRESHES_KEPT } from "./options.js";
 import { refuseDefense } from "./notify.js";
 import { nextSequence } from "./sequence.js";
@@ -30,7 +32,15 @@ import { Heard, type Session } from "./session.js";
 import { authenticationView, type FlowView, type RequestOutcome } from "./view.js";
 import { codesOf } from "./wire/algorithms.js";
 import { encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
-import { AUTH_ALGORITHM, type Defense, type Info, PBS_NSLP_ID, type PbsPermission } from "./wire/messages.js";
+import {
+  AUTH_ALGORITHM,
+  type Defense,
+  type Info,
+  type Mark,
+  PBS_NSLP_ID,
+  type PbsPermission,
+  SOLUTION,
+} from "./wire/messages.js";
 
 const STATE_NAMES: Record<SenderState, string> = {
   idle: "1 idle",
@@ -47,6 +57,9 @@ interface Kept extends Pick<PbsPermission, "allowedVolume" | "ttl" | "refresh"> 
 interface Answer extends Kept {
   readonly association: Association | undefined;
 }
+
+/** A Query that the receiver asks for is sent within so many milliseconds. */
+const ASKED_WITHIN = 50;
 
 /** A permission that nears its end is not refreshed more often for it, in milliseconds. */
 const LEAST_PERIOD = 1000;
@@ -83,12 +96,18 @@ export class SenderSession implements Session {
   #changed = false;
   /** What this host cannot do, until the receiver has been told. */
   #refused: { readonly defense: Defense; readonly why: string } | undefined;
+  /** Of the last Permission. */
+  #epoch = FIRST_EPOCH.epoch;
+  #askTimer: Timer | undefined;
+  readonly #mover: Mover;
+  #moveReason = "";
 
   constructor(context: PbsContext, id: SessionId, flow: Flow, volume: Bytes) {
     this.#context = context;
     this.id = id;
     this.flow = flow;
     this.#requested = volume;
+    this.#mover = new Mover(context, this);
   }
 
   get pending(): boolean {
@@ -115,6 +134,20 @@ export class SenderSession implements Session {
     this.#settled();
     this.#because(permission.info, "the receiver refused without a reason");
     this.#on("refused");
+  }
+
+  /** The flow takes another path now. */
+  moved(path: string, why: string): void {
+    this.#context.counters.count("path.changed");
+    this.#context.events.report("path", this, `${path}: ${why}`);
+    this.#tries = 0;
+    this.#on("path-changed");
+  }
+
+  /** It could not be moved. */
+  stuck(why: string): void {
+    this.#context.events.report("path", this, `stays where it is: ${why}`);
+    this.#on("no-path");
   }
 
   /** The packet path runs out of sequence numbers under this SPI. */
@@ -157,7 +190,9 @@ export class SenderSession implements Session {
 
   stop(): void {
     this.#over = true;
-    for (const timer of [this.#answerTimer, this.#refreshTimer, this.#ttlTimer]) timer?.cancel();
+    for (const timer of [this.#answerTimer, this.#refreshTimer, this.#ttlTimer, this.#askTimer])
+      timer?.cancel();
+    this.#mover.stop();
     this.#dropAnswer();
   }
 
@@ -181,11 +216,16 @@ export class SenderSession implements Session {
       refreshes: this.#refreshes,
       requester: null,
       rule: null,
+      path: this.#mover.path,
+      detection: null,
       lastReason: this.#reason,
     };
   }
 
   #demanded(permission: PbsPermission): void {
+    this.#epoch = permission.epoch?.epoch ?? this.#epoch;
+    if (permission.defense.solution === SOLUTION.changePath)
+      return permission.epoch?.mover === undefined ? this.#toldToMove() : this.#pathMoved();
     const { signer, options } = this.#context;
     const demand = demandOf(permission.defense, () => signer.packetAlgorithm, options.accepts);
     if (demand.type === "unsupported") {
@@ -203,6 +243,31 @@ export class SenderSession implements Session {
     this.#settled();
     if (this.#askedSince) this.#reason = "the granted volume is used up and was not extended";
     this.#on("granted");
+    if (permission.epoch?.ask === true) this.#queryWhenAsked();
+  }
+
+  /** Signed by the receiver: data does not arrive there. */
+  #toldToMove(): void {
+    this.#settled();
+    const why = "the receiver asks for another path, because packets do not arrive";
+    if (!this.#mover.possible || this.#mover.held) {
+      const held = this.#mover.held ? "it has moved a short while ago" : "no other path is configured";
+      return this.#context.events.report("path", this, `stays where it is: ${held}; ${why}`);
+    }
+    this.#moveReason = why;
+    this.#on("path-change");
+  }
+
+  /** A router has changed the path, or could not; either way a Query shows. */
+  #pathMoved(): void {
+    this.#settled();
+    this.#queryWhenAsked();
+  }
+
+  #queryWhenAsked(): void {
+    const { random, time } = this.#context;
+    this.#askTimer?.cancel();
+    this.#askTimer = time.after(ms(between(random, 0, ASKED_WITHIN)), () => this.#on("asked"));
   }
 
   /** Its key is of no more use. */
@@ -228,6 +293,8 @@ export class SenderSession implements Session {
         return this.#inUse();
       case "answer-owed":
         return this.#answerOwed;
+      case "path-left":
+        return this.#context.options.moves.onSilence === "change-path" && this.#mover.possible;
       case "new-algorithm":
         return this.#changed;
       case "nothing-gained":
@@ -255,12 +322,15 @@ export class SenderSession implements Session {
       case "refresh-soon":
         return this.#refreshWithin(between(this.#context.random, 0, this.#context.options.lossJitter));
       case "refuse-application":
-        return this.#context.datapath.refuse(
-          this.flow,
-          ms(Math.max(this.#context.options.refuseFor, this.#retryAfter)),
-        );
+        return this.#refuseApplication();
+      case "give-up":
+        return this.#giveUp();
       case "refuse-algorithm":
         return this.#refuseAlgorithm();
+      case "change-path":
+        return this.#mover.move(this.#moveReason);
+      case "report-silence":
+        return this.#reportSilence();
       case "remove-permission":
         return void this.#context.installer.remove(this.flow);
       case "report":
@@ -276,15 +346,17 @@ export class SenderSession implements Session {
     const { signer, time } = this.#context;
     this.#sequence = nextSequence(this.#sequence, time.wall());
     this.#askedSince = this.#exhausted;
+    const count = this.#count();
     try {
       const unsigned = encodeUnsigned({
         type: "query",
         flow: this.flow,
         sequence: this.#sequence,
         requestedVolume: this.#requested,
-        sentVolume: this.#count()?.bytes ?? bytes(0),
+        sentVolume: count?.bytes ?? bytes(0),
         certificate: signer.certificate,
         algorithms: this.#algorithms(),
+        mark: this.#mark(count),
       });
       const signature = signer.signSync(signatureInput(this.id, PBS_NSLP_ID, unsigned));
       send(this.#context, {
@@ -299,6 +371,23 @@ export class SenderSession implements Session {
     }
   }
 
+  /** What a receiver needs to compare what has come with what was sent by now. */
+  #mark(count: FlowCount | undefined): Mark {
+    const heard = this.heard.permission;
+    const counted = count?.authentication;
+    return {
+      epoch: this.#epoch,
+      ...(heard !== undefined && { heard }),
+      ...(counted && {
+        association: {
+          spi: counted.spi,
+          sequence: counted.sequence,
+          ...(counted.bytes !== undefined && { bytes: counted.bytes }),
+        },
+      }),
+    };
+  }
+
   /** An empty list would mean those of the draft. */
   #algorithms(): readonly number[] {
     const own = this.#context.signer.packetAlgorithm;
@@ -306,10 +395,29 @@ export class SenderSession implements Session {
     return able.length === 0 ? [AUTH_ALGORITHM.none] : codesOf(able);
   }
 
+  #refuseApplication(): void {
+    const { datapath, options } = this.#context;
+    datapath.refuse(this.flow, ms(Math.max(options.refuseFor, this.#retryAfter)));
+  }
+
+  /** Nobody has said no: the receiver may know nothing of PBS. */
+  #giveUp(): void {
+    const { datapath, options } = this.#context;
+    if (options.letGoFor === undefined || datapath.letGo === undefined) this.#refuseApplication();
+    else datapath.letGo(this.flow, options.letGoFor);
+  }
+
   #refuseAlgorithm(): void {
     if (this.#refused !== undefined)
       refuseDefense(this.#context, this, this.#refused.defense, this.#refused.why);
     this.#refused = undefined;
+  }
+
+  #reportSilence(): void {
+    const { queryTimeouts } = this.#context.options;
+    this.#moveReason = `${queryTimeouts.length} Queries without an answer`;
+    this.#context.counters.count("finding.silence");
+    this.#context.events.report("attack", this, `black hole on the path: ${this.#moveReason}`);
   }
 
   #reportAuthentication(): void {

@@ -1,6 +1,9 @@
 /** What control, metrics and people see of the PBS node. Plain data: it is what `pbsctl --json` prints. */
 import type { Algorithm } from "../base/algorithm.js";
 import { type AuthenticationLevel, levelOf } from "../authorization/algorithm.js";
+import type { HopCount, Location } from "../authorization/detection-hops.js";
+import type { Comparison, Finding } from "../authorization/detection.js";
+import type { DetectionMode, Reaction } from "../authorization/reaction.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
 import type { AuthenticationFailures, FlowCount } from "../traffic/datapath.js";
 import type { AssociationName } from "./demand.js";
@@ -30,7 +33,41 @@ export interface FlowView {
   readonly refreshes: number;
   readonly requester: string | null;
   readonly rule: string | null;
+  /** Sender: the path that the flow was moved to; null while it takes that of the routing table. */
+  readonly path: string | null;
+  /** Receiver: sent against received; null where nothing is compared. */
+  readonly detection: DetectionView | null;
   readonly lastReason: string | null;
+}
+
+/** What a router reported with the last Query. Until there is a finding nobody has checked its signature. */
+export interface HopView extends HopCount {
+  readonly verified: boolean;
+}
+
+export interface DetectionView {
+  readonly mode: DetectionMode;
+  readonly epoch: number;
+  /** Send-vol at which this epoch's counting began. */
+  readonly start: Bytes;
+  /** null before the first. */
+  readonly last: Comparison | null;
+  readonly hops: readonly HopView[];
+  /** Findings since the flow began. */
+  readonly findings: number;
+  readonly attack: AttackEvidence | null;
+}
+
+/** What a finding rests on, and what followed. */
+export interface AttackEvidence extends Finding {
+  readonly allowed: Bytes;
+  readonly rule: string | null;
+  /** Those whose signatures are good, in the order of the path. */
+  readonly hops: readonly HopView[];
+  /** Where bytes appeared or vanished; null where that cannot be said. */
+  readonly where: Location | null;
+  readonly reaction: Reaction;
+  readonly mode: DetectionMode;
 }
 
 export interface AuthenticationView {
@@ -69,12 +106,17 @@ export interface PbsEvent {
     | "exhausted"
     | "authentication"
     | "no-answer"
+    | "attack"
+    | "reaction"
+    | "path"
     | "rejected";
   readonly id: string | null;
   readonly flow: string | null;
   readonly role: Role | null;
   /** For a person. */
   readonly detail: string;
+  /** Of "attack" at a receiver. */
+  readonly evidence?: AttackEvidence;
 }
 
 /** What became of `pbsctl request`. */

@@ -10,6 +10,7 @@ import type { Logger } from "../../base/log.js";
 import type { Counters } from "./counters.js";
 
 const IPPROTO_RAW = 255;
+/** socket(7). */
 const SOL_SOCKET = 1;
 const SO_MARK = 36;
 
@@ -22,7 +23,7 @@ export interface RawSenderOptions {
 
 export class RawSender {
   readonly #options: RawSenderOptions;
-  /** By IP version and mark; there are no more marks than exits. */
+  /** By IP version and mark; there are no more marks than exits and paths. */
   readonly #sockets = new Map<string, Socket>();
   #package: RawSocketPackage | undefined;
 
@@ -34,17 +35,19 @@ export class RawSender {
   async start(): Promise<void> {
     try {
       this.#package = (await import("raw-socket")).default;
-      this.#open(4);
+      this.#open(4, 0);
     } catch (error) {
       throw new Error(`cannot open a raw socket (the capability NET_RAW is needed): ${text(error)}`);
     }
     try {
-      this.#open(6);
+      this.#open(6, 0);
     } catch (error) {
       this.#options.logger.warn({ error: text(error) }, "Query mode is without IPv6");
     }
   }
 
+  /**
+   * Queues an IP packet. What cannot be sent is counted, never thrown.
   /**
    * Queues an IP packet. What cannot be sent is counted, never thrown.
    * @param mark of the socket, for the kernel's rules; 0: none
@@ -87,12 +90,13 @@ export class RawSender {
     }
   }
 
-  #open(family: IpFamily, mark = 0): Socket | undefined {
+  #open(family: IpFamily, mark: number): Socket | undefined {
     if (this.#package === undefined) return undefined;
     const name = nameOf(family, mark);
     const { AddressFamily, createSocket } = this.#package;
     const addressFamily = family === 4 ? AddressFamily.IPv4 : AddressFamily.IPv6;
     const socket = createSocket({ protocol: IPPROTO_RAW, addressFamily });
+    if (mark !== 0) socket.setOption(SOL_SOCKET, SO_MARK, mark);
     socket.on("error", (error) => {
       this.#options.counters.add("query-mode.socket-error");
       this.#options.logger.warn({ error: error.message }, "a raw socket failed");
@@ -102,7 +106,6 @@ export class RawSender {
     });
     // Stops the watching for input, which would also keep the process alive.
     socket.pauseRecv();
-    if (mark !== 0) socket.setOption(SOL_SOCKET, SO_MARK, mark);
     this.#sockets.set(name, socket);
     return socket;
   }

@@ -90,6 +90,8 @@ test("a question in bytes, as linux/rtnetlink.h has it", (t) => {
       "06001c000fa00000" +
       "06001d0023280000",
   );
+  const marked = encodeQuestion({ target: B, mark: 0x0180_0000 });
+  t.is(hex(marked), "022000000000000000000000" + "08000100c6336402" + "0800100000008001");
 });
 
 function answer(type: number, ...attributes: Buffer[]): Buffer {

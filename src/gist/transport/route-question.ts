@@ -22,6 +22,7 @@ const RTA = {
   gateway: 5,
   prefsrc: 7,
   metrics: 8,
+  mark: 16,
   via: 18,
   ipProto: 27,
   sport: 28,
@@ -34,7 +35,8 @@ const TYPE_AT = 7;
 
 /** Body of an RTM_GETROUTE message. */
 export function encodeQuestion(question: Question): Buffer {
-  const { target, source, protocol, sourcePort, destinationPort, dscp = 0, inbound, outbound } = question;
+  const { target, source, protocol, sourcePort, destinationPort, dscp = 0, mark } = question;
+  const { inbound, outbound } = question;
   const header = Buffer.alloc(RTMSG_BYTES);
   header[0] = AF[target.family];
   header[1] = target.bytes.length * 8;
@@ -44,6 +46,7 @@ export function encodeQuestion(question: Question): Buffer {
   if (source !== undefined) parts.push(attribute(RTA.src, source.bytes));
   if (inbound !== undefined) parts.push(attribute(RTA.iif, u32(inbound)));
   if (outbound !== undefined) parts.push(attribute(RTA.oif, u32(outbound)));
+  if (mark !== undefined) parts.push(attribute(RTA.mark, u32(mark)));
   if (protocol !== undefined) parts.push(attribute(RTA.ipProto, Uint8Array.of(protocol)));
   if (sourcePort !== undefined) parts.push(attribute(RTA.sport, port(sourcePort)));
   if (destinationPort !== undefined) parts.push(attribute(RTA.dport, port(destinationPort)));

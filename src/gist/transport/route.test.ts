@@ -16,13 +16,14 @@ function mri(source: string, destination: string, direction: Mri["direction"] = 
   };
 }
 
-async function table(t: ExecutionContext, pending = 8) {
+async function table(t: ExecutionContext, pending = 8, pathMark?: (mri: Mri) => number) {
   const time = new FakeTime();
   const counters = new Counters();
   const routes = new RouteTable({
     time,
     counters,
     logger: silentLogger,
+    pathMark,
     lifetime: ms(5000),
     capacity: 2,
     pending,
@@ -52,6 +53,24 @@ test("upstream looks towards the flow's source", async (t) => {
   const { routes } = await table(t);
   const route = await routes.lookup(mri("127.0.0.3", "192.0.2.1", "upstream"));
   t.is(route?.interfaceName, "lo");
+});
+
+test("signalling of a flow that was moved is sent with the mark of the path, and its way asked for anew", async (t) => {
+  let mark = 0;
+  const { routes, asked } = await table(t, 8, () => mark);
+  const flow = mri("127.0.0.2", "127.0.0.1");
+  const before = await routes.wayOut(flow);
+  t.is(before?.mark, 0);
+  const count = asked();
+  mark = 0x0180_0000;
+  t.is(routes.cachedWayOut(flow), undefined);
+  const moved = await routes.wayOut(flow);
+  t.is(moved?.mark, mark);
+  t.is(moved?.route.interfaceName, "lo");
+  t.is(asked(), count + 1);
+  t.deepEqual(routes.cachedWayOut(flow), moved);
+  mark = 0;
+  t.deepEqual(await routes.wayOut(flow), before);
 });
 
 test("questions about the same way are asked once, and too many are not asked", async (t) => {

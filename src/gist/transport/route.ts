@@ -28,6 +28,8 @@ export interface RouteTableOptions {
   readonly lifetime: Milliseconds;
   /** Answers remembered at most. */
   readonly capacity: number;
+  /** The mark by which packets about an MRI's flow are routed, where flows take paths of their own; 0: none. */
+  readonly pathMark?: ((mri: Mri) => number) | undefined;
   /** Look-ups at a time; more are answered with "no route". */
   readonly pending: number;
 }
@@ -113,20 +115,22 @@ export class RouteTable {
 
   /** The route of the flow if the kernel was asked lately and there is one; no waiting, no promise. */
   cached(mri: Mri): Route | undefined {
-    return this.#remembered(questionKey(questionOf(mri)))?.found?.route;
+    return this.#remembered(questionKey(this.#questionOf(mri)))?.found?.route;
   }
 
   /** The route of the flow; undefined when there is none. Never rejects. */
   async lookup(mri: Mri): Promise<Route | undefined> {
-    const found = await this.#lookup(questionOf(mri));
+    const found = await this.#lookup(this.#questionOf(mri));
     return found?.route;
   }
 
   /** {@link wayOut} at once, when all about it is known from lately. */
   cachedWayOut(mri: Mri): WayOut | undefined {
-    const found = this.#remembered(questionKey(questionOf(mri)))?.found;
-    const plain = this.#remembered(questionKey(plainQuestion(mri)))?.found;
+    const question = this.#questionOf(mri);
+    const found = this.#remembered(questionKey(question))?.found;
     if (found === undefined) return undefined;
+    if (question.mark !== undefined) return { route: found.route, mark: question.mark };
+    const plain = this.#remembered(questionKey(plainQuestion(mri)))?.found;
     if (this.#isPlain(found, plain)) return { route: found.route, mark: 0 };
     const mark = this.#exits.ready(found.exit);
     return mark === undefined ? undefined : { route: found.route, mark };
@@ -134,9 +138,11 @@ export class RouteTable {
 
   /** How to send along the flow's route; undefined when there is none. Never rejects. */
   async wayOut(mri: Mri): Promise<WayOut | undefined> {
-    const found = await this.#lookup(questionOf(mri));
+    const question = this.#questionOf(mri);
+    const found = await this.#lookup(question);
     if (found === undefined) return undefined;
     const { route, exit } = found;
+    if (question.mark !== undefined) return { route, mark: question.mark };
     if (this.#isPlain(found, await this.#lookup(plainQuestion(mri)))) return { route, mark: 0 };
     const requests = this.#requests;
     const mark = requests === undefined ? undefined : await this.#exits.open(exit, requests);
@@ -151,6 +157,12 @@ export class RouteTable {
   /** Whether this is one of the host's own addresses. */
   isLocal(address: IpAddress): boolean {
     return this.#links.isLocal(address);
+  }
+
+  /** Signalling of a flow that was moved takes the flow's path, whatever other rules say; its mark alone leads there. */
+  #questionOf(mri: Mri): Question {
+    const mark = this.#options.pathMark?.(mri) ?? 0;
+    return mark === 0 ? questionOf(mri) : { ...plainQuestion(mri), mark };
   }
 
   /** Whether a raw socket without mark sends this way. */
@@ -250,11 +262,11 @@ export class RouteTable {
   }
 
   /** The own address on that interface; with several of them the one that the kernel prefers for the target. */
-  async #ownAddress({ target, source }: Question, outbound: number): Promise<IpAddress | undefined> {
+  async #ownAddress({ target, source, mark }: Question, outbound: number): Promise<IpAddress | undefined> {
     const own = this.#links.addresses(outbound, target.family);
     const asSource = source === undefined ? undefined : own.find((address) => address.equals(source));
     if (asSource !== undefined || own.length === 1) return asSource ?? own[0];
-    const answer = await this.#request({ target, outbound });
+    const answer = await this.#request({ target, mark, outbound });
     return answer?.preferred ?? own[0];
   }
 

@@ -62,6 +62,8 @@ export interface SystemTransportOptions extends Credentials {
   readonly queueNumber: number | undefined;
   /** Router Alert value, or false to send Query mode without that option. Default {@link DEFAULT_ROUTER_ALERT}. */
   readonly routerAlert?: number | false;
+  /** The mark by which packets about an MRI's flow are routed, where flows take paths of their own; 0: none. */
+  readonly pathMark?: (mri: Mri) => number;
   readonly logger: Logger;
   readonly time: Time;
   readonly limits?: Partial<TransportLimits>;
@@ -90,6 +92,7 @@ export class SystemTransport implements Transport {
     this.#routes = new RouteTable({
       ...common,
       time,
+      pathMark: options.pathMark,
       lifetime: limits.routeLifetime,
       capacity: limits.routes,
       pending: limits.routeQuestions,

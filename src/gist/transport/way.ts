@@ -21,6 +21,8 @@ export interface Question {
   readonly dscp?: number | undefined;
   /** Index of the interface over which it came to be forwarded; the packet is this host's own where it is left out. */
   readonly inbound?: number | undefined;
+  /** Of the packet, by which the kernel's rules know the path of a flow that was moved. */
+  readonly mark?: number | undefined;
   /** Index of the interface by which it has to leave. */
   readonly outbound?: number | undefined;
 }
@@ -50,9 +52,9 @@ export function questionOf(mri: Mri): Question {
 
 /** The question as a key: two with the same key have the same answer. */
 export function questionKey(question: Question): string {
-  const { target, source, protocol, sourcePort, destinationPort, dscp, inbound, outbound } = question;
+  const { target, source, protocol, sourcePort, destinationPort, dscp, mark, inbound, outbound } = question;
   const from = source === undefined ? "" : addressKey(source);
-  const rest = [protocol, sourcePort, destinationPort, dscp, inbound, outbound].join(",");
+  const rest = [protocol, sourcePort, destinationPort, dscp, mark, inbound, outbound].join(",");
   return `${addressKey(target)}${from} ${rest}`;
 }
 

@@ -1,4 +1,7 @@
-/** The receiver's machine: slide 14, with the arcs that the slide lacks. Its states 4 to 6 are the packet path's work. */
+/**
+ * The receiver's machine: slide 14, with the arcs that the slide lacks. Its states 4 and 5 are the packet path's work; 6
+ * (compare) and 7 (policy) are the guard `reaction-due`.
+ */
 import type { Table } from "../../base/machine.js";
 
 export type ReceiverState = "idle" | "decide" | "permission";
@@ -17,9 +20,12 @@ export type ReceiverEvent =
   | "new-key"
   | "algorithm-refused"
   | "no-algorithm-left"
+  | "compared"
+  | "path-bad"
+  | "query-wanted"
   | "revoked-here";
 
-export type ReceiverGuard = "asks-for-more";
+export type ReceiverGuard = "asks-for-more" | "reaction-due";
 
 export type ReceiverAction =
   | "decide"
@@ -28,6 +34,8 @@ export type ReceiverAction =
   | "extend"
   | "prolong"
   | "send-permission"
+  | "send-path-change"
+  | "react"
   | "send-refusal"
   | "remove-permission"
   | "report"
@@ -75,6 +83,36 @@ export const RECEIVER_MACHINE: Table<ReceiverState, ReceiverEvent, ReceiverGuard
   {
     from: "permission",
     on: "query",
+    when: "reaction-due",
+    do: ["prolong", "react"],
+    to: "permission",
+    note: "slide 14: states 6 and 7, SV != RV: what policy decides is the answer",
+  },
+  {
+    from: "permission",
+    on: "compared",
+    when: "reaction-due",
+    do: ["react"],
+    to: "permission",
+    note: "slide 14: states 6 and 7, once packets on their way have had time to arrive",
+  },
+  {
+    from: "permission",
+    on: "path-bad",
+    do: ["install", "send-path-change"],
+    to: "permission",
+    note: "slide 20: P, change path; counting begins anew here before the sender hears of it",
+  },
+  {
+    from: "permission",
+    on: "query-wanted",
+    do: ["send-permission"],
+    to: "permission",
+    note: "P that asks for a Query at once, to compare",
+  },
+  {
+    from: "permission",
+    on: "query",
     when: "asks-for-more",
     do: ["extend", "install", "send-permission", "report"],
     to: "permission",
@@ -85,7 +123,7 @@ export const RECEIVER_MACHINE: Table<ReceiverState, ReceiverEvent, ReceiverGuard
     on: "query",
     do: ["prolong", "install", "send-permission"],
     to: "permission",
-    note: "slide 14: Recv Q(SV), Send P; the comparison of SV with what came is detection's",
+    note: "slide 14: Recv Q(SV), SV = RV, Send P",
   },
   {
     from: "permission",
@@ -99,7 +137,7 @@ export const RECEIVER_MACHINE: Table<ReceiverState, ReceiverEvent, ReceiverGuard
     on: "exhausted",
     do: [],
     to: "permission",
-    note: "slide 14: RV > AV; what does not fit was dropped, and the sender may still ask for more",
+    note: "slide 14: RV > AV; what does not fit was dropped, and the sender may still ask for more, or is asked what it sent",
   },
   {
     from: "permission",

@@ -7,6 +7,8 @@ export type RouterEvent =
   | "query"
   | "granted"
   | "refused"
+  | "path-change"
+  | "path-changed"
   | "unsupported"
   | "notified"
   | "pending"
@@ -15,10 +17,11 @@ export type RouterEvent =
   | "state-over"
   | "revoked-here";
 
-export type RouterGuard = "new-algorithm";
+export type RouterGuard = "new-algorithm" | "mine-to-move";
 
 export type RouterAction =
   | "forward-query"
+  | "report-query"
   | "forward-permission"
   | "forward-notify"
   | "forward-refusal"
@@ -28,6 +31,8 @@ export type RouterAction =
   | "install"
   | "remove-permission"
   | "keep-alive"
+  | "leave"
+  | "change-path"
   | "report"
   | "report-authentication"
   | "forget";
@@ -85,9 +90,38 @@ export const ROUTER_MACHINE: Table<RouterState, RouterEvent, RouterGuard, Router
   {
     from: "permission",
     on: "query",
-    do: ["forward-query"],
+    do: ["report-query", "forward-query"],
     to: "permission",
-    note: "slide 15: Recv Q in state 3",
+    note: "slide 15: Recv Q in state 3; the router's own count goes with it",
+  },
+  {
+    from: "wait-permission",
+    on: "path-change",
+    do: ["forward-permission"],
+    to: "wait-permission",
+    note: "slide 20: P, change path",
+  },
+  {
+    from: "permission",
+    on: "path-change",
+    when: "mine-to-move",
+    do: ["change-path"],
+    to: "permission",
+    note: "P, change path, names this router: packets vanish behind it, and it has another way",
+  },
+  {
+    from: "permission",
+    on: "path-changed",
+    do: ["forward-permission"],
+    to: "permission",
+    note: "then the sender hears of it, and sends a Query for the new path",
+  },
+  {
+    from: "permission",
+    on: "path-change",
+    do: ["forward-permission", "leave"],
+    to: "permission",
+    note: "slide 20: P, change path; what is installed stays until the flow has had time to leave",
   },
   {
     from: "wait-permission",

@@ -8,6 +8,10 @@ export type SenderEvent =
   | "granted"
   | "refused"
   | "unsupported"
+  | "path-change"
+  | "path-changed"
+  | "no-path"
+  | "asked"
   | "pending"
   | "notified"
   | "no-answer"
@@ -19,7 +23,8 @@ export type SenderEvent =
   | "ttl-over"
   | "revoked-here";
 
-export type SenderGuard = "tries-left" | "in-use" | "answer-owed" | "nothing-gained" | "new-algorithm";
+export type SenderGuard =
+  "tries-left" | "in-use" | "answer-owed" | "nothing-gained" | "new-algorithm" | "path-left";
 
 export type SenderAction =
   | "send-query"
@@ -30,10 +35,13 @@ export type SenderAction =
   | "schedule-refresh"
   | "refresh-soon"
   | "refuse-application"
+  | "give-up"
   | "refuse-algorithm"
+  | "change-path"
   | "remove-permission"
   | "report"
   | "report-authentication"
+  | "report-silence"
   | "forget";
 
 export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, SenderAction> = [
@@ -90,9 +98,31 @@ export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, Sender
   {
     from: "wait-permission",
     on: "no-answer",
-    do: ["refuse-application", "report", "forget"],
+    when: "path-left",
+    do: ["report-silence", "change-path"],
+    to: "wait-permission",
+    note: "slides 13 and 19: two tries without an answer, change route",
+  },
+  {
+    from: "wait-permission",
+    on: "path-changed",
+    do: ["await-answer", "send-query"],
+    to: "wait-permission",
+    note: "slide 13: send Q, on the new path",
+  },
+  {
+    from: "wait-permission",
+    on: "no-answer",
+    do: ["give-up", "report", "forget"],
     to: "idle",
-    note: "two tries without an answer; a change of path is to come here",
+    note: "two tries without an answer, and no other path; an open network lets the packets go without permission",
+  },
+  {
+    from: "wait-permission",
+    on: "no-path",
+    do: ["give-up", "report", "forget"],
+    to: "idle",
+    note: "all paths have been tried",
   },
   {
     from: "permission",
@@ -186,9 +216,38 @@ export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, Sender
   {
     from: "permission",
     on: "no-answer",
+    when: "path-left",
+    do: ["report", "report-silence", "change-path"],
+    to: "permission",
+    note: "slide 19: two tries without an answer; what is installed goes on",
+  },
+  {
+    from: "permission",
+    on: "no-answer",
     do: ["report"],
     to: "permission",
     note: "soft state lasts until its TTL",
+  },
+  {
+    from: "permission",
+    on: "path-change",
+    do: ["change-path"],
+    to: "permission",
+    note: "slide 20: P, change path",
+  },
+  {
+    from: "permission",
+    on: "path-changed",
+    do: ["await-answer", "send-query"],
+    to: "permission",
+    note: "Q on the new path: permission and volume are carried over",
+  },
+  {
+    from: "permission",
+    on: "asked",
+    do: ["await-answer", "send-query"],
+    to: "permission",
+    note: "the receiver wants to compare now",
   },
   { from: "permission", on: "pending", do: ["prolong-wait"], to: "permission" },
   {

@@ -15,7 +15,7 @@ import { type Flow, flowKey, parseFlow } from "../../base/flow.js";
 import { silentLogger } from "../../base/log.js";
 import { seededRandom } from "../../base/random.js";
 import { FakeTime } from "../../base/time.js";
-import { bytes, type Milliseconds, ms, seconds } from "../../base/units.js";
+import { type Bytes, bytes, type Milliseconds, ms, seconds } from "../../base/units.js";
 import type { GistService, Nslp, ReceivedMessage, SendMessage } from "../../gist/service.js";
 import type {
   Authentication,
@@ -27,6 +27,7 @@ import type {
   Installation,
 } from "../../traffic/datapath.js";
 import { PbsNode } from "../node.js";
+import type { PathChanger, SourceBlocker } from "../reactors.js";
 import type { PbsOptions } from "../options.js";
 import type { FlowView, PbsEvent } from "../view.js";
 
@@ -138,7 +139,13 @@ interface Entry {
   until: number;
   /** Sequence number under the association. */
   sequence: number;
+  /** Of packets that passed under the association: the last one's number, and the bytes up to it. */
+  marks: { readonly sequence: number; readonly bytes: number }[];
+  failures: number;
 }
+
+/** What {@link FakeDatapath.pass} makes packets of. */
+const PACKET = 1000;
 
 /** The packet path as far as PBS sees it; tests pass traffic by hand. */
 export class FakeDatapath implements Datapath {
@@ -148,6 +155,8 @@ export class FakeDatapath implements Datapath {
   readonly associations: { readonly at: number; readonly authentication?: Authentication }[] = [];
   readonly refused: { flow: string; duration: Milliseconds }[] = [];
   capacity = 1000;
+  /** Packets have sequence numbers, and bytes are counted by them. */
+  numbers = false;
   /** Installations wait for it. */
   gate: Promise<void> = Promise.resolve();
   #listener: ((events: readonly DatapathEvent[]) => void) | undefined;
@@ -165,7 +174,7 @@ export class FakeDatapath implements Datapath {
     for (const installation of permissions) {
       const key = flowKey(installation.flow);
       const before = this.entries.get(key);
-      const count = Math.max(before?.count ?? 0, installation.countedAtLeast ?? 0);
+      const count = installation.countFrom ?? Math.max(before?.count ?? 0, installation.countedAtLeast ?? 0);
       const same = spiOf(before?.installation) === spiOf(installation);
       if (!same) this.associations.push({ at: this.#time.now(), ...keptOf(installation) });
       this.entries.set(key, {
@@ -176,6 +185,8 @@ export class FakeDatapath implements Datapath {
         count,
         until: this.#time.now() + installation.lifetime,
         sequence: same ? (before?.sequence ?? 0) : 0,
+        marks: same ? (before?.marks ?? []) : [],
+        failures: before?.failures ?? 0,
       });
     }
   }
@@ -198,9 +209,15 @@ export class FakeDatapath implements Datapath {
         overVolume: 0,
         expired: 0,
         idle: entry.count > 0 ? ms(0) : undefined,
-        ...countOf(entry),
+        ...countOf(entry, this.numbers),
       };
     });
+  }
+
+  countUpTo(flow: Flow, spi: number, sequence: number): Bytes | undefined {
+    const entry = this.entries.get(flowKey(flow));
+    if (!this.numbers || entry === undefined || spiOf(entry.installation) !== spi) return undefined;
+    return bytes(entry.marks.findLast((mark) => mark.sequence <= sequence)?.bytes ?? 0);
   }
 
   listen(listener: (events: readonly DatapathEvent[]) => void): void {
@@ -241,10 +258,45 @@ export class FakeDatapath implements Datapath {
     const before = entry.count;
     const passed = Math.min(volume, allowedVolume - before);
     entry.count += passed;
+    if (this.numbers && spiOf(entry.installation) !== undefined) this.#number(entry, passed);
     if (notifyAt !== undefined && before < notifyAt && entry.count >= notifyAt)
       this.#listener?.([{ type: "threshold", flow, bytes: bytes(entry.count) }]);
     if (passed < volume) this.#listener?.([{ type: "exhausted", flow, bytes: bytes(entry.count) }]);
     return passed;
+  }
+
+  /** Packets of {@link PACKET} bytes and a rest, with the next numbers. */
+  #number(entry: Entry, passed: number): void {
+    for (let left = passed; left > 0; left -= PACKET) {
+      const counted = (entry.marks.at(-1)?.bytes ?? 0) + Math.min(PACKET, left);
+      entry.marks.push({ sequence: ++entry.sequence, bytes: counted });
+    }
+  }
+}
+
+/** Path and filter as far as PBS steers them. */
+export class FakePaths implements PathChanger, SourceBlocker {
+  /** Names of the paths after the first. */
+  readonly others: string[] = [];
+  readonly calls: string[] = [];
+  /** Place in the list; 0: the first path. */
+  at = 0;
+
+  async next(): Promise<{ readonly name: string } | undefined> {
+    const name = this.others[this.at];
+    if (name === undefined) return undefined;
+    this.at++;
+    this.calls.push(`next ${name}`);
+    return { name };
+  }
+
+  async undo(): Promise<void> {
+    this.at = 0;
+    this.calls.push("undo");
+  }
+
+  async block(source: IpAddress, duration: Milliseconds): Promise<void> {
+    this.calls.push(`block ${source} ${duration}`);
   }
 }
 
@@ -263,11 +315,16 @@ function keptOf({ authentication }: Installation): { authentication?: Authentica
   };
 }
 
-function countOf({ installation, sequence }: Entry): { authentication?: AuthenticationCount } {
+function countOf(
+  { installation, sequence, marks, failures: badIcv }: Entry,
+  numbers: boolean,
+): { authentication?: AuthenticationCount } {
   const association = installation.authentication?.association;
   if (association === undefined) return {};
-  const failures = { missing: 0, malformed: 0, unknownSpi: 0, replayed: 0, badIcv: 0 };
-  return { authentication: { spi: association.spi, algorithm: association.algorithm, sequence, failures } };
+  const failures = { missing: 0, malformed: 0, unknownSpi: 0, replayed: 0, badIcv };
+  const counted = numbers ? { bytes: bytes(marks.at(-1)?.bytes ?? 0) } : {};
+  const { spi, algorithm } = association;
+  return { authentication: { spi, algorithm, sequence, failures, ...counted } };
 }
 
 /** What happens to a message between two nodes: what is delivered, in order. Empty: lost. */
@@ -289,15 +346,29 @@ export class Line {
   /** Of single nodes, from their next start on. */
   readonly own: Partial<Record<Place, Partial<PbsOptions>>> = {};
   tamper: Tamper = (message) => [message];
+  /** Routes at the sender, filters at the receiver. */
+  readonly paths = new FakePaths();
+  /** Routing states that a node gave up, by place. */
+  readonly invalidated: Place[] = [];
   decision: Decision = {
     type: "grant",
     rule: "test",
     grant: { volume: bytes(10_000), lifetime: seconds(600), refresh: seconds(60), extend: true },
   };
 
-  constructor(credentials: Credentials, options: Partial<PbsOptions> = {}) {
+  readonly #mover: Place;
+
+  /** @param paths names of the paths that `mover` can move flows to */
+  constructor(
+    credentials: Credentials,
+    options: Partial<PbsOptions> = {},
+    paths: readonly string[] = [],
+    mover: Place = "sender",
+  ) {
+    this.#mover = mover;
     this.#credentials = credentials;
     this.#options = options;
+    this.paths.others.push(...paths);
     for (const place of EVERYWHERE) this.boot(place);
   }
 
@@ -319,6 +390,8 @@ export class Line {
       random: seededRandom(++this.#boots),
       logger: silentLogger,
       isLocal: (address) => address.toString() === ADDRESSES[place],
+      ...(place === this.#mover && this.paths.others.length > 0 && { paths: this.paths }),
+      ...(place === "receiver" && { blocker: this.paths }),
       options: { ...this.#options, ...this.own[place] },
     });
     const host: Host = { node, datapath, events: [], nslp: undefined };
@@ -417,7 +490,7 @@ export class Line {
         for (const one of this.tamper(message, place)) this.deliver(one, place);
       },
       setStateLifetime: () => undefined,
-      invalidateRoutingState: () => undefined,
+      invalidateRoutingState: () => void this.invalidated.push(place),
     };
   }
 

@@ -10,15 +10,21 @@ import {
   encodeNotify,
   encodeUnsigned,
   MAX_MESSAGE,
+  MAX_REPORTS,
   PbsWireError,
+  reportInput,
   signatureInput,
+  withReport,
   withSignature,
 } from "./codec.js";
 import {
   AUTH_ALGORITHM,
   type Defense,
+  type Epoch,
+  type HopReport,
   INFO_CODE,
   type Info,
+  type Mark,
   OBJECT_TYPE,
   type PbsNotify,
   type PbsPermission,
@@ -192,6 +198,95 @@ test("a list of algorithms has these bytes, and is signed", (t) => {
   const { message, signedPart } = decodePbs(fromHex(LISTING_HEX));
   t.deepEqual(message, listing);
   t.deepEqual(signedPart, encodeUnsigned(listing));
+});
+
+const report: HopReport = {
+  node: Uint8Array.from({ length: 16 }, (_, i) => i),
+  epoch: 2,
+  counted: bytes(0x3_0000_0009),
+  sequence: 0x01020304,
+  certificate: Uint8Array.of(0x30, 0x00),
+  signature: Uint8Array.of(0xee, 0xff, 0x11),
+};
+const REPORT_HEX =
+  "4850 0029 000102030405060708090a0b0c0d0e0f 00000002 00000003 00000009 01020304 00000002 3000 eeff11 000000";
+
+test("what a sender knew has these bytes, and is signed", (t) => {
+  const association = { spi: 0x1234, sequence: 77, bytes: bytes(0x2_0000_0001) };
+  const marked: PbsQuery = { ...query, mark: { epoch: 3, heard: 0xfffffff0, association } };
+  const hex = "8830 001c 00000007 00000003 fffffff0 00001234 0000004d 00000002 00000001";
+  const expected = changed(QUERY_HEX, "00a0 0003", `${hex} 00a0 0003`);
+  t.is(toHex(encode(marked)), toHex(expected));
+  t.deepEqual(decodePbs(expected), { message: marked, signedPart: encodeUnsigned(marked) });
+});
+
+test("where counting begins has these bytes, and is signed", (t) => {
+  const epoch: Epoch = {
+    epoch: 1,
+    start: bytes(0x1_0000_0000),
+    overlap: { duration: ms(2000), bytes: bytes(65536) },
+    ask: true,
+  };
+  const begun: PbsPermission = { ...permission, epoch };
+  const hex = "8840 0018 00000001 00000001 00000001 00000000 000007d0 00010000";
+  const expected = changed(PERMISSION_HEX, "00a0 0001", `${hex} 00a0 0001`);
+  t.is(toHex(encode(begun)), toHex(expected));
+  t.deepEqual(decodePbs(expected), { message: begun, signedPart: encodeUnsigned(begun) });
+});
+
+test("a router's report has these bytes, stands after Auth-data, and changes nothing that was signed", (t) => {
+  const whole = withReport(encode(query), report);
+  if (whole === undefined) return t.fail();
+  t.is(toHex(whole), toHex(fromHex(QUERY_HEX + REPORT_HEX)));
+  t.deepEqual(decodePbs(whole), {
+    message: { ...query, reports: [report] },
+    signedPart: encodeUnsigned(query),
+  });
+  const { certificate: _certificate, ...short } = report;
+  const two = withReport(whole, short);
+  t.deepEqual(two && decodePbs(two).message, { ...query, reports: [report, short] });
+  const input = reportInput("000102030405060708090a0b0c0d0e0f" as SessionId, 32704, report);
+  const said = REPORT_HEX.replaceAll(" ", "").slice(8, 8 + 64);
+  t.is(toHex(input), `${toHex(Buffer.from("PBS-HOP-1\0"))}000102030405060708090a0b0c0d0e0f7fc0${said}`);
+});
+
+test("a report that cannot be read costs nobody the Query", (t) => {
+  const whole = withReport(encode(query), report);
+  if (whole === undefined) return t.fail();
+  const start = encode(query).length;
+  const length = (value: number) => Uint8Array.of(0x48, 0x50, value >> 8, value);
+  // The certificate reaches past the end; no signature; a certificate that is too long.
+  for (const [at, value] of [
+    [start + 4 + 35, 5],
+    [start + 4 + 32, 1],
+  ] as const) {
+    const bad = Uint8Array.from(whole);
+    bad[at] = value;
+    t.deepEqual(decodePbs(bad).message, query);
+  }
+  const none = Uint8Array.from([...encode(query), ...length(0)]);
+  t.deepEqual(decodePbs(none).message, query);
+});
+
+test("reports have a limit, and so has a Query with them", (t) => {
+  const { certificate: _certificate, ...short } = report;
+  let many = encode(query);
+  for (let i = 0; i < MAX_REPORTS + 3; i++) many = withReport(many, short) ?? many;
+  const { message } = decodePbs(many);
+  t.is(message.type === "query" ? message.reports?.length : 0, MAX_REPORTS);
+  let full: Uint8Array | undefined = encode(query);
+  let last = full;
+  while (full !== undefined) {
+    last = full;
+    full = withReport(full, { ...report, certificate: new Uint8Array(1200) });
+  }
+  t.true(last.length <= MAX_MESSAGE && last.length > MAX_MESSAGE - 1300);
+});
+
+test("a report before Auth-data, and a mark after it, are refused", (t) => {
+  refusal(changed(QUERY_HEX, "00a0 0003", `${REPORT_HEX} 00a0 0003`));
+  refusal(fromHex(`${QUERY_HEX} 8830 001c ${"00".repeat(28)}`));
+  t.pass();
 });
 
 test("a Notify about a Defense has these bytes", (t) => {
@@ -502,6 +597,31 @@ const anyInfo: fc.Arbitrary<Info> = fc.record({
   text: fc.string({ maxLength: 60 }).filter((text) => !/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/u.test(text)),
 });
 
+const anyMark: fc.Arbitrary<Mark> = fc
+  .record({
+    epoch: u32,
+    heard: fc.option(u32, { nil: undefined }),
+    spi: u32,
+    sequence: u32,
+    counted: fc.option(volume, { nil: undefined }),
+    sent: fc.boolean(),
+  })
+  .map(({ epoch, heard, spi, sequence, counted, sent }) => ({
+    epoch,
+    ...(heard !== undefined && { heard }),
+    ...(sent && { association: { spi, sequence, ...(counted !== undefined && { bytes: counted }) } }),
+  }));
+
+const anyEpoch: fc.Arbitrary<Epoch> = fc
+  .record({
+    epoch: u32,
+    start: volume,
+    overlap: fc.record({ duration: u32.map(ms), bytes: u32.map(bytes) }),
+    ask: fc.boolean(),
+    mover: fc.option(fc.uint8Array({ minLength: 16, maxLength: 16 }), { nil: undefined }),
+  })
+  .map(({ mover, ...rest }) => ({ ...rest, ...(mover && { mover }) }));
+
 const anyQuery: fc.Arbitrary<PbsQuery> = fc
   .record({
     type: fc.constant("query" as const),
@@ -511,9 +631,14 @@ const anyQuery: fc.Arbitrary<PbsQuery> = fc
     sentVolume: volume,
     certificate: opaque(1200),
     algorithms: fc.option(fc.array(byte, { minLength: 1, maxLength: 32 }), { nil: undefined }),
+    mark: fc.option(anyMark, { nil: undefined }),
     signature: opaque(512),
   })
-  .map(({ algorithms, ...rest }) => (algorithms === undefined ? rest : { ...rest, algorithms }));
+  .map(({ algorithms, mark, ...rest }) => ({
+    ...rest,
+    ...(algorithms && { algorithms }),
+    ...(mark && { mark }),
+  }));
 
 const anyPermission: fc.Arbitrary<PbsPermission> = fc
   .record({
@@ -526,9 +651,10 @@ const anyPermission: fc.Arbitrary<PbsPermission> = fc
     certificate: opaque(1200),
     defense: anyDefense,
     info: fc.option(anyInfo, { nil: undefined }),
+    epoch: fc.option(anyEpoch, { nil: undefined }),
     signature: opaque(512),
   })
-  .map(({ info, ...rest }) => (info === undefined ? rest : { ...rest, info }));
+  .map(({ info, epoch, ...rest }) => ({ ...rest, ...(info && { info }), ...(epoch && { epoch }) }));
 
 const anyNotify: fc.Arbitrary<PbsNotify> = fc
   .record({

@@ -13,6 +13,7 @@ import type { SessionId } from "../../gist/wire/messages.js";
 import { PbsWireError } from "./error.js";
 import {
   type Defense,
+  type HopReport,
   MESSAGE_TYPE,
   OBJECT_TYPE,
   type PbsMessage,
@@ -26,19 +27,26 @@ import {
   decodeAlgorithms,
   decodeDefense,
   decodeFlow,
+  decodeEpoch,
   decodeHighWords,
   decodeInfo,
+  decodeMark,
   decodeOpaque,
+  decodeReport,
   decodeU32,
   encodeAlgorithms,
   encodeDefense,
   encodeDuration,
+  encodeEpoch,
   encodeFlow,
   encodeHighWords,
   encodeInfo,
+  encodeMark,
+  encodeReport,
   encodeU32,
   type HighWords,
   MAX_SIGNATURE,
+  reportFields,
 } from "./values.js";
 
 export { PbsWireError } from "./error.js";
@@ -48,6 +56,10 @@ export const MAX_MESSAGE = 16 * 1024;
 
 const WORD = 2 ** 32;
 const SIGNATURE_CONTEXT = new TextEncoder().encode("PBS-NSLP-1\0");
+const REPORT_CONTEXT = new TextEncoder().encode("PBS-HOP-1\0");
+
+/** Reports of routers that a Query carries: those of the first so many. */
+export const MAX_REPORTS = 16;
 
 /** Header and all objects before Auth-data. Throws RangeError on a value that cannot stand on the wire. */
 export function encodeUnsigned(message: Unsigned<PbsQuery> | Unsigned<PbsPermission>): Uint8Array {
@@ -63,6 +75,7 @@ function encodeQuery(message: Unsigned<PbsQuery>): Uint8Array {
   writeHighWords(writer, [highWord(message.requestedVolume), highWord(message.sentVolume), 0]);
   if (message.algorithms !== undefined)
     writeObject(writer, OBJECT_TYPE.algorithms, encodeAlgorithms(message.algorithms));
+  if (message.mark !== undefined) writeObject(writer, OBJECT_TYPE.mark, encodeMark(message.mark));
   return writer.finish();
 }
 
@@ -78,6 +91,7 @@ function encodePermission(message: Unsigned<PbsPermission>): Uint8Array {
   writeObject(writer, OBJECT_TYPE.defense, encodeDefense(message.defense));
   writeHighWords(writer, [0, 0, highWord(message.allowedVolume)]);
   if (message.info !== undefined) writeObject(writer, OBJECT_TYPE.info, encodeInfo(message.info));
+  if (message.epoch !== undefined) writeObject(writer, OBJECT_TYPE.epoch, encodeEpoch(message.epoch));
   return writer.finish();
 }
 
@@ -88,6 +102,28 @@ export function withSignature(unsigned: Uint8Array, signature: Uint8Array): Uint
   const writer = new ByteWriter(unsigned.length + MAX_SIGNATURE + 4).bytes(unsigned);
   writeObject(writer, OBJECT_TYPE.authentication, signature);
   return writer.finish();
+}
+
+/** A Query with one more report of a router at its end; undefined where it has room for no more. */
+export function withReport(query: Uint8Array, report: HopReport): Uint8Array | undefined {
+  const writer = new ByteWriter(query.length + 1024).bytes(query);
+  writeObject(writer, OBJECT_TYPE.hopReport, encodeReport(report));
+  return writer.length > MAX_MESSAGE ? undefined : writer.finish();
+}
+
+/** The bytes that a router signs in its report: context, session, NSLP, then what it says. */
+export function reportInput(
+  sessionId: SessionId,
+  nslpId: number,
+  report: Omit<HopReport, "signature">,
+): Uint8Array {
+  const said = reportFields(report);
+  return new ByteWriter(REPORT_CONTEXT.length + 18 + said.length)
+    .bytes(REPORT_CONTEXT)
+    .bytes(Buffer.from(sessionId, "hex"))
+    .u16(nslpId)
+    .bytes(said)
+    .finish();
 }
 
 export function encodeNotify(message: PbsNotify): Uint8Array {
@@ -148,7 +184,9 @@ function decodeQuery(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
   const [requestedHigh, sentHigh] = takeHighWords(objects, ["requested", "sent"]);
   const listed = objects.takeOptional(OBJECT_TYPE.algorithms);
   const algorithms = listed === undefined ? {} : { algorithms: decodeAlgorithms(listed) };
-  const { signature, signedPart } = takeSignature(objects, own);
+  const marked = objects.takeOptional(OBJECT_TYPE.mark);
+  const mark = marked === undefined ? {} : { mark: decodeMark(marked) };
+  const { signature, signedPart, reports } = takeSignature(objects, own);
   const requestedVolume = joinWords(requestedHigh, requestedLow);
   const sentVolume = joinWords(sentHigh, sentLow);
   return {
@@ -161,6 +199,8 @@ function decodeQuery(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
       certificate,
       signature,
       ...algorithms,
+      ...mark,
+      ...(reports.length > 0 && { reports }),
     },
     signedPart,
   };
@@ -177,12 +217,14 @@ function decodePermission(objects: ObjectSequence, own: Uint8Array): DecodedPbs 
   const [, , allowedHigh] = takeHighWords(objects, ["allowed"]);
   const infoObject = objects.takeOptional(OBJECT_TYPE.info);
   const info = infoObject === undefined ? {} : { info: decodeInfo(infoObject) };
+  const begun = objects.takeOptional(OBJECT_TYPE.epoch);
+  const epoch = begun === undefined ? {} : { epoch: decodeEpoch(begun) };
   const { signature, signedPart } = takeSignature(objects, own);
   const allowedVolume = joinWords(allowedHigh, allowedLow);
   const ttl = decodeDuration(ttlObject, allowedVolume);
   const refresh = decodeDuration(refreshObject, allowedVolume);
   const common = { type: "permission", flow, sequence, certificate, signature } as const;
-  return { message: { ...common, allowedVolume, ttl, refresh, defense, ...info }, signedPart };
+  return { message: { ...common, allowedVolume, ttl, refresh, defense, ...info, ...epoch }, signedPart };
 }
 
 function decodeNotify(objects: ObjectSequence): DecodedPbs {
@@ -212,8 +254,8 @@ function decodeDuration(object: WireObject, allowed: Bytes) {
 function takeSignature(objects: ObjectSequence, own: Uint8Array) {
   const object = objects.take(OBJECT_TYPE.authentication);
   const signature = decodeOpaque(object, MAX_SIGNATURE);
-  objects.expectEnd();
-  return { signature, signedPart: own.subarray(0, object.start) };
+  const reports = objects.takeReports();
+  return { signature, signedPart: own.subarray(0, object.start), reports };
 }
 
 type Volume = "requested" | "sent" | "allowed";
@@ -296,11 +338,28 @@ class ObjectSequence {
     return this.#peek()?.type === type ? this.take(type) : undefined;
   }
 
-  /** After the last object only what any node may delete can follow: nothing signs it. */
+  /** Reports of routers, after Auth-data. One that cannot be read is passed over, and so are those above the limit. */
+  takeReports(): HopReport[] {
+    const reports: HopReport[] = [];
+    this.#rest((object) => {
+      if (object.type !== OBJECT_TYPE.hopReport) return false;
+      const report = reports.length < MAX_REPORTS ? decodeReport(object) : undefined;
+      if (report !== undefined) reports.push(report);
+      return true;
+    });
+    return reports;
+  }
+
   expectEnd(): void {
+    this.#rest(() => false);
+  }
+
+  /** After the last object only what any node may delete can follow: the message's signature does not cover it. */
+  #rest(takes: (object: WireObject) => boolean): void {
     while (this.#ahead !== undefined || this.#reader.remaining > 0) {
       const object = this.#ahead ?? readObject(this.#reader);
       this.#ahead = undefined;
+      if (takes(object)) continue;
       if (isKnown(object.type) || object.action !== UNKNOWN.drop)
         throw new PbsWireError(
           `object ${object.type} stands after the end of the message`,

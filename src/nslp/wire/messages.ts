@@ -27,6 +27,12 @@ export const OBJECT_TYPE = {
   info: 129,
   /** Extension, A/B = 10: Auth Algorithm codes that the sender of a Query can do. */
   algorithms: 130,
+  /** Extension, A/B = 10: what the sender of a Query had sent and heard when it signed. */
+  mark: 131,
+  /** Extension, A/B = 10: where counting begins, in a Permission. */
+  epoch: 132,
+  /** Extension, A/B = 01, after Auth-data: what a router had counted when a Query passed it; signed by that router. */
+  hopReport: 133,
 } as const;
 
 /** Defense, Solution field. */
@@ -105,6 +111,48 @@ export interface Info {
   readonly text: string;
 }
 
+/** What the sender knew when it signed a Query. */
+export interface Mark {
+  /** Of the last Permission that it took. */
+  readonly epoch: number;
+  /** Message-Seq of that Permission; absent before the first one. */
+  readonly heard?: number;
+  /** Of the association that packets leave with. */
+  readonly association?: {
+    readonly spi: number;
+    /** Last sequence number given, or the last multiple of 1024. */
+    readonly sequence: number;
+    /** Bytes of packets 1 to `sequence`; absent where they are not counted apart. */
+    readonly bytes?: Bytes;
+  };
+}
+
+/** Where every node's count of the flow goes on once it takes this Permission; the same epoch again changes nothing. */
+export interface Epoch {
+  readonly epoch: number;
+  /** Honest volume up to here: Send-vol as the receiver last had it. */
+  readonly start: Bytes;
+  /** How long, and for how many bytes, packets of the association before still pass. */
+  readonly overlap: { readonly duration: Milliseconds; readonly bytes: Bytes };
+  /** The receiver wants a Query at once, to compare. */
+  readonly ask: boolean;
+  /** With Solution 4: key identity of the router that is to change the path instead of the sender. */
+  readonly mover?: Uint8Array;
+}
+
+/** What a router says of a flow as a Query passes it. */
+export interface HopReport {
+  /** First 16 bytes of the SHA-256 of the router's SubjectPublicKeyInfo. */
+  readonly node: Uint8Array;
+  readonly epoch: number;
+  readonly counted: Bytes;
+  /** Message-Seq of the Query. */
+  readonly sequence: number;
+  /** DER; in the first reports of a session, and again from time to time. */
+  readonly certificate?: Uint8Array;
+  readonly signature: Uint8Array;
+}
+
 interface Signed {
   readonly flow: Flow;
   /** Message-Seq: 32 bits, RFC 1982 comparison, one sequence for each signer and session. */
@@ -121,6 +169,9 @@ export interface PbsQuery extends Signed {
   readonly sentVolume: Bytes;
   /** Auth Algorithm codes that the sender can do; absent: those of the draft. */
   readonly algorithms?: readonly number[];
+  readonly mark?: Mark;
+  /** In the order of the path. Nobody but their routers has signed them. */
+  readonly reports?: readonly HopReport[];
 }
 
 export interface PbsPermission extends Signed {
@@ -131,6 +182,7 @@ export interface PbsPermission extends Signed {
   readonly refresh: Milliseconds;
   readonly defense: Defense;
   readonly info?: Info;
+  readonly epoch?: Epoch;
 }
 
 /** Hop by hop, unsigned, inside TLS; never an answer to a Notify. */
@@ -145,4 +197,4 @@ export interface PbsNotify {
 export type PbsMessage = PbsQuery | PbsPermission | PbsNotify;
 
 /** A signed message before it is signed. */
-export type Unsigned<M extends PbsQuery | PbsPermission> = Omit<M, "signature">;
+export type Unsigned<M extends PbsQuery | PbsPermission> = Omit<M, "signature" | "reports">;

@@ -28,8 +28,12 @@ export function isKnown(type: number): boolean {
   return KNOWN.has(type);
 }
 
-/** The A/B bits that this type has to carry: those of the draft are understood by every node, ours are not. */
+/**
+ * The A/B bits that this type has to carry: those of the draft are understood by every node, ours are not. What stands after
+ * Auth-data, unsigned, may be deleted by any node.
+ */
 export function actionOf(type: number): number {
+  if (type === OBJECT_TYPE.hopReport) return UNKNOWN.drop;
   return type >= FIRST_EXTENSION ? UNKNOWN.forward : UNKNOWN.reject;
 }
 

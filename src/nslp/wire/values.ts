@@ -1,10 +1,19 @@
 /** The values of PBS objects (draft-hong-nsis-pbs-nslp section 9.2, docs/protocol.md). */
+import { IDENTITY_LENGTH } from "../../authorization/key.js";
 import { IpAddress } from "../../base/address.js";
 import { type Flow, hasPorts } from "../../base/flow.js";
-import { type Milliseconds, ms } from "../../base/units.js";
+import { type Bytes, bytes, type Milliseconds, ms } from "../../base/units.js";
 import { ByteReader, ByteWriter } from "../../base/wire.js";
 import { PbsWireError } from "./error.js";
-import { AUTH_ALGORITHM, type Defense, type Info, SOLUTION } from "./messages.js";
+import {
+  AUTH_ALGORITHM,
+  type Defense,
+  type Epoch,
+  type HopReport,
+  type Info,
+  type Mark,
+  SOLUTION,
+} from "./messages.js";
 import type { WireObject } from "./objects.js";
 
 export const MAX_SIGNATURE = 512;
@@ -154,6 +163,123 @@ export function encodeAlgorithms(codes: readonly number[]): Uint8Array {
 
 export function decodeAlgorithms(object: WireObject): readonly number[] {
   return [...decodeOpaque(object, MAX_ALGORITHMS)];
+}
+
+const WORD = 2 ** 32;
+
+function putVolume(writer: ByteWriter, volume: Bytes): ByteWriter {
+  return writer.u32(Math.floor(volume / WORD)).u32(volume % WORD);
+}
+
+function takeVolume(reader: ByteReader): Bytes {
+  const high = reader.u32();
+  return bytes(high * WORD + reader.u32());
+}
+
+const MARK_LENGTH = 28;
+/** First word of a Mark: which of its fields hold. */
+const MARK_HEARD = 1;
+const MARK_ASSOCIATION = 2;
+const MARK_BYTES = 4;
+
+/** Flags, epoch, Message-Seq heard, SPI, sequence number, bytes as high and low word; fields that do not hold are 0. */
+export function encodeMark({ epoch, heard, association }: Mark): Uint8Array {
+  const flags =
+    (heard === undefined ? 0 : MARK_HEARD) |
+    (association === undefined ? 0 : MARK_ASSOCIATION) |
+    (association?.bytes === undefined ? 0 : MARK_BYTES);
+  const writer = new ByteWriter(MARK_LENGTH)
+    .u32(flags)
+    .u32(epoch)
+    .u32(heard ?? 0)
+    .u32(association?.spi ?? 0)
+    .u32(association?.sequence ?? 0);
+  return putVolume(writer, association?.bytes ?? bytes(0)).finish();
+}
+
+export function decodeMark(object: WireObject): Mark {
+  expectLength(object, MARK_LENGTH);
+  const reader = new ByteReader(object.value, object.valueStart);
+  const flags = reader.u32();
+  const epoch = reader.u32();
+  const heard = reader.u32();
+  const spi = reader.u32();
+  const sequence = reader.u32();
+  const counted = (flags & MARK_BYTES) === 0 ? {} : { bytes: takeVolume(reader) };
+  return {
+    epoch,
+    ...((flags & MARK_HEARD) !== 0 && { heard }),
+    ...((flags & MARK_ASSOCIATION) !== 0 && { association: { spi, sequence, ...counted } }),
+  };
+}
+
+const EPOCH_LENGTH = 24;
+const EPOCH_ASK = 1;
+
+/** Flags, epoch, start as high and low word, overlap in ms and bytes (2^32 - 1 at most), and a router or nothing. */
+export function encodeEpoch({ epoch, start, overlap, ask, mover }: Epoch): Uint8Array {
+  if (mover !== undefined && mover.length !== IDENTITY_LENGTH)
+    throw new RangeError("a node's key identity has 16 bytes");
+  const writer = new ByteWriter(EPOCH_LENGTH + IDENTITY_LENGTH).u32(ask ? EPOCH_ASK : 0).u32(epoch);
+  return putVolume(writer, start)
+    .bytes(encodeDuration(overlap.duration))
+    .u32(Math.min(overlap.bytes, MAX_U32))
+    .bytes(mover ?? new Uint8Array())
+    .finish();
+}
+
+export function decodeEpoch(object: WireObject): Epoch {
+  if (object.value.length !== EPOCH_LENGTH + IDENTITY_LENGTH) expectLength(object, EPOCH_LENGTH);
+  const reader = new ByteReader(object.value, object.valueStart);
+  const ask = (reader.u32() & EPOCH_ASK) !== 0;
+  const epoch = reader.u32();
+  const start = takeVolume(reader);
+  const duration = ms(reader.u32());
+  const overlap = { duration, bytes: bytes(reader.u32()) };
+  return {
+    epoch,
+    start,
+    overlap,
+    ask,
+    ...(reader.remaining > 0 && { mover: reader.bytes(IDENTITY_LENGTH) }),
+  };
+}
+
+/** Bytes of a report before its certificate: node, epoch, counted, Message-Seq, length of the certificate. */
+const REPORT_FIXED = IDENTITY_LENGTH + 4 + 8 + 4 + 4;
+const MAX_REPORT_CERTIFICATE = 4096;
+
+/** What a router says, without certificate and signature. */
+export function reportFields({ node, epoch, counted, sequence }: Omit<HopReport, "signature">): Uint8Array {
+  if (node.length !== IDENTITY_LENGTH) throw new RangeError("a node's key identity has 16 bytes");
+  return putVolume(new ByteWriter(REPORT_FIXED).bytes(node).u32(epoch), counted).u32(sequence).finish();
+}
+
+export function encodeReport(report: HopReport): Uint8Array {
+  const certificate = report.certificate ?? new Uint8Array();
+  return new ByteWriter(REPORT_FIXED + certificate.length + report.signature.length)
+    .bytes(reportFields(report))
+    .u32(certificate.length)
+    .bytes(certificate)
+    .bytes(report.signature)
+    .finish();
+}
+
+/** undefined for one that cannot be read: it is nobody's word, and must not cost the Query. */
+export function decodeReport({ value }: WireObject): HopReport | undefined {
+  if (value.length <= REPORT_FIXED || value.length > REPORT_FIXED + MAX_REPORT_CERTIFICATE + MAX_SIGNATURE)
+    return undefined;
+  const reader = new ByteReader(value);
+  const node = reader.bytes(IDENTITY_LENGTH);
+  const epoch = reader.u32();
+  const counted = takeVolume(reader);
+  const sequence = reader.u32();
+  const length = reader.u32();
+  if (length > MAX_REPORT_CERTIFICATE || length >= reader.remaining) return undefined;
+  const certificate = reader.bytes(length);
+  const signature = reader.bytes(reader.remaining);
+  if (signature.length > MAX_SIGNATURE) return undefined;
+  return { node, epoch, counted, sequence, signature, ...(length > 0 && { certificate }) };
 }
 
 /** Text that is too long is cut between two characters. */

@@ -1,0 +1,24 @@
+/** What the sessions ask of routes and filters; the composition root says who does it. */
+import type { IpAddress } from "../base/address.js";
+import type { Flow } from "../base/flow.js";
+import type { Milliseconds } from "../base/units.js";
+
+export interface Path {
+  /** For people, such as "via 192.168.30.3 dev eth1". */
+  readonly name: string;
+}
+
+export interface PathChanger {
+  /**
+   * Moves this flow alone, its signalling included, to its next path in order. undefined: the last one is in use, and the flow
+   * stays there until {@link undo}. Rejects when the kernel refuses.
+   */
+  next(flow: Flow): Promise<Path | undefined>;
+  /** Back to the path that the routing table gives; nothing where it is there already. Rejects when the kernel refuses. */
+  undo(flow: Flow): Promise<void>;
+}
+
+export interface SourceBlocker {
+  /** Drops all packets from this address for so long from now. Rejects when the kernel refuses. */
+  block(source: IpAddress, duration: Milliseconds): Promise<void>;
+}

@@ -1,0 +1,274 @@
+/**
+ * Detection at the receiver of one flow: readings at Queries, Permissions and after the settle time; hop reports; and what
+ * policy says to a finding. The session does what is decided.
+ */
+import { locate, type Location } from "../authorization/detection-hops.js";
+import {
+  type Claim,
+  type Finding,
+  type Judgement,
+  type Reading,
+  VolumeWatch,
+} from "../authorization/detection.js";
+import {
+  type Decided,
+  type DetectionPolicy,
+  reactionText,
+  reactionTo,
+  type Situation,
+} from "../authorization/reaction.js";
+import type { Flow } from "../base/flow.js";
+import type { Timer } from "../base/time.js";
+import { type Bytes, bytes, type Milliseconds, ms, seconds } from "../base/units.js";
+import type { SessionId } from "../gist/wire/messages.js";
+import type { FlowCount } from "../traffic/datapath.js";
+import type { PbsContext } from "./context.js";
+import { evidenceText } from "./evidence.js";
+import type { AttackEvidence, DetectionView, HopView } from "./view.js";
+import type { Epoch, HopReport, PbsQuery } from "./wire/messages.js";
+
+/** The session, as far as it is watched. */
+export interface Watched {
+  readonly id: SessionId;
+  readonly flow: Flow;
+  readonly role: "receiver";
+  readonly situation: Situation;
+  readonly allowedVolume: Bytes;
+  readonly ruleName: string | null;
+  readonly epoch: Epoch;
+  /** Something is to be done: {@link FlowWatch.due}. */
+  reactionDue(): void;
+  /** Sends a Permission that asks for a Query. */
+  askForQuery(): void;
+}
+
+/** What policy wants done. */
+export interface Due extends Decided {
+  /** Key identity of the last router before the place where bytes vanish. */
+  readonly mover?: Uint8Array;
+}
+
+/** Settle times from a bad period to the Query that shows whether the next one is bad too, and at least between two such Queries. */
+const ASK_AFTER = 10;
+/** What goes on, and is left alone, is told again after this time. */
+const TELL_AGAIN = seconds(60);
+
+export class FlowWatch {
+  readonly #context: PbsContext;
+  readonly #flow: Watched;
+  readonly #policy: DetectionPolicy;
+  readonly #volumes: VolumeWatch;
+  #last: PbsQuery | undefined;
+  #reports: readonly HopReport[] = [];
+  #due: Due | undefined;
+  /** The router that was asked to change the path: asked twice it has had its chance. */
+  #named = "";
+  #ask = false;
+  #mayAskAt = 0;
+  #settleTimer: Timer | undefined;
+  #askTimer: Timer | undefined;
+  #findings = 0;
+  /** Kind and epoch of the last finding that was told, and when it may be told again. */
+  #told = { what: "", until: 0 };
+  #attack: AttackEvidence | undefined;
+  #over = false;
+
+  constructor(context: PbsContext, flow: Watched, policy: DetectionPolicy) {
+    this.#context = context;
+    this.#flow = flow;
+    this.#policy = policy;
+    this.#volumes = new VolumeWatch(policy.limits, context.time.now());
+  }
+
+  /** What is to be done now, by whoever takes it. */
+  get due(): boolean {
+    return this.#due !== undefined;
+  }
+
+  takeDue(): Due | undefined {
+    const due = this.#due;
+    this.#due = undefined;
+    return due;
+  }
+
+  /** A Query of the session came. */
+  query(query: PbsQuery): void {
+    this.#last = query;
+    this.#keepReports(query);
+    const reading = this.#read();
+    if (reading === undefined) return;
+    this.#judge(this.#volumes.claimed(claimOf(query, this.#volumes.epoch), reading));
+    this.#settleTimer ??= this.#context.time.after(this.#policy.limits.settle, () => this.#settled());
+  }
+
+  /** A Permission with this Message-Seq is being made. Says whether it shall ask for a Query at once. */
+  told(sequence: number): boolean {
+    const reading = this.#read();
+    if (reading !== undefined) this.#volumes.told(sequence, reading);
+    const ask = this.#ask;
+    this.#ask = false;
+    return ask;
+  }
+
+  /** The packet path counts anew. */
+  begin(epoch: number): void {
+    this.#volumes.begin(epoch);
+    this.#settleTimer?.cancel();
+    this.#settleTimer = undefined;
+  }
+
+  /** The volume is used up, perhaps by somebody else. */
+  exhausted(): void {
+    const read = this.#read();
+    if (read === undefined || read.received - (this.#last?.sentVolume ?? 0) <= this.#policy.limits.excess)
+      return;
+    if (this.#wantsQuery()) this.#flow.askForQuery();
+  }
+
+  stop(): void {
+    this.#over = true;
+    this.#settleTimer?.cancel();
+    this.#askTimer?.cancel();
+  }
+
+  view(): DetectionView {
+    const { epoch, start } = this.#flow.epoch;
+    return {
+      mode: this.#policy.mode,
+      epoch,
+      start,
+      last: this.#volumes.last ?? null,
+      hops: this.#reports.map((report) => this.#hopView(report, false)),
+      findings: this.#findings,
+      attack: this.#attack ?? null,
+    };
+  }
+
+  #settled(): void {
+    this.#settleTimer = undefined;
+    const reading = this.#read();
+    if (reading === undefined || this.#over) return;
+    const judgement = this.#volumes.settled(reading, (mark) =>
+      this.#context.datapath.countUpTo?.(this.#flow.flow, mark.spi, mark.sequence),
+    );
+    this.#judge(judgement);
+    if (this.#due !== undefined) return this.#flow.reactionDue();
+    if (!judgement.doubt) return;
+    // A second bad period shows sooner this way than at the next refresh.
+    this.#askTimer?.cancel();
+    this.#askTimer = this.#context.time.after(this.#askAfter, () => this.#askNow());
+  }
+
+  #askNow(): void {
+    if (this.#wantsQuery()) this.#flow.askForQuery();
+  }
+
+  get #askAfter(): Milliseconds {
+    return ms(this.#policy.limits.settle * ASK_AFTER);
+  }
+
+  #wantsQuery(): boolean {
+    const now = this.#context.time.now();
+    if (now < this.#mayAskAt) return false;
+    this.#mayAskAt = now + this.#askAfter;
+    this.#ask = true;
+    return true;
+  }
+
+  #judge({ finding, doubt }: Judgement): void {
+    if (finding === undefined) {
+      if (doubt) this.#wantsQuery();
+      return;
+    }
+    this.#findings++;
+    this.#context.counters.count(`finding.${finding.kind}`);
+    const decided = reactionTo(finding.kind, this.#policy, this.#flow.situation);
+    const acts = decided.reaction !== "alarm" && this.#policy.mode === "react";
+    // Who is to change the path is known once the reports are checked.
+    if (acts && decided.reaction !== "change-path") this.#due = decided;
+    if (acts || this.#isNews(finding)) void this.#report(finding, decided, this.#reports);
+  }
+
+  #isNews({ kind, epoch }: Finding): boolean {
+    const what = `${kind} ${epoch}`;
+    const now = this.#context.time.now();
+    if (this.#told.what === what && now < this.#told.until) return false;
+    this.#told = { what, until: now + TELL_AGAIN };
+    return true;
+  }
+
+  async #report(finding: Finding, decided: Decided, reports: readonly HopReport[]): Promise<void> {
+    const { allowedVolume: allowed, ruleName: rule } = this.#flow;
+    const { mode } = this.#policy;
+    const hops = await this.#verified(reports);
+    const where = this.#locate(finding, hops) ?? null;
+    const evidence = { ...finding, allowed, rule, hops, where, reaction: decided.reaction, mode };
+    this.#attack = evidence;
+    const { events } = this.#context;
+    events.report("attack", this.#flow, evidenceText(evidence), evidence);
+    events.report("reaction", this.#flow, `${reactionText(decided.reaction, mode)}: ${decided.why}`);
+    if (this.#over || mode !== "react" || decided.reaction !== "change-path") return;
+    const mover = this.#moverFor(where, reports);
+    this.#due = { ...decided, ...(mover && { mover }) };
+    this.#flow.reactionDue();
+  }
+
+  /** The router behind which bytes vanish may know another way; otherwise, or when that did not help, the sender. */
+  #moverFor(where: Location | null, reports: readonly HopReport[]): Uint8Array | undefined {
+    const { nodes } = this.#context;
+    const found = reports.filter(({ node }) => nodes.name(node) === where?.from);
+    const [only] = found;
+    if (only === undefined || found.length > 1 || this.#named === where?.from) return undefined;
+    this.#named = where?.from ?? "";
+    return only.node;
+  }
+
+  async #verified(reports: readonly HopReport[]): Promise<readonly HopView[]> {
+    const { nodes } = this.#context;
+    const good = await Promise.all(reports.map((report) => nodes.verify(this.#flow.id, report)));
+    return reports.filter((_report, i) => good[i]).map((report) => this.#hopView(report, true));
+  }
+
+  #locate(finding: Finding, hops: readonly HopView[]): Location | undefined {
+    const sender = { node: "sender", counted: finding.sent };
+    return locate(finding, [sender, ...hops, { node: "receiver", counted: finding.received }]);
+  }
+
+  #hopView({ node, counted }: HopReport, verified: boolean): HopView {
+    return { node: this.#context.nodes.name(node), counted, verified };
+  }
+
+  /** Counts of another epoch say nothing here, nor does what was reported into another Query. */
+  #keepReports({ reports = [], sequence }: PbsQuery): void {
+    this.#context.nodes.learn(reports);
+    const { epoch } = this.#volumes;
+    this.#reports = reports.filter((report) => report.sequence === sequence && report.epoch === epoch);
+  }
+
+  #read(): Reading | undefined {
+    const count = this.#context.datapath.read([this.#flow.flow])[0];
+    return count && readingOf(count, this.#context.time.now());
+  }
+}
+
+/** A sender that says nothing of epochs counts on through all of them. */
+function claimOf({ sentVolume, mark }: PbsQuery, epoch: number): Claim {
+  return {
+    epoch: mark?.epoch ?? epoch,
+    sent: sentVolume,
+    heard: mark === undefined ? undefined : (mark.heard ?? null),
+    mark: mark?.association,
+  };
+}
+
+function readingOf({ bytes: received, authentication }: FlowCount, at: Milliseconds): Reading {
+  if (authentication === undefined) return { at, received, failures: 0 };
+  const { spi, sequence, failures, bytes: counted } = authentication;
+  const { missing, malformed, unknownSpi, replayed, badIcv } = failures;
+  return {
+    at,
+    received,
+    association: { spi, sequence, ...(counted !== undefined && { bytes: bytes(counted) }) },
+    failures: missing + malformed + unknownSpi + replayed + badIcv,
+  };
+}
