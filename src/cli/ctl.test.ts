@@ -5,7 +5,7 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { bytes, seconds } from "../base/units.js";
 import { countOf, FLOW, startFixture, viewOf } from "../control/test-parts.js";
-import { type AuthenticationView, CannotAuthenticate } from "../nslp/view.js";
+import { type AuthenticationView, CannotAuthenticate, type DetectionView } from "../nslp/view.js";
 import { pbsctl } from "./ctl.js";
 
 interface Ran {
@@ -169,6 +169,56 @@ test("flow", async (t) => {
     out: "",
     err: 'pbsctl: no flow "f" (see the ids in: pbsctl flows; pbsctl pending)\n',
   });
+});
+
+const ATTACK: DetectionView = {
+  mode: "react",
+  epoch: 1,
+  start: bytes(1_000_000),
+  last: { epoch: 1, sent: bytes(1_500_000), received: bytes(1_500_000), mark: null, verdict: "fits" },
+  hops: [
+    { node: "router", counted: bytes(1_500_000), verified: false },
+    { node: "router2\u001b[31m", counted: bytes(1_500_000), verified: true },
+  ],
+  findings: 1,
+  attack: {
+    kind: "excess",
+    amount: 2_000_000,
+    sent: bytes(1_000_000),
+    received: bytes(3_000_000),
+    allowed: bytes(10_000_000),
+    epoch: 0,
+    threshold: 3000,
+    mark: null,
+    period: seconds(10),
+    rule: "web",
+    hops: [],
+    where: { from: "router", to: "receiver", change: 2_000_000 },
+    reaction: "public-key",
+    mode: "react",
+  },
+};
+
+test("flow and explain show what was compared, what routers said, and an attack", async (t) => {
+  const { ctl, pbs, counts } = await fixture(t);
+  pbs.views = [viewOf(0xabc, { flow: FLOW, detection: ATTACK, path: "via 10.0.0.2" })];
+  counts.set(FLOW, countOf(2000));
+  const { out } = await ctl("flow", "00000A");
+  t.regex(out, /^path +via 10\.0\.0\.2$/m);
+  t.regex(out, /^detection +react; epoch 1, counted from 1 MB; 1 findings$/m);
+  t.regex(out, /^compared +sent 1\.5 MB, received 1\.5 MB: fits$/m);
+  t.regex(out, /^hop +router counted 1\.5 MB \(signature not checked\)$/m);
+  t.regex(out, /^hop +router2\?\[31m counted 1\.5 MB$/m);
+  t.regex(
+    out,
+    /^last finding +excess, between router and receiver \(sent 1000000, received 3000000, threshold 3000, epoch 0\): public-key$/m,
+  );
+  const explained = await ctl("explain", FLOW);
+  t.regex(
+    explained.out,
+    /an attack was found between router and receiver: excess \(1 MB sent, 3 MB received\)/,
+  );
+  t.regex(explained.out, /it was moved to another path: via 10\.0\.0\.2/);
 });
 
 test("request: granted and refused", async (t) => {
@@ -353,7 +403,8 @@ test("keys: what cannot be read", async (t) => {
 /** pbsctl as a process of its own. */
 function spawn(...args: readonly string[]): Promise<Ran> {
   return new Promise((resolve) => {
-    execFile(process.execPath, ["--import", "tsx", "src/cli/pbsctl.ts", ...args], (error, out, err) =>
+    const command = ["--import", "tsx", "src/cli/pbsctl.ts", ...args];
+    execFile(process.execPath, command, { maxBuffer: 16 * 1024 * 1024 }, (error, out, err) =>
       resolve({ status: typeof error?.code === "number" ? error.code : 0, out, err }),
     );
   });

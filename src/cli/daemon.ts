@@ -10,9 +10,13 @@ import type { Config } from "../config/config.js";
 import { examine } from "../control/doctor/doctor.js";
 import { thisMachine } from "../control/doctor/machine.js";
 import { ControlServer } from "../control/server.js";
+import type { Mri } from "../gist/wire/messages.js";
+import { flowOf } from "../nslp/mri.js";
 import { PbsNode } from "../nslp/node.js";
 import { Firewall } from "../traffic/firewall.js";
 import { NfqueueDatapath } from "../traffic/nfqueue.js";
+import { Paths } from "../traffic/paths.js";
+import { SourceBlocker } from "../traffic/source-block.js";
 import { identityOf, renewedIdentity } from "./lifecycle.js";
 import { datapathOptions, firewallOptions, pbsOptions, routingStatesFor } from "./parts.js";
 import { preflight } from "./preflight.js";
@@ -58,14 +62,21 @@ export class Daemon {
     await preflight(config);
     const firewall = await Firewall.probe(firewallOptions(config));
     await firewall.install();
-    log.info({ backend: firewall.backend }, "rules are in place: closed");
+    log.info({ backend: firewall.backend }, `rules are in place: ${config.node.mode}`);
 
     const started = new Started();
     try {
       const time = new SystemTime();
       const datapath = NfqueueDatapath.open(datapathOptions(config, log, time));
       started.add(() => datapath.stop());
-      const signalling = signallingOf(config, identity, log, time);
+      const paths = await Paths.open({
+        paths: config.path,
+        isLocal: (address) => signalling.isLocal(address),
+        steer: (flow, path) => datapath.steer(flow, path),
+        logger: log,
+      });
+      started.add(() => paths.stop());
+      const signalling = signallingOf(config, identity, log, time, paths);
       const pbs = new PbsNode({
         time,
         random: systemRandom,
@@ -75,6 +86,8 @@ export class Daemon {
         trust,
         signer,
         policy,
+        paths,
+        blocker: new SourceBlocker(),
         logger: log,
         options: pbsOptions(config),
       });
@@ -137,7 +150,13 @@ export class Daemon {
   }
 }
 
-function signallingOf(config: Config, identity: Identity, log: Logger, time: Time): Signalling {
+/** Signalling takes the path of its flow, in the direction in which this node may have moved it. */
+function pathMark(paths: Paths, mri: Mri): number {
+  const flow = paths.moved === 0 || mri.direction !== "downstream" ? undefined : flowOf(mri);
+  return flow === undefined ? 0 : paths.mark(flow);
+}
+
+function signallingOf(config: Config, identity: Identity, log: Logger, time: Time, paths: Paths): Signalling {
   const { signalling, packets, node, peers } = config;
   if (signalling.service !== null)
     return remoteSignalling({
@@ -152,6 +171,7 @@ function signallingOf(config: Config, identity: Identity, log: Logger, time: Tim
     signalling,
     queue: packets.queueBase,
     maxRoutingStates: routingStatesFor(config),
+    pathMark: (mri) => pathMark(paths, mri),
     identity,
     log,
     time,

@@ -6,6 +6,7 @@ import { loadConfig } from "../config/load.js";
 import { assertUnused } from "../control/socket.js";
 import { cleanUpExits } from "../gist/transport/cleanup.js";
 import { Firewall } from "../traffic/firewall.js";
+import { Paths } from "../traffic/paths.js";
 import { Daemon } from "./daemon.js";
 import { failureText } from "./failure.js";
 import { checkFiles, print, runProgram, serve } from "./lifecycle.js";
@@ -19,7 +20,7 @@ Takes part in permission-based sending: nobody sends to a host until that host s
 
   --config FILE  the configuration, default ${DEFAULT_CONFIG_FILE}
   --check        says whether the configuration and the files that it names are good; changes nothing
-  --cleanup      takes rules, sets and routes of signalling out of the kernel; the machine is open afterwards
+  --cleanup      takes rules, sets and routes of its own out of the kernel; the machine is open afterwards
   --help, --version
 
 SIGHUP reads the configuration again, SIGTERM ends the daemon; the rules stay, so that nothing unpermitted passes.
@@ -45,7 +46,8 @@ async function cleanUp(file: string | undefined): Promise<number> {
   await assertUnused({ path: socketOf(file), owner: "pbsd" });
   await (await Firewall.probe(CLEANUP_OPTIONS)).remove();
   await cleanUpExits();
-  return print("rules, sets and routes of signalling are removed; this machine is open\n");
+  await Paths.cleanup();
+  return print("rules, sets and routes are removed; this machine is open\n");
 }
 
 function socketOf(file: string | undefined): string {

@@ -11,6 +11,7 @@ import { GistClient } from "../gist/ipc/client.js";
 import { GistNode } from "../gist/node.js";
 import type { GistService, RoutingStateView } from "../gist/service.js";
 import { SystemTransport } from "../gist/transport/system.js";
+import type { Mri } from "../gist/wire/messages.js";
 import { OwnAddresses } from "./own-addresses.js";
 import { credentialsOf, gistOptions, type SignallingConfig, transportOptions } from "./signalling-options.js";
 
@@ -33,6 +34,8 @@ export interface NodeParts {
   readonly signalling: SignallingConfig;
   readonly queue: number;
   readonly maxRoutingStates: number;
+  /** The mark by which packets about an MRI's flow are routed, where flows take paths of their own; 0: none. */
+  readonly pathMark?: (mri: Mri) => number;
   readonly identity: Identity;
   readonly log: Logger;
   readonly time: Time;
@@ -45,7 +48,10 @@ export interface OwnSignalling extends Signalling {
 /** A GIST node on this host's real network. */
 export function ownSignalling(parts: NodeParts): OwnSignalling {
   const { signalling, queue, maxRoutingStates, identity, log, time } = parts;
-  const transport = new SystemTransport(transportOptions(signalling, queue, identity, log, time));
+  const transport = new SystemTransport({
+    ...transportOptions(signalling, queue, identity, log, time),
+    ...(parts.pathMark && { pathMark: parts.pathMark }),
+  });
   const isLocal = (address: IpAddress): boolean => transport.isLocal(address);
   const gist = new GistNode({
     time,

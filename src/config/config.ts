@@ -1,14 +1,15 @@
 /** The configuration as the parts take it: checked, in units, with every default filled in. Immutable. */
 import type { Algorithm } from "../base/algorithm.js";
 import type { AuthenticationRule } from "../authorization/algorithm.js";
+import type { DetectionPolicy, MovePolicy } from "../authorization/reaction.js";
 import type { PolicyRule, PortRange } from "../authorization/policy.js";
-import type { IpPrefix } from "../base/address.js";
+import type { IpAddress, IpPrefix } from "../base/address.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
 
 export interface Config {
   /** The file it was read from. */
   readonly file: string;
-  readonly node: { readonly name: string; readonly mode: "closed" };
+  readonly node: { readonly name: string; readonly mode: "closed" | "open" };
   /** Absolute paths. */
   readonly identity: {
     readonly certificate: string;
@@ -30,6 +31,9 @@ export interface Config {
   };
   readonly packets: PacketsConfig;
   readonly exempt: readonly ExemptClass[];
+  /** Bytes a second of traffic without permission, of all and of one source; with mode "open". */
+  readonly open: SharedRate;
+  readonly legacy: readonly LegacyHosts[];
   readonly request: { readonly volume: Bytes; readonly idleTimeout: Milliseconds };
   readonly return: {
     readonly policy: "auto" | "rules";
@@ -44,6 +48,17 @@ export interface Config {
     /** Bytes that TCP segments to and from this host leave free for an Authentication Header. */
     readonly reserve: number;
   };
+  readonly detection: {
+    /** Of flows to this host; rules may say something else. */
+    readonly policy: DetectionPolicy;
+    /** Of flows from this host. */
+    readonly moves: MovePolicy;
+    readonly blockFor: Milliseconds;
+    /** Reports a second into passing Queries. */
+    readonly reports: number;
+  };
+  /** Next hops other than the routing table's, in order. */
+  readonly path: readonly PathConfig[];
   readonly rules: readonly PolicyRule[];
   /** Neighbours of the signalling that are believed; empty: all whom an authority signed. */
   readonly peers: readonly PeerRule[];
@@ -70,11 +85,32 @@ export interface PacketsConfig {
   /** How long a refused flow of this host is answered at once, without a new Query. */
   readonly refuseFor: Milliseconds;
   readonly refuseMark: number;
+  readonly openMark: number;
   /** false: packets above the granted volume pass here. */
   readonly enforce: boolean;
   /** Fragments are put together before they are judged; otherwise they are dropped. */
   readonly reassemble: boolean;
   readonly firewall: "auto" | "nft" | "legacy";
+}
+
+/** Another way out for flows to some destinations; at least one of `via` and `device`. */
+export interface PathConfig {
+  /** Absent: to everywhere. */
+  readonly to?: IpPrefix;
+  readonly via?: IpAddress;
+  readonly device?: string;
+}
+
+/** Bytes a second. */
+export interface SharedRate {
+  readonly rate: Bytes;
+  readonly sourceRate: Bytes;
+}
+
+/** Hosts that know nothing of PBS: what they send and get passes within a rate. */
+export interface LegacyHosts extends SharedRate {
+  readonly name: string;
+  readonly prefix: IpPrefix;
 }
 
 /** Traffic that passes without permission, within a rate. What is absent matches everything. */

@@ -1,7 +1,7 @@
 /** Schemas of single fields: each takes what TOML gave, and says itself what is wrong and what to write. */
 import { z } from "zod";
 import type { PortRange } from "../authorization/policy.js";
-import { AddressError, IpPrefix } from "../base/address.js";
+import { AddressError, IpAddress, IpPrefix } from "../base/address.js";
 import { parseProtocol } from "../base/flow.js";
 import { type Bytes, type Milliseconds, ms } from "../base/units.js";
 import { parseDuration, parsePorts, parseSize, QuantityError } from "./quantity.js";
@@ -108,6 +108,23 @@ export function whole(min: number, max: number) {
     if (raw < min || raw > max) throw new FieldError(`${raw} is out of range`, remedy);
     return raw;
   });
+}
+
+/** A share in percent, as a share of 1. */
+export function percent(max = 100) {
+  const remedy = `write a number from 0 to ${max}`;
+  return field(remedy, (raw) => {
+    if (typeof raw !== "number" || !Number.isFinite(raw))
+      throw new FieldError(`${inWords(raw)} is not a number`, remedy);
+    if (raw < 0 || raw > max) throw new FieldError(`${raw} is out of range`, remedy);
+    return raw / 100;
+  });
+}
+
+export function address() {
+  return field('write an address such as "192.168.30.3"', (raw) =>
+    IpAddress.parse(string(raw, "an address", 'write an address such as "192.168.30.3"')),
+  );
 }
 
 export function flag() {

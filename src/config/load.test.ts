@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
-import { IpPrefix } from "../base/address.js";
-import { bytes, seconds } from "../base/units.js";
+import { IpAddress, IpPrefix } from "../base/address.js";
+import { bytes, ms, seconds } from "../base/units.js";
 import { ConfigError } from "./error.js";
 import { loadConfig, parseConfig } from "./load.js";
 
@@ -58,6 +58,7 @@ test("the example works, and its comments show the defaults", (t) => {
     "request",
     "return",
     "authentication",
+    "detection",
     "control",
     "log",
   ] as const)
@@ -82,6 +83,7 @@ test("the defaults that the example's comments show are the defaults", async (t)
     "request",
     "return",
     "authentication",
+    "detection",
     "control",
     "log",
   ] as const)
@@ -140,6 +142,82 @@ reason = "no"
     },
     { name: "rule 3", action: { type: "deny", reason: "no" } },
   ]);
+});
+
+test("detection: of the node, and of rules that say something else", (t) => {
+  const config = parseConfig(
+    `${IDENTITY}
+[detection]
+mode = "dry-run"
+settle = "500ms"
+loss_percent = 2.5
+on_loss = "alarm"
+return_after = "0"
+[[path]]
+via = "192.168.30.3"
+device = "eth1"
+[[path]]
+to = "2001:db8::/32"
+device = "eth2"
+[[rule]]
+action = "grant"
+[[rule]]
+action = "ask"
+detection = "react"
+excess = "1MB"
+on_excess = "revoke"
+[[rule]]
+action = "grant"
+detection = "off"
+`,
+    "x.toml",
+  );
+  const { policy, moves } = config.detection;
+  t.is(policy.mode, "dry-run");
+  t.like(policy.limits, { settle: ms(500), lossShare: 0.025, excess: bytes(3000), lossPeriods: 2 });
+  t.is(policy.onLoss, "alarm");
+  t.is(moves.returnAfter, ms(0));
+  t.deepEqual(config.path, [
+    { via: IpAddress.parse("192.168.30.3"), device: "eth1" },
+    { to: IpPrefix.parse("2001:db8::/32"), device: "eth2" },
+  ]);
+  const own = config.rules.map(({ action }) => (action.type === "deny" ? undefined : action.grant.detection));
+  t.deepEqual(own, [
+    undefined,
+    {
+      ...policy,
+      mode: "react",
+      onExcess: "revoke",
+      limits: { ...policy.limits, excess: bytes(1_000_000) },
+    },
+    { ...policy, mode: "off" },
+  ]);
+});
+
+test("detection and paths that cannot be", (t) => {
+  t.deepEqual(
+    wrong(`[detection]
+loss_percent = 101
+on_excess = "change-path"
+[[path]]
+to = "192.168.0.0/16"
+[[path]]
+to = "192.168.0.0/16"
+via = "2001:db8::1"
+[[rule]]
+action = "deny"
+detection = "off"
+on_loss = "alarm"
+`),
+    [
+      "2: detection.loss_percent: 101 is out of range (write a number from 0 to 100)",
+      '3: detection.on_excess: "change-path" is not one of its values (write "public-key" or "revoke" or "alarm")',
+      "4: path[0].via: is missing (write the next hop's address, or the device of the path)",
+      "8: path[1].via: is not of the same IP version as to (write two paths)",
+      '11: rule[0].detection: means nothing in a rule with action "deny" (take it out)',
+      '12: rule[0].on_loss: means nothing in a rule with action "deny" (take it out)',
+    ],
+  );
 });
 
 test("how packets prove where they come from", (t) => {
@@ -253,9 +331,9 @@ const CASES: readonly (readonly [name: string, toml: string, errors: readonly st
     ['2: packets.firewall: "pf" is not one of its values (write "auto" or "nft" or "legacy")'],
   ],
   [
-    "open network",
-    '[node]\nmode = "open"',
-    ['2: node.mode: "open" is not one of its values (write "closed")'],
+    "a mode that there is not",
+    '[node]\nmode = "opn"',
+    ['2: node.mode: "opn" is not one of its values (write "closed" or "open")'],
   ],
   [
     "not a prefix",

@@ -1,9 +1,18 @@
 /** From pbsd's file to a {@link Config}, or to every problem that the file has. */
 import { dirname, resolve } from "node:path";
 import type { z } from "zod";
-import type { Config, ExemptClass } from "./config.js";
+import type { Config, ExemptClass, LegacyHosts, PathConfig } from "./config.js";
 import { deepFreeze, type Format, parseDocument, readDocument } from "./document.js";
-import { configSchema, defaultRefresh, FIELDS, tcpPortOf, toAuthentication, toPolicyRule } from "./schema.js";
+import {
+  configSchema,
+  defaultRefresh,
+  FIELDS,
+  tcpPortOf,
+  toAuthentication,
+  toDetection,
+  toMoves,
+  toPolicyRule,
+} from "./schema.js";
 
 const FORMAT: Format<typeof configSchema> = {
   schema: configSchema,
@@ -30,6 +39,7 @@ type Parsed = z.output<typeof configSchema>;
 function build(parsed: Parsed, file: string): Config {
   const here = dirname(resolve(file));
   const { identity, signalling, packets, control } = parsed;
+  const policy = toDetection(parsed.detection);
   return deepFreeze({
     file,
     node: parsed.node,
@@ -55,15 +65,25 @@ function build(parsed: Parsed, file: string): Config {
       holdTime: packets.hold_time,
       refuseFor: packets.refuse_for,
       refuseMark: packets.refuse_mark,
+      openMark: packets.open_mark,
       enforce: packets.enforce,
       reassemble: packets.reassemble,
       firewall: packets.firewall,
     },
     exempt: parsed.exempt.map(toExemptClass),
+    open: { rate: parsed.open.rate, sourceRate: parsed.open.source_rate },
+    legacy: parsed.legacy.map(toLegacy),
     request: { volume: parsed.request.volume, idleTimeout: parsed.request.idle_timeout },
     return: toReturn(parsed.return),
     authentication: parsed.authentication,
-    rules: parsed.rule.map(toPolicyRule),
+    detection: {
+      policy,
+      moves: toMoves(parsed.detection),
+      blockFor: parsed.detection.block_for,
+      reports: parsed.detection.reports,
+    },
+    path: parsed.path.map(toPath),
+    rules: parsed.rule.map((fields, index) => toPolicyRule(fields, index, policy)),
     peers: parsed.peer,
     control: { socket: resolve(here, control.socket), group: control.group ?? null },
     log: parsed.log,
@@ -80,6 +100,14 @@ function toReturn(fields: Parsed["return"]): Config["return"] {
     refresh: refresh ?? defaultRefresh(lifetime),
     ...(authentication && { authentication }),
   };
+}
+
+function toLegacy({ name, prefix, rate, source_rate: sourceRate }: Parsed["legacy"][number]): LegacyHosts {
+  return { name, prefix, rate, sourceRate: sourceRate ?? rate };
+}
+
+function toPath({ to, via, device }: Parsed["path"][number]): PathConfig {
+  return { ...(to && { to }), ...(via && { via }), ...(device !== undefined && { device }) };
 }
 
 function toExemptClass(fields: Parsed["exempt"][number]): ExemptClass {

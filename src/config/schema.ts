@@ -11,16 +11,30 @@ import {
 } from "../authorization/algorithm.js";
 import type { Grant } from "../authorization/decision.js";
 import type { PolicyRule, RuleAction } from "../authorization/policy.js";
+import { DEFAULT_LIMITS } from "../authorization/detection.js";
+import {
+  DEFAULT_DETECTION,
+  DEFAULT_MOVES,
+  DETECTION_MODES,
+  type DetectionPolicy,
+  EXCESS_REACTIONS,
+  LOSS_REACTIONS,
+  type MovePolicy,
+  SENDER_REACTIONS,
+  SILENCE_REACTIONS,
+} from "../authorization/reaction.js";
 import { hasPorts } from "../base/flow.js";
 import { bytes, type Bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import { DEFAULT_SOCKET, LOG_LEVELS } from "./config.js";
 import {
+  address,
   choice,
   choices,
   duration,
   flag,
   optional,
   pattern,
+  percent,
   ports,
   prefix,
   prefixes,
@@ -34,6 +48,8 @@ import {
 /** Rules, exempt classes: more are a mistake, and each packet or Query would have to walk through them. */
 const MAX_RULES = 10_000;
 const MAX_EXEMPT = 64;
+/** Their numbers stand in packets' marks. */
+const MAX_PATHS = 31;
 
 /** Smaller than any packet of use. */
 const MIN_VOLUME = bytes(1500);
@@ -49,7 +65,7 @@ const path = () => text("a path", "write the path of a file", 1024);
 
 const node = {
   name: text("a name", "write a name for log lines", 64).default(hostname),
-  mode: choice("closed").default("closed"),
+  mode: choice("closed", "open").default("closed"),
 };
 
 export const identity = {
@@ -84,6 +100,7 @@ const packets = {
   hold_time: duration(ms(100)).default(seconds(120)),
   refuse_for: duration(ms(100)).default(seconds(5)),
   refuse_mark: whole(1, 2 ** 32 - 1).default(0x5042_0000),
+  open_mark: whole(1, 2 ** 32 - 1).default(0x0001_0000),
   enforce: flag().default(true),
   reassemble: flag().default(true),
   firewall: choice("auto", "nft", "legacy").default("auto"),
@@ -102,6 +119,22 @@ const exempt = {
   rate: whole(1, 1_000_000),
 };
 
+/** Bytes a second; the least carries a full datagram. */
+const LEAST_RATE = bytes(1500);
+
+/** Of traffic without permission in an open network. */
+const open = {
+  rate: size(LEAST_RATE).default(bytes(1_250_000)),
+  source_rate: size(LEAST_RATE).default(bytes(125_000)),
+};
+
+const legacy = {
+  name: exempt.name,
+  prefix: prefix(),
+  rate: size(LEAST_RATE),
+  source_rate: optional(size(LEAST_RATE)),
+};
+
 const request = {
   volume: size(MIN_VOLUME).default(DEFAULT_VOLUME),
   idle_timeout: duration(seconds(1)).default(seconds(120)),
@@ -111,6 +144,41 @@ const request = {
 const proof = {
   authentication: optional(choice(...LEVELS)),
   algorithms: optional(choices(...ALGORITHMS)),
+};
+
+const limits = {
+  excess: optional(size(bytes(0))),
+  excess_percent: optional(percent()),
+  loss: optional(size(bytes(0))),
+  loss_percent: optional(percent()),
+};
+
+const reactions = {
+  on_excess: optional(choice(...EXCESS_REACTIONS)),
+  on_loss: optional(choice(...LOSS_REACTIONS)),
+  on_sender: optional(choice(...SENDER_REACTIONS)),
+};
+
+const detection = {
+  mode: choice(...DETECTION_MODES).default(DEFAULT_DETECTION.mode),
+  settle: duration(ms(10)).default(DEFAULT_LIMITS.settle),
+  ...limits,
+  loss_periods: whole(1, 100).default(DEFAULT_LIMITS.lossPeriods),
+  failure_rate: whole(1, 10_000_000).default(DEFAULT_LIMITS.failureRate),
+  ...reactions,
+  on_silence: choice(...SILENCE_REACTIONS).default(DEFAULT_MOVES.onSilence),
+  hold: duration(ms(100)).default(DEFAULT_MOVES.hold),
+  spread: duration(ms(0)).default(DEFAULT_MOVES.spread),
+  moves: whole(1, 100_000).default(DEFAULT_MOVES.rate),
+  return_after: duration(ms(0)).default(DEFAULT_MOVES.returnAfter),
+  block_for: duration(seconds(1)).default(seconds(600)),
+  reports: whole(0, 1_000_000).default(2000),
+};
+
+const pathway = {
+  to: optional(prefix()),
+  via: optional(address()),
+  device: optional(pattern(/^[^\s/]{1,15}$/, "a device", 'write the name of an interface, such as "eth1"')),
 };
 
 const returning = {
@@ -155,6 +223,9 @@ const rule = {
   refresh: optional(duration(ms(100))),
   extend: optional(flag()),
   ...proof,
+  detection: optional(choice(...DETECTION_MODES)),
+  ...limits,
+  ...reactions,
   timeout: optional(duration(ms(100))),
   reason: optional(text("a reason", "write one sentence for the asking host")),
 };
@@ -181,9 +252,13 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = Object.fromEn
     signalling: pbsdSignalling,
     packets,
     exempt,
+    open,
+    legacy,
     request,
     return: returning,
     authentication,
+    detection,
+    path: pathway,
     rule,
     peer,
     control,
@@ -274,6 +349,13 @@ const exemptSchema = z.strictObject(exempt).superRefine((value, context) => {
     refuse(context, "to", "is not of the same IP version as from", "write two classes");
 });
 
+const pathSchema = z.strictObject(pathway).superRefine(({ to, via, device }, context) => {
+  if (via === undefined && device === undefined)
+    refuse(context, "via", "is missing", "write the next hop's address, or the device of the path");
+  if (to !== undefined && via !== undefined && to.address.family !== via.family)
+    refuse(context, "via", "is not of the same IP version as to", "write two paths");
+});
+
 const ruleSchema = z.strictObject(rule).superRefine((value, context) => {
   checkPorts(value, context);
   checkMeaning(value, context);
@@ -286,7 +368,18 @@ type RuleFields = z.output<typeof ruleSchema>;
 const MEANINGLESS: Readonly<Record<RuleFields["action"], readonly (keyof RuleFields)[]>> = {
   grant: ["timeout", "reason"],
   ask: ["reason"],
-  deny: ["volume", "lifetime", "refresh", "extend", "authentication", "algorithms", "timeout"],
+  deny: [
+    "volume",
+    "lifetime",
+    "refresh",
+    "extend",
+    "authentication",
+    "algorithms",
+    "timeout",
+    "detection",
+    ...(Object.keys(limits) as (keyof typeof limits)[]),
+    ...(Object.keys(reactions) as (keyof typeof reactions)[]),
+  ],
 };
 
 function checkMeaning(value: RuleFields, context: Context): void {
@@ -303,9 +396,13 @@ const sections = z.strictObject({
   signalling: section(pbsdSignalling).superRefine(checkStacks).prefault({}),
   packets: section(packets).prefault({}),
   exempt: z.array(exemptSchema).max(MAX_EXEMPT).superRefine(checkNames).default([]),
+  open: section(open).prefault({}),
+  legacy: z.array(section(legacy)).max(MAX_EXEMPT).superRefine(checkNames).default([]),
   request: section(request).prefault({}),
   return: section(returning).superRefine(checkTimes).superRefine(checkAlgorithms).prefault({}),
   authentication: section(authentication).prefault({}),
+  detection: section(detection).prefault({}),
+  path: z.array(pathSchema).max(MAX_PATHS).default([]),
   rule: z.array(ruleSchema).max(MAX_RULES).superRefine(checkNames).default([]),
   peer: peers(),
   control: section(control).prefault({}),
@@ -327,8 +424,55 @@ function checkNames(entries: readonly { readonly name?: string | undefined }[], 
   });
 }
 
+type DetectionFields = z.output<z.ZodObject<typeof detection>>;
+
+export function toDetection(fields: DetectionFields): DetectionPolicy {
+  const { settle, loss_periods: lossPeriods, failure_rate: failureRate } = fields;
+  const base = {
+    ...DEFAULT_DETECTION,
+    mode: fields.mode,
+    limits: { ...DEFAULT_LIMITS, settle, lossPeriods, failureRate },
+  };
+  return changed(base, fields);
+}
+
+export function toMoves(fields: DetectionFields): MovePolicy {
+  const { on_silence: onSilence, hold, spread, moves: rate, return_after: returnAfter } = fields;
+  return { onSilence, hold, spread, rate, returnAfter };
+}
+
+type DetectionChange = Pick<DetectionFields, keyof typeof limits | keyof typeof reactions> & {
+  readonly detection?: DetectionPolicy["mode"] | undefined;
+};
+
+/** With what is said here in place of what is said for the whole node. */
+function changed(base: DetectionPolicy, fields: DetectionChange): DetectionPolicy {
+  const { excess, excess_percent: excessShare, loss, loss_percent: lossShare } = fields;
+  const { on_excess: onExcess, on_loss: onLoss, on_sender: onSender, detection: mode } = fields;
+  return {
+    ...base,
+    ...(mode && { mode }),
+    ...(onExcess && { onExcess }),
+    ...(onLoss && { onLoss }),
+    ...(onSender && { onSender }),
+    limits: {
+      ...base.limits,
+      ...(excess !== undefined && { excess }),
+      ...(excessShare !== undefined && { excessShare }),
+      ...(loss !== undefined && { loss }),
+      ...(lossShare !== undefined && { lossShare }),
+    },
+  };
+}
+
+const OWN_DETECTION: readonly (keyof RuleFields)[] = [
+  "detection",
+  ...(Object.keys(limits) as (keyof typeof limits)[]),
+  ...(Object.keys(reactions) as (keyof typeof reactions)[]),
+];
+
 /** A rule of the policy. One without a name is called by its place, from 1. */
-export function toPolicyRule(fields: RuleFields, index: number): PolicyRule {
+export function toPolicyRule(fields: RuleFields, index: number, node: DetectionPolicy): PolicyRule {
   const { from, to, protocol: protocolList, ports: portList, subject, fingerprint } = fields;
   return {
     name: fields.name ?? `rule ${index + 1}`,
@@ -338,13 +482,14 @@ export function toPolicyRule(fields: RuleFields, index: number): PolicyRule {
     ...(portList && { ports: portList }),
     ...(subject !== undefined && { subject }),
     ...(fingerprint !== undefined && { fingerprint: fingerprint.replaceAll(":", "").toLowerCase() }),
-    action: toAction(fields),
+    action: toAction(fields, node),
   };
 }
 
-function toAction(fields: RuleFields): RuleAction {
+function toAction(fields: RuleFields, node: DetectionPolicy): RuleAction {
   if (fields.action === "deny") return { type: "deny", reason: fields.reason ?? "denied by policy" };
-  const grant = toGrant(fields);
+  const own = OWN_DETECTION.some((field) => fields[field] !== undefined);
+  const grant = { ...toGrant(fields), ...(own && { detection: changed(node, fields) }) };
   if (fields.action === "grant") return { type: "grant", grant };
   return { type: "ask", grant, timeout: fields.timeout ?? DEFAULT_ASK_TIMEOUT };
 }

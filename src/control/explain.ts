@@ -85,7 +85,11 @@ function withPermission(permission: FlowView, count: FlowCount): Judgement {
   const left = remaining === null ? "" : `, ${formatDuration(remaining)} left`;
   return {
     verdict: "passes",
-    because: [`it has a permission: ${used}${left}${granted}`, ...authenticationText(permission)],
+    because: [
+      `it has a permission: ${used}${left}${granted}`,
+      ...authenticationText(permission),
+      ...detectionText(permission),
+    ],
     change: [`pbsctl revoke ${id.slice(0, 8)}`],
   };
 }
@@ -98,6 +102,17 @@ function authenticationText({ authentication }: FlowView): string[] {
   const failed = missing + malformed + unknownSpi + replayed + badIcv;
   const dropped = failed === 0 ? "" : `; ${failed} packets without a good one were dropped`;
   return [`its packets carry AH with ${algorithm}${dropped}`];
+}
+
+function detectionText({ detection, path }: FlowView): string[] {
+  const moved = path === null ? [] : [`it was moved to another path: ${path}`];
+  const attack = detection?.attack ?? null;
+  if (attack === null) return moved;
+  const { kind, sent, received, reaction, mode, where } = attack;
+  const place = where === null ? "" : ` between ${where.from} and ${where.to}`;
+  const done = mode === "react" ? `the reaction was: ${reaction}` : `a reaction would be: ${reaction}`;
+  const numbers = `${formatSize(sent)} sent, ${formatSize(received)} received`;
+  return [...moved, `an attack was found${place}: ${kind} (${numbers}); ${done}`];
 }
 
 function withoutPermission(input: ExplainInput, role: Role): Judgement {

@@ -42,6 +42,8 @@ export function viewOf(number: number, change: Partial<FlowView> = {}): FlowView
     refreshes: 1,
     requester: "sender1",
     rule: "web",
+    path: null,
+    detection: null,
     lastReason: null,
     ...change,
   };

@@ -1,6 +1,6 @@
 import { formatDuration, formatSize } from "../../config/quantity.js";
 import type { FlowList } from "../../control/flows.js";
-import type { FlowView } from "../../nslp/view.js";
+import type { DetectionView, FlowView } from "../../nslp/view.js";
 import type { AuthenticationFailures } from "../../traffic/datapath.js";
 import { type Command, type Context, show } from "../command.js";
 import { numberOf, type Parsed, textOf, UsageError } from "../errors.js";
@@ -114,6 +114,8 @@ export function flowText(view: FlowView): string {
     ["refresh", `${duration(view.refresh)}, ${view.refreshes} so far`],
     ["requester", view.requester ?? "-"],
     ["rule", view.rule ?? "-"],
+    ...(view.path === null ? [] : [["path", view.path] as [string, string]]),
+    ...(view.detection === null ? [] : detectionLines(view.detection)),
     ["last reason", view.lastReason ?? "-"],
   ]);
 }
@@ -125,6 +127,36 @@ function authenticationLines({ authentication }: FlowView): [string, string][] {
     ["authentication", `${algorithm}, SPI ${spiText(spi)}, sequence ${sequence}`],
     ["failures", failuresText(failures)],
   ];
+}
+
+/** The last comparison of sent with received, what routers said, and the last finding. */
+function detectionLines({
+  mode,
+  epoch,
+  start,
+  last,
+  hops,
+  findings,
+  attack,
+}: DetectionView): [string, string][] {
+  const compared =
+    last === null
+      ? "nothing yet"
+      : `sent ${formatSize(last.sent)}, received ${formatSize(last.received)}: ${last.verdict}`;
+  const lines: [string, string][] = [
+    ["detection", `${mode}; epoch ${epoch}, counted from ${formatSize(start)}; ${findings} findings`],
+    ["compared", compared],
+  ];
+  for (const { node, counted, verified } of hops)
+    lines.push([
+      "hop",
+      `${node} counted ${formatSize(counted)}${verified ? "" : " (signature not checked)"}`,
+    ]);
+  if (attack === null) return lines;
+  const { kind, sent, received, threshold, where, reaction } = attack;
+  const place = where === null ? "" : `, between ${where.from} and ${where.to}`;
+  const numbers = `sent ${sent}, received ${received}, threshold ${threshold}, epoch ${attack.epoch}`;
+  return [...lines, ["last finding", `${kind}${place} (${numbers}): ${reaction}`]];
 }
 
 export function spiText(spi: number): string {
