@@ -78,6 +78,15 @@ const chain: Topology = {
   ],
 };
 
+const bypass: Topology = {
+  name: "bypass",
+  summary: "a chain with a second router without PBS beside the middle one",
+  nodes: [
+    ...chain.nodes,
+    router("aside", [link("near", 22, 7), link("far", 23, 7)], [...via(20, 22, 3), ...via(21, 23, 9)], false),
+  ],
+};
+
 const diamond: Topology = {
   name: "diamond",
   summary: "two routers side by side between sender and receiver",
@@ -89,7 +98,7 @@ const diamond: Topology = {
   ],
 };
 
-export const TOPOLOGIES: readonly Topology[] = [threeNode, chain, diamond];
+export const TOPOLOGIES: readonly Topology[] = [threeNode, chain, bypass, diamond];
 
 /** Wires of a topology, in the order in which nodes name them. */
 export function wiresOf(topology: Topology): readonly string[] {

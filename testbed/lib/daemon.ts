@@ -26,6 +26,10 @@ export interface NodeConfig {
   readonly authentication?: Table;
   readonly log?: Table;
   readonly identity?: Table;
+  readonly detection?: Table;
+  readonly open?: Table;
+  readonly legacy?: readonly Table[];
+  readonly path?: readonly Table[];
   readonly exempt?: readonly Table[];
   readonly rule?: readonly Table[];
 }
@@ -141,11 +145,16 @@ export class Daemon {
     writeFileSync(this.configFile, stringify(tables));
   }
 
-  /** Resolves when the daemon has said "ready". Rejects with the end of its log. */
-  async start(): Promise<void> {
+  /**
+   * Resolves when the daemon has said "ready". Rejects with the end of its log.
+   * @param environment added to this process's own
+   */
+  async start(environment: NodeJS.ProcessEnv = {}): Promise<void> {
     if (this.#gistd?.running === false) await this.#gistd.start();
     const before = this.log().length;
-    this.#program = new Program(inNamespace(pbsd("--config", this.configFile), this.namespace), {
+    const added = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+    const command = ["env", ...added, ...pbsd("--config", this.configFile)];
+    this.#program = new Program(inNamespace(command, this.namespace), {
       log: this.logFile,
     });
     await until(`pbsd of ${this.name} to be ready`, READY_LIMIT_MS, () => {

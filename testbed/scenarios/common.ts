@@ -14,6 +14,7 @@ import type { Topology } from "../topologies.js";
 export const THREE_NODE = topology("three-node");
 export const CHAIN = topology("chain");
 export const DIAMOND = topology("diamond");
+export const BYPASS = topology("bypass");
 
 function topology(name: string): Topology {
   const found = findTopology(name);

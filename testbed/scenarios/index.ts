@@ -3,6 +3,7 @@ import { ask } from "./ask.js";
 import { association } from "./association.js";
 import { authentication } from "./authentication.js";
 import { badinput } from "./badinput.js";
+import { blackhole } from "./blackhole.js";
 import { chain } from "./chain.js";
 import { closed } from "./closed.js";
 import { crash } from "./crash.js";
@@ -10,11 +11,14 @@ import { flood } from "./flood.js";
 import { forgery } from "./forgery.js";
 import { hostile } from "./hostile.js";
 import { interop } from "./interop.js";
+import { lossy } from "./lossy.js";
+import { open } from "./open.js";
 import { pathchange } from "./pathchange.js";
 import { refresh } from "./refresh.js";
 import { restart } from "./restart.js";
 import type { Scenario } from "./scenario.js";
 import { service } from "./service.js";
+import { spoof } from "./spoof.js";
 import { stop } from "./stop.js";
 import { traffic } from "./traffic.js";
 import { volume } from "./volume.js";
@@ -37,5 +41,9 @@ export const SCENARIOS: readonly Scenario[] = [
   pathchange,
   association,
   flood,
+  spoof,
+  blackhole,
+  lossy,
+  open,
   badinput,
 ];

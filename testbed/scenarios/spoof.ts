@@ -1,0 +1,189 @@
+/**
+ * (a) Somebody sends as the sender: a router that was taken over, a neighbour with the stolen key, and a neighbour without one
+ * where packets need none. The receiver finds out, asks for signed packets, and the flow goes on with its own volume.
+ */
+import { type Injected, Injector, type InjectPlan, stolenKey, thief } from "../attackers/injector.js";
+import type { Report, Step } from "../lib/report.js";
+import { type Testbed, withTestbed } from "../lib/testbed.js";
+import { until } from "../lib/wait.js";
+import { eventAfter, showEvent, Stream, STREAM_PORT, STREAM_SOURCE } from "./attack.js";
+import { flowMatching, THREE_NODE } from "./common.js";
+import type { Scenario } from "./scenario.js";
+
+const GRANTED = 10_000_000;
+const SIZE = 972;
+/** One megabyte, as on the slide, then what is left of ten with signatures in every packet. */
+const FIRST = 1000;
+const REST = 6000;
+/** Two megabytes at first, and on and on afterwards. */
+const INJECTED = 2000;
+
+interface Attack {
+  readonly what: string;
+  readonly authentication: "hmac" | "none";
+  /** Where the attacker is, and the wire and the node that its packets go to. */
+  readonly at: string;
+  readonly wire: string;
+  readonly to: string;
+  /** Between which nodes its bytes appear. */
+  readonly from: string;
+  readonly before: string;
+}
+
+const ATTACKS: readonly Attack[] = [
+  {
+    what: "a router with the stolen key",
+    authentication: "hmac",
+    at: "router",
+    wire: "right",
+    to: "receiver1",
+    from: "router",
+    before: "receiver",
+  },
+  {
+    what: "a neighbour with the stolen key",
+    authentication: "hmac",
+    at: "sender2",
+    wire: "left",
+    to: "router",
+    from: "sender",
+    before: "router",
+  },
+  {
+    what: "a neighbour that uses up the volume",
+    authentication: "none",
+    at: "sender2",
+    wire: "left",
+    to: "router",
+    from: "sender",
+    before: "router",
+  },
+];
+
+export const spoof: Scenario = {
+  name: "spoof",
+  summary: "packets with a forged source and a stolen key: found at the next refresh, shut out by signatures",
+  run: async (report) => {
+    for (const attack of ATTACKS) await withTestbed(THREE_NODE, (testbed) => show(report, testbed, attack));
+  },
+};
+
+async function show(report: Report, testbed: Testbed, attack: Attack): Promise<void> {
+  const { what, authentication, from, before } = attack;
+  const volume = { volume: GRANTED, extend: false, lifetime: "10m", refresh: "2s" };
+  const rule = [{ name: "ten megabytes", action: "grant", authentication, ...volume }];
+  const stolen = thief(testbed.record.directory);
+  // sender2 has no pbsd: its own kernel stops nothing that it sends.
+  // The first datagrams come faster than the answer.
+  const sender1 = { packets: { hold_packets_per_flow: 1000 } };
+  await testbed.start({ sender1, receiver1: { rule } }, ["sender1", "receiver1"]);
+  await testbed.daemon("router").start(stolen.environment);
+  const receiver = testbed.daemon("receiver1");
+  const stream = await Stream.listen(testbed, "sender1", "receiver1");
+  await report.step(`${what}: found, and packets have to be signed`, async (step) => {
+    await sent(stream, FIRST, 1000);
+    const watch = stream.watchInjected();
+    const injected = await inject(testbed, attack, stolen.file, FIRST + 1);
+    const began = injected.first;
+    step.measure("bytes granted", GRANTED);
+    step.measure("datagrams of the sender's", FIRST);
+    step.measure("bytes injected", injected.bytes);
+    step.measure("ms that it took", Math.round(injected.last - began));
+    const found = await eventAfter(receiver, "attack", began);
+    showEvent(step, "attack", found, began);
+    step.measure("evidence", JSON.stringify(found.evidence ?? null));
+    const { where } = found.evidence ?? {};
+    step.expect("the right hop is named", where?.from === from && where.to === before);
+    const changed = await eventAfter(receiver, "authentication", began, 30_000, ({ detail }) =>
+      detail.includes("tree"),
+    );
+    showEvent(step, "reaction", changed, began);
+    await overlapOver(testbed, stream);
+    await stream.quiet();
+    const last = (watch.stop() ?? began) - began;
+    step.expect("the attack works at first", step.measure("injected and received", stream.injected) > 0);
+    step.measure("last attack packet delivered, ms after the first bad byte", Math.round(last));
+  });
+  await report.step(`${what}: no injected packet reaches the program any more`, async (step) => {
+    const before = stream.injected;
+    const injected = await inject(testbed, attack, stolen.file, FIRST + INJECTED + 1);
+    await stream.quiet();
+    step.measure("injected", injected.sent);
+    step.expect("none came", step.measure("received", stream.injected - before) === 0);
+    const view = await flowMatching(receiver, stream.flow);
+    step.measure("refused, by reason", JSON.stringify(view.authentication?.failures ?? null));
+  });
+  await report.step(`${what}: the honest transfer completes with its own volume`, async (step) => {
+    const had = stream.received.length;
+    await sent(stream, REST, 1500);
+    await stream.quiet();
+    step.expect("every datagram", step.measure("received", stream.received.length - had) === REST);
+    const sender = await flowMatching(testbed.daemon("sender1"), stream.flow);
+    const router = await flowMatching(testbed.daemon("router"), stream.flow);
+    const end = await flowMatching(receiver, stream.flow);
+    step.measure("counted at the sender", sender.countedVolume);
+    step.measure("counted at the router", router.countedVolume);
+    step.measure("counted at the receiver", end.countedVolume);
+    step.expect("not charged for the attacker's", end.countedVolume <= sender.countedVolume);
+  });
+  if (authentication === "hmac" && attack.at === "router")
+    await report.step("packets played again are refused", (step) => replay(step, testbed, attack, stream));
+  await stream.stop();
+}
+
+async function sent(stream: Stream, count: number, rate: number): Promise<void> {
+  const had = stream.received.length;
+  await stream.send({ count, size: SIZE, rate }).exited;
+  await until("the first datagrams", 20_000, () => stream.received.length > had);
+  await stream.quiet();
+}
+
+async function inject(testbed: Testbed, attack: Attack, file: string, sequence: number): Promise<Injected> {
+  const key = attack.authentication === "none" ? undefined : await stolenKey(file);
+  const plan = { ...planOf(testbed, attack), count: INJECTED, size: SIZE, rate: 2000 };
+  const injector = await Injector.prepare(testbed, attack.at, {
+    ...plan,
+    ...(key && { ah: { ...key, sequence } }),
+  });
+  return injector.run();
+}
+
+function planOf(testbed: Testbed, { wire, to }: Attack): Pick<InjectPlan, "flow" | "wire" | "to"> {
+  const flow = {
+    protocol: 17 as const,
+    source: testbed.address("sender1", 4),
+    sport: STREAM_SOURCE,
+    destination: testbed.address("receiver1", 4),
+    dport: STREAM_PORT,
+  };
+  return { flow, wire, to };
+}
+
+/** Both ends use the new association, and the one before is not taken any more. */
+async function overlapOver(testbed: Testbed, stream: Stream): Promise<void> {
+  for (const name of ["sender1", "router", "receiver1"])
+    await until(`signed packets at ${name}`, 20_000, async () => {
+      const { authentication } = await flowMatching(testbed.daemon(name), stream.flow);
+      return authentication?.level === "public-key";
+    });
+}
+
+/** What comes to the router from the sender is sent on to the receiver once more. */
+async function replay(step: Step, testbed: Testbed, attack: Attack, stream: Stream): Promise<void> {
+  const receiver = testbed.daemon("receiver1");
+  const before = (await flowMatching(receiver, stream.flow)).authentication?.failures.replayed ?? 0;
+  const had = stream.received.length;
+  const plan = { ...planOf(testbed, attack), replay: { seconds: 4, wire: "left" } };
+  const injector = await Injector.prepare(testbed, "router", { ...plan, count: 2, size: 0, rate: 1000 });
+  const listening = injector.run();
+  const count = 100;
+  await stream.send({ count, size: 200, rate: 50 }).exited;
+  const { sent: again } = await listening;
+  await stream.quiet();
+  const { authentication } = await flowMatching(receiver, stream.flow);
+  step.measure("played again", again);
+  step.measure("received", stream.received.length - had);
+  step.expect("each datagram once", stream.received.length - had === count);
+  const refused = step.measure("refused", (authentication?.failures.replayed ?? 0) - before);
+  step.expect("all refused as replays", again > 0 && refused >= again);
+}
