@@ -221,13 +221,16 @@ local PBS_TYPE = { query = 1, permission = 2, notify = 3 }
 local PBS_TYPE_NAMES = { [1] = "Query", [2] = "Permission", [3] = "Notify" }
 local O = {
   fid = 1, sequence = 2, requested = 3, sent = 4, allowed = 5, ttl = 6, refresh = 7, certificate = 8, defense = 9,
-  authentication = 10, volume_high = 128, info = 129, algorithms = 130,
+  authentication = 10, volume_high = 128, info = 129, algorithms = 130, mark = 131,
+  epoch = 132, hop_report = 133,
 }
 local PBS_OBJECT_NAMES = {
   [1] = "FID", [2] = "Message-Seq", [3] = "Req-vol", [4] = "Send-vol", [5] = "Allow-vol", [6] = "TTL",
   [7] = "Refresh", [8] = "PK-cert", [9] = "Defense", [10] = "Auth-data", [128] = "Volume-high", [129] = "INFO",
-  [130] = "Algorithms",
+  [130] = "Algorithms", [131] = "Mark", [132] = "Epoch", [133] = "Hop-report",
 }
+-- Bytes of a node's key identity.
+local IDENTITY = 16
 local SOLUTION_NAMES = {
   [1] = "No action", [2] = "AH with a symmetric key", [3] = "AH with a public key", [4] = "Change path",
 }
@@ -287,6 +290,29 @@ declare_pbs("uint32", "defense.key_length", "IPsec key length in bytes", base.DE
 declare_pbs("bytes", "defense.key", "IPsec key")
 declare_pbs("bytes", "authentication", "Signature")
 declare_pbs("uint8", "algorithm", "Algorithm that the sender can do", base.DEC, ALGORITHM_NAMES)
+declare_pbs("bool", "mark.has_heard", "Heard holds", 32, nil, 1)
+declare_pbs("bool", "mark.has_association", "SPI and sequence number hold", 32, nil, 2)
+declare_pbs("bool", "mark.has_bytes", "Bytes hold", 32, nil, 4)
+declare_pbs("uint32", "mark.reserved", "Reserved", base.HEX, nil, 0xfffffff8)
+declare_pbs("uint32", "mark.epoch", "Epoch", base.DEC)
+declare_pbs("uint32", "mark.heard", "Sequence number of the Permission heard", base.DEC)
+declare_pbs("uint32", "mark.spi", "SPI", base.HEX)
+declare_pbs("uint32", "mark.sequence", "AH sequence number", base.DEC)
+declare_pbs("uint64", "mark.bytes", "Bytes up to that packet", base.DEC)
+declare_pbs("bool", "epoch.ask", "A Query is wanted at once", 32, nil, 1)
+declare_pbs("uint32", "epoch.reserved", "Reserved", base.HEX, nil, 0xfffffffe)
+declare_pbs("uint32", "epoch.number", "Epoch", base.DEC)
+declare_pbs("uint64", "epoch.start", "Starts at bytes", base.DEC)
+declare_pbs("uint32", "epoch.overlap.duration", "Overlap", base.UNIT_STRING, MILLISECONDS)
+declare_pbs("uint32", "epoch.overlap.bytes", "Overlap in bytes", base.DEC)
+declare_pbs("bytes", "epoch.mover", "Key identity of the router to change the path")
+declare_pbs("bytes", "report.node", "Key identity of the router")
+declare_pbs("uint32", "report.epoch", "Epoch", base.DEC)
+declare_pbs("uint64", "report.counted", "Counted bytes", base.DEC)
+declare_pbs("uint32", "report.sequence", "Sequence number of the Query", base.DEC)
+declare_pbs("uint32", "report.certificate_length", "Length of the certificate", base.DEC)
+declare_pbs("bytes", "report.certificate", "Certificate")
+declare_pbs("bytes", "report.signature", "Signature")
 declare_pbs("uint8", "info.class", "Class", base.DEC, ERROR_CLASS_NAMES)
 declare_pbs("uint8", "info.code", "Code", base.DEC, PBS_INFO_CODE_NAMES)
 declare_pbs("uint8", "info.object_type", "About object type", base.DEC, PBS_OBJECT_NAMES)
@@ -785,10 +811,10 @@ local function rank_in(order, kind)
 end
 
 -- Watches that objects come once and in order. `order` is nil for a message of unknown type.
-local function sequence_check(order, x, names)
+local function sequence_check(order, x, names, repeated)
   local last, present = 0, {}
   local function see(tree, kind)
-    if present[kind] then complain(tree, x.objects, "There are two objects of this type") end
+    if present[kind] and not (repeated and repeated[kind]) then complain(tree, x.objects, "There are two objects of this type") end
     present[kind] = true
     if order == nil or names[kind] == nil then return end
     local rank = rank_in(order, kind)
@@ -1134,6 +1160,34 @@ local function parse_algorithms(tree, r)
   end
 end
 
+local function parse_mark(tree, r)
+  r:number(tree, 4, P["mark.has_heard"], P["mark.has_association"], P["mark.has_bytes"], P["mark.reserved"])
+  tree:append_text(string.format(": epoch %.0f", r:number(tree, 4, P["mark.epoch"])))
+  r:number(tree, 4, P["mark.heard"])
+  r:number(tree, 4, P["mark.spi"])
+  r:number(tree, 4, P["mark.sequence"])
+  r:add(tree, P["mark.bytes"], 8)
+end
+
+local function parse_epoch(tree, r)
+  r:number(tree, 4, P["epoch.ask"], P["epoch.reserved"])
+  tree:append_text(string.format(": %.0f", r:number(tree, 4, P["epoch.number"])))
+  r:add(tree, P["epoch.start"], 8)
+  r:number(tree, 4, P["epoch.overlap.duration"])
+  r:number(tree, 4, P["epoch.overlap.bytes"])
+  if r:left() > 0 then r:add(tree, P["epoch.mover"], IDENTITY) end
+end
+
+local function parse_hop_report(tree, r)
+  r:add(tree, P["report.node"], IDENTITY)
+  r:number(tree, 4, P["report.epoch"])
+  tree:append_text(": " .. tostring(r:add(tree, P["report.counted"], 8):uint64()) .. " bytes")
+  r:number(tree, 4, P["report.sequence"])
+  r:optional(tree, P["report.certificate"], r:number(tree, 4, P["report.certificate_length"]))
+  if r:left() == 0 then return complain(tree, PX.length, "The signature is empty") end
+  r:rest(tree, P["report.signature"])
+end
+
 local function parse_pbs_info(tree, r, seen)
   r:number(tree, 1, P["info.class"])
   local code = r:number(tree, 1, P["info.code"])
@@ -1161,6 +1215,9 @@ local PBS_PARSERS = {
   [O.volume_high] = parse_volume_high,
   [O.info] = parse_pbs_info,
   [O.algorithms] = parse_algorithms,
+  [O.mark] = parse_mark,
+  [O.epoch] = parse_epoch,
+  [O.hop_report] = parse_hop_report,
 }
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -1168,14 +1225,18 @@ local PBS_PARSERS = {
 
 local PBS_RULES = {
   [PBS_TYPE.query] = {
-    order = { O.fid, O.sequence, O.requested, O.sent, O.certificate, O.volume_high, O.algorithms, O.authentication },
+    order = {
+      O.fid, O.sequence, O.requested, O.sent, O.certificate, O.volume_high, O.algorithms, O.mark, O.authentication,
+      O.hop_report,
+    },
+    repeated = { [O.hop_report] = true },
     required = { O.fid, O.sequence, O.requested, O.sent, O.certificate, O.authentication },
     volumes = { "requested", "sent" },
   },
   [PBS_TYPE.permission] = {
     order = {
       O.fid, O.sequence, O.allowed, O.ttl, O.refresh, O.certificate, O.defense, O.volume_high, O.info,
-      O.authentication,
+      O.epoch, O.authentication,
     },
     required = {
       O.fid, O.sequence, O.allowed, O.ttl, O.refresh, O.certificate, O.defense, O.authentication,
@@ -1265,7 +1326,7 @@ function pbs.dissector(tvb, pinfo, root)
     text = name_of(PBS_TYPE_NAMES, kind, "Message of type")
     rules = PBS_RULES[kind]
     if rules == nil then complain(tree, PX.unknown, "Message type %d is not known", kind) end
-    see, present = sequence_check(rules and rules.order, PX, PBS_OBJECT_NAMES)
+    see, present = sequence_check(rules and rules.order, PX, PBS_OBJECT_NAMES, rules and rules.repeated)
     add_pbs_objects(tree, r, see, seen, pinfo)
     complete = true
   end)

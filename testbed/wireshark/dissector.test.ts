@@ -30,6 +30,9 @@ import { type Chunk, ends, gistDatagram, tcpConnection, udpPacket, writePcap } f
 import { tlsConversation } from "./tls.js";
 import { dissect, type Dissected, DISSECTOR, printed } from "./tshark.js";
 
+/** Key identity in the samples. */
+const NODE_SHOWN = "00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff";
+
 const FAMILIES: readonly Family[] = [4, 6];
 const ASSOCIATION_PORT = 30_000;
 const onPort = ["-o", `gist.tcp_ports:${ASSOCIATION_PORT}`] as const;
@@ -245,9 +248,21 @@ const CASES: readonly Case[] = [
       "gist.type": "3",
       "gist.nslpid": "32704",
       "pbs.type": "1",
-      "pbs.object.type": ["1", "2", "3", "4", "8", "128", "130", "10"],
-      "pbs.object.ab": ["0", "0", "0", "0", "0", "2", "2", "0"],
-      "pbs.object.length": [family === 4 ? 16 : 40, 4, 4, 4, der.length, 12, 2, 3].map(String),
+      "pbs.object.type": ["1", "2", "3", "4", "8", "128", "130", "131", "10", "133", "133"],
+      "pbs.object.ab": ["0", "0", "0", "0", "0", "2", "2", "2", "0", "1", "1"],
+      "pbs.object.length": [
+        family === 4 ? 16 : 40,
+        4,
+        4,
+        4,
+        der.length,
+        12,
+        2,
+        28,
+        3,
+        38 + der.length,
+        38,
+      ].map(String),
       "pbs.algorithm": ["2", "133"],
       ...fidFields(family),
       "pbs.sequence": "4294967294",
@@ -258,6 +273,21 @@ const CASES: readonly Case[] = [
       "pbs.sent": "256",
       "pbs.certificate": colons(der),
       "pbs.authentication": "aa:bb:cc",
+      "pbs.mark.has_heard": "1",
+      "pbs.mark.has_association": "1",
+      "pbs.mark.has_bytes": "1",
+      "pbs.mark.epoch": "3",
+      "pbs.mark.heard": "6",
+      "pbs.mark.spi": "0x00001234",
+      "pbs.mark.sequence": "1024",
+      "pbs.mark.bytes": String(0x2_0000_0001),
+      "pbs.report.node": [NODE_SHOWN, NODE_SHOWN],
+      "pbs.report.epoch": ["3", "3"],
+      "pbs.report.counted": [0x1_0000_0002, 0x1_0000_0002].map(String),
+      "pbs.report.sequence": ["5", "5"],
+      "pbs.report.certificate_length": [der.length, 0].map(String),
+      "pbs.report.certificate": colons(der),
+      "pbs.report.signature": ["ee:ff", "ee:ff"],
     }),
   },
   {
@@ -266,7 +296,7 @@ const CASES: readonly Case[] = [
     bytes: (family) => encode(gistData(family, pbsPermission(family, { certificate: der }))),
     fields: (family) => ({
       "pbs.type": "2",
-      "pbs.object.type": ["1", "2", "5", "6", "7", "8", "9", "128", "10"],
+      "pbs.object.type": ["1", "2", "5", "6", "7", "8", "9", "128", "132", "10"],
       ...fidFields(family),
       "pbs.sequence": "7",
       "pbs.allowed": String(0x1_0000_0005),
@@ -277,6 +307,12 @@ const CASES: readonly Case[] = [
       "pbs.defense.spi_present": "1",
       "pbs.defense.spi": "0x00001234",
       "pbs.defense.key_length": "6",
+      "pbs.epoch.ask": "1",
+      "pbs.epoch.number": "4",
+      "pbs.epoch.start": String(0x1_0000_0003),
+      "pbs.epoch.overlap.duration": "500",
+      "pbs.epoch.overlap.bytes": "1000",
+      "pbs.epoch.mover": NODE_SHOWN,
     }),
   },
   {
@@ -294,7 +330,7 @@ const CASES: readonly Case[] = [
         ),
       ),
     fields: () => ({
-      "pbs.object.type": ["1", "2", "5", "6", "7", "8", "9", "128", "129", "10"],
+      "pbs.object.type": ["1", "2", "5", "6", "7", "8", "9", "128", "129", "132", "10"],
       "pbs.defense.solution": "1",
       "pbs.defense.algorithm": "0",
       "pbs.defense.spi_present": "0",
@@ -437,7 +473,7 @@ const WRONG: readonly (readonly [name: string, over: Case["over"], bytes: Uint8A
   ["an object that is missing", "udp", changed(gistResponse(4), 37, 0x0b), /Session-ID is missing/],
   ["PBS of an unknown type", "tcp", changedPbs(pbsNotify(4), 0, 9), /Message type 9/],
   ["a PBS object beyond the message", "tcp", changedPbs(pbsNotify(4), 7, 0xff), /reaches beyond/],
-  ["an unknown PBS object", "tcp", changedPbs(pbsNotify(4), 25, 0x50), /type are not known/],
+  ["an unknown PBS object", "tcp", changedPbs(pbsNotify(4), 25, 0xf0), /type are not known/],
   ["PBS padding that is not zero", "tcp", changedPbs(pbsNotify(4), -1, 1), /padding is not zero/],
 ];
 

@@ -14,9 +14,10 @@ import type {
   StackConfiguration,
   StackProfile,
 } from "../../src/gist/wire/messages.js";
-import { encodeNotify, encodeUnsigned, withSignature } from "../../src/nslp/wire/codec.js";
+import { encodeNotify, encodeUnsigned, withReport, withSignature } from "../../src/nslp/wire/codec.js";
 import {
   AUTH_ALGORITHM,
+  type HopReport,
   INFO_CODE,
   PBS_NSLP_ID,
   type PbsNotify,
@@ -201,9 +202,18 @@ export function gistError(family: Family, error: Partial<ErrorObject> = {}): Gis
 
 export const encode = (message: GistMessage): Uint8Array => encodeGist(message);
 
+/** Key identity of a router. */
+const NODE = hex("00112233445566778899aabbccddeeff");
+
 function flowOf(family: Family): Flow {
   const { source, destination } = tcpMri(family);
   return { protocol: PROTOCOL.tcp, source, destination, sourcePort: 4000, destinationPort: 80 };
+}
+
+/** Of two routers, the first with its certificate. */
+function reports(certificate: Uint8Array): HopReport[] {
+  const report = { node: NODE, epoch: 3, counted: bytes(0x1_0000_0002), sequence: 5, signature: hex("eeff") };
+  return [{ ...report, certificate }, report];
 }
 
 export function pbsQuery(family: Family, certificate: Uint8Array): Uint8Array {
@@ -215,8 +225,10 @@ export function pbsQuery(family: Family, certificate: Uint8Array): Uint8Array {
     sentVolume: bytes(256),
     certificate,
     algorithms: [AUTH_ALGORITHM.hmacSha256, 133],
+    mark: { epoch: 3, heard: 6, association: { spi: 0x1234, sequence: 1024, bytes: bytes(0x2_0000_0001) } },
   };
-  return withSignature(encodeUnsigned(message), hex("aabbcc"));
+  const signed = withSignature(encodeUnsigned(message), hex("aabbcc"));
+  return reports(certificate).reduce((query, report) => withReport(query, report) ?? query, signed);
 }
 
 export function pbsPermission(family: Family, changes: Partial<PbsPermission> = {}): Uint8Array {
@@ -233,6 +245,13 @@ export function pbsPermission(family: Family, changes: Partial<PbsPermission> = 
       algorithm: AUTH_ALGORITHM.hmacSha256,
       spi: 0x1234,
       key: hex("5ec2e75ec2e7"),
+    },
+    epoch: {
+      epoch: 4,
+      start: bytes(0x1_0000_0003),
+      overlap: { duration: ms(500), bytes: bytes(1_000) },
+      ask: true,
+      mover: NODE,
     },
     ...changes,
   };
