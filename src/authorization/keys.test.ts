@@ -67,7 +67,7 @@ for (const authorityType of KEY_CHOICES)
       const identity = loadIdentity(files);
       const result = new Trust(identity.authoritiesPem).check(
         identity.certificateDer,
-        addresses[1] as IpAddress,
+        addresses[1],
         Date.now(),
       );
       if (result.type === "refused") return t.fail(result.detail);
@@ -109,7 +109,7 @@ test("a certificate can be issued for the past, the future and other addresses",
     });
   const check = (name: string) => {
     const files_ = { ...files, certificateFile: at(name) };
-    const result = trust.check(loadIdentity(files_).certificateDer, addresses[0] as IpAddress, now);
+    const result = trust.check(loadIdentity(files_).certificateDer, addresses[0], now);
     return result.type === "refused" ? result.reason : "trusted";
   };
   issue("old.pem", now - 20 * DAY);

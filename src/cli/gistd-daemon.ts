@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { Identity } from "../authorization/keys.js";
 import type { Logger } from "../base/log.js";
 import { SystemTime, type Time } from "../base/time.js";
+import { seconds } from "../base/units.js";
 import type { GistdConfig } from "../config/gistd-config.js";
 import { startGistControl } from "../control/gist-server.js";
 import { peerCredentials } from "../control/peer-credentials.js";
@@ -13,6 +14,9 @@ import { gistdPreflight } from "./preflight.js";
 import { type OwnSignalling, ownSignalling } from "./signalling.js";
 import { Started } from "./started.js";
 import { version } from "./version.js";
+
+/** Longer than a client needs to find the service again (src/gist/ipc/options.ts), and to be started again itself. */
+const NSLP_WAIT = seconds(3);
 
 export class GistDaemon {
   readonly #signalling: OwnSignalling;
@@ -41,6 +45,7 @@ export class GistDaemon {
         identity,
         log,
         time,
+        options: { nslpWait: NSLP_WAIT },
       });
       await signalling.start();
       started.add(() => signalling.stop());

@@ -13,6 +13,7 @@ import type { GistService, RoutingStateView } from "../gist/service.js";
 import { SystemTransport } from "../gist/transport/system.js";
 import type { Mri } from "../gist/wire/messages.js";
 import { OwnAddresses } from "./own-addresses.js";
+import type { GistOptions } from "../gist/options.js";
 import { credentialsOf, gistOptions, type SignallingConfig, transportOptions } from "./signalling-options.js";
 
 export interface Signalling {
@@ -39,6 +40,7 @@ export interface NodeParts {
   readonly identity: Identity;
   readonly log: Logger;
   readonly time: Time;
+  readonly options?: Partial<GistOptions>;
 }
 
 export interface OwnSignalling extends Signalling {
@@ -60,7 +62,7 @@ export function ownSignalling(parts: NodeParts): OwnSignalling {
     identity: new Signer(identity.privateKey, identity.certificateDer).identity,
     transport,
     log,
-    options: gistOptions(signalling, maxRoutingStates),
+    options: { ...gistOptions(signalling, maxRoutingStates), ...parts.options },
     authorisedPeers: parts.peers,
   });
   return {

@@ -349,6 +349,32 @@ test("a node without the NSLP passes the Query on with one hop less, and the end
   t.is(other.gist.view().associations.length, 0);
 });
 
+test("an NSLP that may be back in a moment is waited for, and not passed over", async (t) => {
+  const network = new MemoryNetwork();
+  const a = network.addNode(A);
+  const b = network.addNode(B, { nslpWait: seconds(2) });
+  const c = network.addNode(C);
+  const again = b.gist;
+  again.unregister(TEST_NSLP);
+  a.send(network.newSession(), flowMri(A, C), "one");
+  await network.run(1000);
+  t.true(b.counter("dropped.nslp-expected") > 0);
+  t.is(b.counter("passed-on.other-nslp"), 0);
+  again.register(TEST_NSLP, {
+    recvMessage: () => ({ peer: true }),
+    messageStatus() {},
+    networkNotification() {},
+  });
+  await network.run(3000);
+  t.is(b.gist.view().routingStates.responding, 1);
+  again.unregister(TEST_NSLP);
+  await network.run(2000);
+  a.send(network.newSession(), flowMri(A, C), "two");
+  await network.run(500);
+  t.is(b.counter("passed-on.other-nslp"), 1, "it does not come back");
+  t.deepEqual(c.texts, ["two"]);
+});
+
 test("a NSLPID that is not here goes by; at the end of the path the answer is Endpoint Found", async (t) => {
   const network = new MemoryNetwork();
   const a = network.addNode(A);

@@ -304,7 +304,7 @@ function contextOf(
     identity,
     identityText: hex(identity),
     counters,
-    nslps: new NslpHost(time, log, counters),
+    nslps: new NslpHost(time, log, counters, options.nslpWait),
     routes: new RouteCache(transport, time, failed),
     queues: new QueuePool(options.maxQueued, options.maxQueuedPerSession),
     cookies: new ResponderCookies(time, random, options.cookieSecretLifetime),

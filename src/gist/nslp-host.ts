@@ -1,7 +1,7 @@
 /** The NSLPs of a node. An NSLP that throws is logged and counted here, and harms nothing else. */
 import type { Logger } from "../base/log.js";
 import type { Time } from "../base/time.js";
-import { ms } from "../base/units.js";
+import { type Milliseconds, ms } from "../base/units.js";
 import type { Counters } from "../base/counters.js";
 import type {
   MessageError,
@@ -20,9 +20,16 @@ export class NslpHost {
   readonly #time: Time;
   readonly #log: Logger;
   readonly #counters: Counters;
+  readonly #wait: Milliseconds;
+  readonly #started: Milliseconds;
+  /** When an NSLP left that was here once. */
+  readonly #left = new Map<number, Milliseconds>();
   #later: (() => void)[] = [];
 
-  constructor(time: Time, log: Logger, counters: Counters) {
+  /** @param wait how long an NSLP that is not here is expected to come (back) */
+  constructor(time: Time, log: Logger, counters: Counters, wait: Milliseconds) {
+    this.#wait = wait;
+    this.#started = time.now();
     this.#time = time;
     this.#log = log;
     this.#counters = counters;
@@ -31,11 +38,17 @@ export class NslpHost {
   register(nslpId: number, nslp: Nslp): void {
     if (this.#nslps.has(nslpId)) throw new Error(`an NSLP is already registered for NSLPID ${nslpId}`);
     this.#nslps.set(nslpId, nslp);
+    this.#left.delete(nslpId);
   }
 
   /** What is still to be told to it is dropped. */
   unregister(nslpId: number): void {
-    this.#nslps.delete(nslpId);
+    if (this.#nslps.delete(nslpId)) this.#left.set(nslpId, this.#time.now());
+  }
+
+  /** Whether an NSLP that is not here may come (back) in a moment. */
+  expects(nslpId: number): boolean {
+    return this.#time.now() < (this.#left.get(nslpId) ?? this.#started) + this.#wait;
   }
 
   has(nslpId: number): boolean {

@@ -25,6 +25,12 @@ export interface GistOptions {
   /** Queries that wait so at a time. */
   readonly maxDecisions: number;
   /**
+   * How long Queries for an NSLP that is not here are dropped, so that their sender asks again, instead of passed on or
+   * refused: from the start, and from when that NSLP left. Where NSLPs are processes of their own, one that comes back
+   * would else have been passed over, and sessions set up past it.
+   */
+  readonly nslpWait: Milliseconds;
+  /**
    * Whether a Query that bears the flow's source as its own (S = 0) is refused when this host has no route back to that
    * source ("loose"), or none over the interface on which it came ("strict"). Off by default: routes that differ
    * there and back are common, the kernel filters already where it is told to, and each forged source would cost
@@ -76,6 +82,7 @@ export const DEFAULT_OPTIONS: GistOptions = {
   confirmWait: seconds(30),
   decisionWait: seconds(1),
   maxDecisions: 1_024,
+  nslpWait: ms(0),
   ingressFilter: "off",
   payloadInQuery: false,
   hops: 32,

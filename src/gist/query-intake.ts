@@ -81,10 +81,14 @@ export class QueryIntake {
   /** For an NSLP that is not here, as far as the header alone tells: the objects are not this node's business. */
   #isForeign(message: Uint8Array): boolean {
     if (message.length < HEADER_BYTES || message[0] !== VERSION || message[1] === 0) return false;
-    return !this.#context.nslps.has(((message[4] ?? 0) << 8) | (message[5] ?? 0));
+    return !this.#context.nslps.has(nslpIdOf(message));
   }
 
   #foreign(arrival: DatagramArrival): Interception {
+    if (this.#context.nslps.expects(nslpIdOf(arrival.bytes))) {
+      this.#context.counters.count("dropped.nslp-expected");
+      return "drop";
+    }
     const atEnd = this.#context.isLocal(arrival.datagram.destination);
     if (!atEnd && (arrival.bytes[1] ?? 0) >= LEAST_HOPS_TO_PASS_ON) {
       this.#context.counters.count("passed-on.other-nslp");
@@ -286,4 +290,9 @@ function isWayBack(
 ): boolean {
   if (route === undefined) return false;
   return filter === "loose" || inboundInterface === "" || route.interfaceName === inboundInterface;
+}
+
+/** @param message of at least a common header */
+function nslpIdOf(message: Uint8Array): number {
+  return ((message[4] ?? 0) << 8) | (message[5] ?? 0);
 }

@@ -47,6 +47,6 @@ export const DEFAULT_CLIENT_OPTIONS: ClientOptions = {
   maxSessions: 200_000,
   memory: seconds(600),
   shortestWait: ms(50),
-  longestWait: seconds(5),
+  longestWait: seconds(2),
   welcomeTimeout: seconds(5),
 };
