@@ -8,11 +8,11 @@
 
 #include "allowance.h"
 #include "clock.h"
+#include "narrow.h"
 #include "queue.h"
 
 enum {
   SLOT_BYTES = 65536, /* of which QUEUE_PACKET_MAX are used */
-  IPV4_DF = 0x40, /* in the first byte of flags and fragment offset */
 };
 
 /* A packet that waits for a signature over its batch. */
@@ -24,17 +24,18 @@ struct waiting {
   const uint8_t *bytes;
   size_t length;
   uint64_t now;
+  uint32_t emit; /* as in an outcome */
   int index;
 };
 
 struct authenticator {
   struct ah_scratch *scratch;
+  struct narrow narrow;
   struct allowance forgeries; /* of all flows */
   uint8_t (*slots)[SLOT_BYTES]; /* packets that have grown, by their number in the batch */
   struct outcome outcomes[AUTHENTICATE_BATCH];
   struct waiting waiting[AUTHENTICATE_BATCH];
   int waiting_count;
-  uint16_t identification; /* for datagrams that may be cut into fragments and have none */
 };
 
 static const size_t slots_bytes = (size_t)AUTHENTICATE_BATCH * SLOT_BYTES;
@@ -45,7 +46,8 @@ struct authenticator *authenticator_create(void) {
   a->scratch = ah_scratch_create();
   void *slots = mmap(NULL, slots_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   a->slots = slots == MAP_FAILED ? NULL : slots;
-  if (a->scratch && a->slots) return a;
+  int prepared = narrow_init(&a->narrow) == 0;
+  if (a->scratch && a->slots && prepared) return a;
   int error = errno;
   authenticator_destroy(a);
   errno = error;
@@ -55,6 +57,7 @@ struct authenticator *authenticator_create(void) {
 void authenticator_destroy(struct authenticator *a) {
   if (!a) return;
   if (a->slots) munmap(a->slots, slots_bytes);
+  narrow_destroy(&a->narrow);
   ah_scratch_destroy(a->scratch);
   free(a);
 }
@@ -143,19 +146,6 @@ static uint32_t next_sequence(const struct judge *judge, const struct entry *ent
   return sequence;
 }
 
-/*
- * A segment may be too long for the way with its new header, and the kernel would not understand a router's complaint
- * about it: so it may be cut into fragments, for which it needs an identification. Both are done before the ICV is made.
- */
-static void allow_fragments(struct authenticator *a, const struct packet *packet, uint8_t *bytes) {
-  if (packet->key.family != 4 || packet->key.protocol != IPPROTO_TCP || !(bytes[6] & IPV4_DF)) return;
-  bytes[6] &= (uint8_t)~IPV4_DF;
-  if (bytes[4] != 0 || bytes[5] != 0) return;
-  a->identification = (uint16_t)(a->identification + 1 ? a->identification + 1 : 1);
-  bytes[4] = (uint8_t)(a->identification >> 8);
-  bytes[5] = (uint8_t)a->identification;
-}
-
 static struct outcome not_inserted(enum ah_result result, struct counters *counters) {
   switch (result) {
     case AH_TOO_LONG:
@@ -168,13 +158,14 @@ static struct outcome not_inserted(enum ah_result result, struct counters *count
 }
 
 /* The packet as it will be on the wire is counted; what exceeds the volume is not sent. */
-static struct outcome inserted(const struct waiting *w, uint32_t sequence, const uint8_t *out, size_t length,
+static struct outcome inserted(struct authenticator *a, const struct waiting *w, uint32_t sequence, const uint8_t *out, size_t length,
                                struct counters *counters) {
   enum decision decision = judge_volume(w->judge, w->entry, w->packet, length, w->now, counters);
   if (decision != DECIDE_ACCEPT) return (struct outcome){.decision = decision};
   counters_add(counters, COUNTER_AH_INSERTED, 1);
   sent_tally_add(&w->association->sent, sequence, length, w->now);
-  return (struct outcome){.decision = decision, .bytes = out, .length = length};
+  narrow_sent(&a->narrow, w->association->spi, w->packet, w->bytes);
+  return (struct outcome){.decision = decision, .bytes = out, .length = length, .emit = w->emit};
 }
 
 static struct outcome insert_now(struct authenticator *a, const struct waiting *w, struct counters *counters) {
@@ -184,7 +175,7 @@ static struct outcome insert_now(struct authenticator *a, const struct waiting *
   enum ah_result result = ah_insert(a->scratch, association->key, association->spi, sequence, w->bytes, w->length,
                                     a->slots[w->index], QUEUE_PACKET_MAX, &length);
   if (result != AH_OK) return not_inserted(result, counters);
-  return inserted(w, sequence, a->slots[w->index], length, counters);
+  return inserted(a, w, sequence, a->slots[w->index], length, counters);
 }
 
 static void insert(struct authenticator *a, const struct judge *judge, int index, struct entry *entry,
@@ -195,8 +186,14 @@ static void insert(struct authenticator *a, const struct judge *judge, int index
     a->outcomes[index].decision = judge_volume(judge, entry, packet, length, now, counters);
     return;
   }
-  allow_fragments(a, packet, bytes);
-  struct waiting w = {association, entry, judge, packet, bytes, packet->length, now, index};
+  uint32_t emit = 0;
+  size_t answer = narrow_fit(&a->narrow, association->algorithm, packet, bytes, now, &emit, a->slots[index]);
+  if (answer > 0) {
+    counters_add(counters, COUNTER_TOO_BIG_LOCAL, 1);
+    a->outcomes[index] = (struct outcome){.decision = DECIDE_ACCEPT, .bytes = a->slots[index], .length = answer};
+    return;
+  }
+  struct waiting w = {association, entry, judge, packet, bytes, packet->length, now, emit, index};
   if (ah_is_tree(association->algorithm)) a->waiting[a->waiting_count++] = w;
   else a->outcomes[index] = insert_now(a, &w, counters);
 }
@@ -227,7 +224,7 @@ static void sign_together(struct authenticator *a, struct counters *counters) {
     const struct waiting *w = &chosen[i];
     enum ah_result result = all == AH_OK ? packets[i].result : all;
     a->outcomes[w->index] = result == AH_OK
-                                ? inserted(w, packets[i].sequence, packets[i].out, packets[i].out_length, counters)
+                                ? inserted(a, w, packets[i].sequence, packets[i].out, packets[i].out_length, counters)
                                 : not_inserted(result, counters);
   }
 }
@@ -255,6 +252,15 @@ void authenticate(struct authenticator *a, const struct judge *judge, int index,
   else if (packet->ah) *outcome = verify(a, judge, entry, protection, packet, bytes, now, counters);
   else if (current) *outcome = failed(protection, FAILURE_MISSING, COUNTER_DROP_AH_MISSING, counters);
   else outcome->decision = judge_volume(judge, entry, packet, packet->length, now, counters);
+}
+
+void authenticate_message(struct authenticator *a, const struct judge *judge, int index, const uint8_t *bytes,
+                          size_t length, uint64_t now, struct counters *counters) {
+  size_t made = 0;
+  enum counter why = narrow_translate(&a->narrow, judge, bytes, length, now, a->slots[index], &made);
+  counters_add(counters, why, 1);
+  enum decision decision = why == COUNTER_TOO_BIG_TOLD || why == COUNTER_TOO_BIG_OTHER ? DECIDE_ACCEPT : DECIDE_DROP;
+  a->outcomes[index] = (struct outcome){.decision = decision, .bytes = made > 0 ? a->slots[index] : NULL, .length = made};
 }
 
 void authenticator_finish(struct authenticator *a, struct counters *counters) {

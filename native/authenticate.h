@@ -14,6 +14,8 @@ struct outcome {
   enum decision decision;
   const uint8_t *bytes; /* to go on in the packet's place; NULL: the packet as it is */
   size_t length;
+  uint32_t emit; /* not 0: the bytes are to be sent by a socket, as the kernel would find them too large; in IPv6 in
+                    fragments of so many bytes at most */
 };
 
 /* Of one thread. */
@@ -31,6 +33,13 @@ void authenticator_destroy(struct authenticator *authenticator);
 void authenticate(struct authenticator *authenticator, const struct judge *judge, int index,
                   const struct packet *packet, uint8_t *bytes, size_t captured, uint64_t hash, uint64_t now,
                   struct counters *counters);
+
+/*
+ * A message that came for this host and is no flow's packet. One that says that a packet of ours was too big with its AH
+ * becomes one that the kernel understands; others go on as they are.
+ */
+void authenticate_message(struct authenticator *authenticator, const struct judge *judge, int index,
+                          const uint8_t *bytes, size_t length, uint64_t now, struct counters *counters);
 
 /* The end of a batch: signs what waits for a common signature. */
 void authenticator_finish(struct authenticator *authenticator, struct counters *counters);

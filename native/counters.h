@@ -30,6 +30,13 @@
   X(DROP_AH_TOO_LONG, "drop.ah-too-long")        \
   X(AH_INSERTED, "ah.inserted")                  \
   X(AH_VERIFIED, "ah.verified")                  \
+  X(AH_EMITTED, "ah.emitted")                    \
+  X(TOO_BIG_TOLD, "too-big.told")                \
+  X(TOO_BIG_LOCAL, "too-big.local")              \
+  X(TOO_BIG_OTHER, "too-big.other")              \
+  X(DROP_TOO_BIG_MALFORMED, "drop.too-big-malformed") \
+  X(DROP_TOO_BIG_IMPLAUSIBLE, "drop.too-big-implausible") \
+  X(DROP_TOO_BIG_RATE, "drop.too-big-rate")      \
   X(DROP_HOLD_FLOW_FULL, "drop.hold-flow-full")  \
   X(DROP_HOLD_FULL, "drop.hold-full")            \
   X(DROP_HOLD_TIMEOUT, "drop.hold-timeout")      \

@@ -28,6 +28,7 @@ static int open_worker(struct engine *e, uint16_t number, enum purpose purpose) 
   e->worker[e->workers++] = w;
   w->engine = e;
   w->purpose = purpose;
+  w->emitter = (struct emitter){.socket4 = -1, .socket6 = -1};
   w->reader = table_reader(e->table);
   enum queue_copy copy = purpose == PURPOSE_AUTHENTICATED ? QUEUE_COPY_ALL : QUEUE_COPY_HEADERS;
   if (queue_open(&w->queue, number, copy, queue_length(e, purpose)) < 0) return -1;
@@ -35,7 +36,7 @@ static int open_worker(struct engine *e, uint16_t number, enum purpose purpose) 
   if (purpose == PURPOSE_AUTHENTICATED) {
     w->authenticator = authenticator_create();
     e->authenticator = w;
-    if (!w->authenticator) return -1;
+    if (!w->authenticator || emitter_open(&w->emitter) < 0) return -1;
   }
   if (purpose != PURPOSE_HOLD) return 0;
   e->holder = w;
@@ -102,6 +103,7 @@ void engine_close(struct engine *e) {
     queue_close(&e->worker[i]->queue);
     verdicts_destroy(&e->worker[i]->verdicts);
     authenticator_destroy(e->worker[i]->authenticator);
+    emitter_close(&e->worker[i]->emitter);
     free(e->worker[i]);
   }
   verdicts_destroy(&e->release);

@@ -11,6 +11,7 @@
 
 #include "authenticate.h"
 #include "counters.h"
+#include "emit.h"
 #include "events.h"
 #include "hold.h"
 #include "ipset.h"
@@ -42,7 +43,8 @@ struct worker {
   int started;
   int reader;
   enum purpose purpose;
-  struct authenticator *authenticator; /* of the queue for authenticated packets */
+  struct authenticator *authenticator; /* of the queue for authenticated packets, as is `emitter` */
+  struct emitter emitter;
 };
 
 struct engine_options {

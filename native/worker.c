@@ -109,6 +109,13 @@ static void unknown(struct worker *w, const struct queued *queued, const struct 
   worker_pass_on(&w->verdicts, queued->id, w->engine->holder, &w->counters);
 }
 
+/* What cannot be sent this way goes on where it is: there the kernel says what is wrong with it. */
+static int emit(struct worker *w, const struct outcome *outcome, uint32_t mark) {
+  if (emitter_send(&w->emitter, outcome->bytes, outcome->length, outcome->emit, mark) < 0) return 0;
+  counters_add(&w->counters, COUNTER_AH_EMITTED, 1);
+  return 1;
+}
+
 /* What the judge decided becomes a verdict. `bytes` go on in the packet's place unless they are NULL. */
 static void dispose(struct worker *w, const struct queued *queued, const struct parsed *parsed,
                     const struct outcome *outcome, uint64_t now) {
@@ -138,6 +145,10 @@ static void dispose(struct worker *w, const struct queued *queued, const struct 
     return;
   }
   uint32_t mark = engine_path_mark(w->engine, key, parsed->hash, queued->mark);
+  if (outcome->emit && emit(w, outcome, mark ? mark : queued->mark)) {
+    verdicts_add(&w->verdicts, queued->id, NF_DROP, 0);
+    return;
+  }
   verdicts_add_changed(&w->verdicts, queued->id, mark, outcome->bytes, outcome->length);
 }
 
@@ -152,10 +163,23 @@ static void judge_one(struct worker *w, const struct queued *queued, const struc
   dispose(w, queued, parsed, &outcome, now);
 }
 
+static int is_message(const struct queued *queued, const struct parsed *parsed) {
+  return queued->hook == NF_INET_LOCAL_IN && parsed->problem == PACKET_NOT_A_FLOW && queued->captured == queued->full;
+}
+
+static void dispose_message(struct worker *w, const struct queued *queued, const struct outcome *outcome) {
+  if (outcome->decision != DECIDE_ACCEPT) verdicts_add(&w->verdicts, queued->id, NF_DROP, 0);
+  else if (outcome->bytes) verdicts_add_changed(&w->verdicts, queued->id, 0, outcome->bytes, outcome->length);
+  else verdicts_add(&w->verdicts, queued->id, NF_ACCEPT, 0);
+}
+
 /* With every byte at hand. Verdicts go out in the order of the packets, once all outcomes stand. */
 static void authenticate_all(struct worker *w, struct batch *batch, uint64_t now) {
   for (int i = 0; i < batch->count; i++) {
     const struct parsed *p = &batch->parsed[i];
+    const struct queued *q = &batch->queued[i];
+    if (is_message(q, p))
+      authenticate_message(w->authenticator, &w->engine->judge, i, q->bytes, q->captured, now, &w->counters);
     if (p->problem != PACKET_FINE) continue;
     authenticate(w->authenticator, &w->engine->judge, i, &p->packet, (uint8_t *)batch->queued[i].bytes,
                  batch->queued[i].captured, p->hash, now, &w->counters);
@@ -163,11 +187,15 @@ static void authenticate_all(struct worker *w, struct batch *batch, uint64_t now
   authenticator_finish(w->authenticator, &w->counters);
   for (int i = 0; i < batch->count; i++) {
     const struct parsed *p = &batch->parsed[i];
+    struct outcome outcome = authenticator_outcome(w->authenticator, i);
+    if (is_message(&batch->queued[i], p)) {
+      dispose_message(w, &batch->queued[i], &outcome);
+      continue;
+    }
     if (p->problem != PACKET_FINE) {
       drop(w, &batch->queued[i], judge_problem(p->problem));
       continue;
     }
-    struct outcome outcome = authenticator_outcome(w->authenticator, i);
     dispose(w, &batch->queued[i], p, &outcome, now);
   }
 }

@@ -98,6 +98,9 @@ export const MADE_TABLE = "PBS-MADE-TABLE";
 
 export const CLASS_NAME = /^[A-Za-z0-9][A-Za-z0-9-]{0,15}$/;
 
+/** In the mark of packets with AH that the engine sends by a socket of its own. As SENT_MARK in native/emit.h. */
+export const SENT_MARK = 0x0008_0000;
+
 type Hook = "INPUT" | "FORWARD" | "OUTPUT";
 const HOOKS: readonly Hook[] = ["INPUT", "FORWARD", "OUTPUT"];
 
@@ -132,6 +135,8 @@ const ASSOCIATION_RATE = 50_000;
 const NEIGHBOUR_RATE = 500;
 const LISTENER_RATE = 100;
 const ICMP_ERROR_RATE = 200;
+const TOO_BIG_RATE = 200;
+const TOO_BIG_SOURCE_RATE = 50;
 /** What waits in the queue at once is a tenth of a second's worth, for it is what known hosts wait for. */
 const STRANGERS_BURST = 0.1;
 /** For more forged sources a second than any daemon could answer, each forgotten after the second its bucket takes to fill. */
@@ -228,6 +233,7 @@ function mangleTable(family: IpFamily, options: FirewallOptions): Table {
     name: "mangle",
     chains: [
       ...interception(family, options),
+      tooBigChain(family, options),
       ...HOOKS.flatMap((hook) => hookChains(hook, family, options, classes)),
       ...HOOKS.flatMap((hook) => sharedChains(hook, family, options)),
     ],
@@ -354,7 +360,9 @@ function hookChains(
   const main: Chain = {
     name: `PBS-${hook}`,
     rules: [
+      ...tooBig(hook, family),
       ...loopback(hook),
+      ...sentByEngine(hook),
       ...fragments(hook, family),
       ...judgedAsOpen(hook, family, options),
       ...authenticated(hook, family, options),
@@ -367,6 +375,38 @@ function hookChains(
     ],
   };
   return [main, ...here.map((c) => classChain(hook, c, family))];
+}
+
+/**
+ * That a packet is too big for its way, said of one with AH: by a router, or by this host's own kernel when AH made the
+ * packet too big for the link. IPv6: AH may stand behind extension headers, so those are taken too.
+ */
+const TOO_BIG: Readonly<Record<IpFamily, string>> = {
+  4: '-p icmp -m icmp --icmp-type fragmentation-needed -m u32 --u32 "0>>22&0x3C@14&0xFF=51"',
+  6: '-p icmpv6 -m icmp6 --icmpv6-type packet-too-big -m u32 --u32 "51&0xFF=0,43:44,51,60"',
+};
+const TOO_BIG_CHAIN = "PBS-TOO-BIG";
+
+function tooBig(hook: Hook, family: IpFamily): string[] {
+  return hook === "INPUT" ? [`${TOO_BIG[family]} -j ${TOO_BIG_CHAIN}`] : [];
+}
+
+/** Beyond the rates it goes the way of other ICMP errors, and says nothing to the kernel. */
+function tooBigChain(family: IpFamily, options: FirewallOptions): Chain {
+  const queue = `${comment("input.queued.too-big")} -j NFQUEUE --queue-num ${authenticatedQueue(options)}`;
+  return {
+    name: TOO_BIG_CHAIN,
+    rules: [
+      `-i lo ${queue}`,
+      `${bySource(TOO_BIG_CHAIN, TOO_BIG_SOURCE_RATE, family)} -j RETURN`,
+      `${within(TOO_BIG_CHAIN, TOO_BIG_RATE)} ${queue}`,
+    ],
+  };
+}
+
+function sentByEngine(hook: Hook): string[] {
+  const mark = `0x${SENT_MARK.toString(16)}`;
+  return hook === "OUTPUT" ? [`-m mark --mark ${mark}/${mark} ${counted(hook, "emitted")} -j RETURN`] : [];
 }
 
 function loopback(hook: Hook): string[] {

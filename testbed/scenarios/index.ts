@@ -12,6 +12,7 @@ import { forgery } from "./forgery.js";
 import { hostile } from "./hostile.js";
 import { interop } from "./interop.js";
 import { lossy } from "./lossy.js";
+import { narrow } from "./narrow.js";
 import { open } from "./open.js";
 import { pathchange } from "./pathchange.js";
 import { refresh } from "./refresh.js";
@@ -34,6 +35,7 @@ export const SCENARIOS: readonly Scenario[] = [
   service,
   authentication,
   forgery,
+  narrow,
   interop,
   hostile,
   chain,
