@@ -87,7 +87,22 @@ static struct association *make_association(napi_env env, uint32_t spi, uint32_t
   return a;
 }
 
-static int read_authentication(napi_env env, napi_value value, struct authentication *out) {
+/* The same flow earlier in the batch may change what it has. */
+static int is_repeated(const struct keys *keys, size_t index) {
+  for (size_t i = 0; i < index; i++)
+    if (flow_key_equal(&keys->key[i], &keys->key[index])) return 1;
+  return 0;
+}
+
+static int stays_as_it_is(const struct engine *e, const struct keys *keys, size_t index, uint32_t spi,
+                          uint32_t algorithm, uint32_t action) {
+  return engine_has_association(e, &keys->key[index], spi, (enum ah_algorithm)algorithm,
+                                (enum protection_action)action) &&
+         !is_repeated(keys, index);
+}
+
+static int read_authentication(napi_env env, const struct engine *e, const struct keys *keys, size_t index,
+                               napi_value value, struct authentication *out) {
   napi_value key;
   uint32_t action = 0, spi = 0, algorithm = 0, overlap = 0, overlap_bytes = 0;
   if (get_field_u32(env, value, "action", PROTECT_STRIP, &action) < 0 ||
@@ -99,20 +114,25 @@ static int read_authentication(napi_env env, napi_value value, struct authentica
   if (napi_get_named_property(env, value, "key", &key) != napi_ok) return throw_error(env, "EINVAL", "a key is missing");
   out->overlap = overlap * NANOSECONDS_PER_MILLISECOND;
   out->overlap_bytes = overlap_bytes;
+  out->stays = stays_as_it_is(e, keys, index, spi, algorithm, action);
+  if (out->stays) return 0;
   out->association = make_association(env, spi, algorithm, (enum protection_action)action, key);
   return out->association ? 0 : -1;
 }
 
-static int read_authentication_at(napi_env env, napi_value array, uint32_t index, struct authentication *out) {
+static int read_authentication_at(napi_env env, const struct engine *e, const struct keys *keys, napi_value array,
+                                  uint32_t index, struct authentication *out) {
   napi_value value;
   napi_valuetype type;
   if (napi_get_element(env, array, index, &value) != napi_ok || napi_typeof(env, value, &type) != napi_ok)
     return throw_error(env, "EINVAL", "authentication %u cannot be read", index);
-  return type == napi_object ? read_authentication(env, value, out) : 0;
+  return type == napi_object ? read_authentication(env, e, keys, index, value, out) : 0;
 }
 
 /* One for each flow, or `*out` NULL when JavaScript gives none. */
-static int get_authentications(napi_env env, napi_value array, size_t count, struct authentication **out) {
+static int get_authentications(napi_env env, const struct engine *e, const struct keys *keys, napi_value array,
+                               struct authentication **out) {
+  size_t count = keys->count;
   uint32_t length = 0;
   bool is_array = false;
   *out = NULL;
@@ -123,7 +143,7 @@ static int get_authentications(napi_env env, napi_value array, size_t count, str
   struct authentication *all = calloc(count ? count : 1, sizeof *all);
   if (!all) return throw_error(env, "ENOMEM", "out of memory");
   for (uint32_t i = 0; i < length; i++) {
-    if (read_authentication_at(env, array, i, &all[i]) == 0) continue;
+    if (read_authentication_at(env, e, keys, array, i, &all[i]) == 0) continue;
     discard_authentications(all, count);
     return -1;
   }
@@ -157,7 +177,7 @@ napi_value addon_permit(napi_env env, napi_callback_info info) {
       get_typed_array(env, a[3], napi_uint8_array, &is_new, &flags) < 0)
     return NULL;
   if (flags < keys.count) throw_error(env, "EINVAL", "a flag for each flow is needed");
-  else if (get_authentications(env, a[4], keys.count, &authentications) == 0)
+  else if (get_authentications(env, e, &keys, a[4], &authentications) == 0)
     permit_or_throw(env, e, &keys, values, authentications, is_new);
   return NULL;
 }

@@ -153,7 +153,7 @@ static uint32_t protect(struct engine *e, const struct entry *entry, const struc
                         int *changed) {
   int is_new = !entry || is_refused(entry);
   uint32_t number = entry ? protection_number(entry) : 0;
-  if (number == 0 && !wanted->association) return 0;
+  if (wanted->stays || (number == 0 && !wanted->association)) return number;
   if (number == 0) number = protections_take(&e->protections);
   /* A flow that had no permission had nothing that could still be on its way. */
   uint64_t until = is_new ? 0 : clock_now() + wanted->overlap;
@@ -203,6 +203,14 @@ void engine_remove(struct engine *e, const struct flow_key *key) {
 struct protection *engine_protection(const struct engine *e, const struct entry *entry) {
   uint32_t number = protection_number(entry);
   return number == 0 ? NULL : protections_at(&e->protections, number);
+}
+
+int engine_has_association(const struct engine *e, const struct flow_key *key, uint32_t spi,
+                           enum ah_algorithm algorithm, enum protection_action action) {
+  const struct entry *entry = table_find(e->table, key, table_hash(e->table, key));
+  const struct protection *protection = entry ? engine_protection(e, entry) : NULL;
+  const struct association *current = protection ? atomic_load(&protection->current) : NULL;
+  return current && current->spi == spi && current->algorithm == algorithm && current->action == action;
 }
 
 void engine_steer(struct engine *e, const struct flow_key *key, uint8_t path) {

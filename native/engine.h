@@ -26,6 +26,9 @@ enum { ENGINE_QUEUES = 8, ENGINE_EVENTS = 8192 };
 #define PATH_SHIFT 23
 #define PATH_MASK 0x0f800000u
 
+/* In the mark of packets that get no AH after all. As ASIDE_MARK in src/traffic/firewall-rules.ts. */
+#define ASIDE_MARK 0x00100000u
+
 enum purpose {
   PURPOSE_PERMITTED,
   PURPOSE_HOLD,
@@ -64,8 +67,9 @@ struct engine_options {
   kernel_set_names sets; /* empty: no kernel sets */
 };
 
-/* What is to be done about AH with packets of a flow; `association` NULL: packets have none. */
+/* What is to be done about AH with packets of a flow; `association` NULL: packets have none, unless what is there stays. */
 struct authentication {
+  int stays;
   struct association *association;
   uint64_t overlap; /* nanoseconds */
   uint64_t overlap_bytes;
@@ -105,6 +109,13 @@ void engine_close(struct engine *engine);
  */
 int engine_permit(struct engine *engine, const struct flow_key *key, const struct permission *permission,
                   const struct authentication *authentication, enum permit_result *result);
+
+/*
+ * Whether the flow has that association already, so that its key need not be prepared again. A signature's takes
+ * up to half a millisecond.
+ */
+int engine_has_association(const struct engine *engine, const struct flow_key *key, uint32_t spi,
+                           enum ah_algorithm algorithm, enum protection_action action);
 
 /* As table_remove. */
 void engine_remove(struct engine *engine, const struct flow_key *key);

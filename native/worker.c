@@ -94,8 +94,9 @@ static void without_permission(struct worker *w, const struct queued *queued) {
 }
 
 /*
- * Only at the sending host may a packet wait. The kernel set knows no source port, so a new flow beside a permitted one
- * comes to the permitted queue, and is passed on to the queue for holding.
+ * Only at the sending host may a packet wait. The kernel sets know no source port, so a new flow beside a permitted one
+ * comes to the permitted queue, and is passed on to the queue for holding. Beside one with AH it goes through the rules
+ * once more, for what comes behind AH there: an exempt class may be for it.
  */
 static void unknown(struct worker *w, const struct queued *queued, const struct parsed *parsed, uint64_t now) {
   if (queued->hook != NF_INET_LOCAL_OUT || !w->engine->holder) {
@@ -104,6 +105,10 @@ static void unknown(struct worker *w, const struct queued *queued, const struct 
   }
   if (w->purpose == PURPOSE_HOLD) {
     hold_packet(w, queued, parsed, now);
+    return;
+  }
+  if (w->purpose == PURPOSE_AUTHENTICATED && !(queued->mark & ASIDE_MARK)) {
+    verdicts_add(&w->verdicts, queued->id, NF_REPEAT, queued->mark | ASIDE_MARK);
     return;
   }
   worker_pass_on(&w->verdicts, queued->id, w->engine->holder, &w->counters);

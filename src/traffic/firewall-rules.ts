@@ -101,6 +101,12 @@ export const CLASS_NAME = /^[A-Za-z0-9][A-Za-z0-9-]{0,15}$/;
 /** In the mark of packets with AH that the engine sends by a socket of its own. As SENT_MARK in native/emit.h. */
 export const SENT_MARK = 0x0008_0000;
 
+/**
+ * In the mark of packets that share an element of {@link INSERT_SET} with a flow that gets AH, and get none. As ASIDE_MARK in
+ * native/engine.h.
+ */
+const ASIDE_MARK = 0x0010_0000;
+
 type Hook = "INPUT" | "FORWARD" | "OUTPUT";
 const HOOKS: readonly Hook[] = ["INPUT", "FORWARD", "OUTPUT"];
 
@@ -324,9 +330,11 @@ function authenticatedQueue({ queueBase }: FirewallOptions): number {
  */
 function authenticated(hook: Hook, family: IpFamily, options: FirewallOptions): string[] {
   const verdict = `-j NFQUEUE --queue-num ${authenticatedQueue(options)}`;
+  const aside = `0x${ASIDE_MARK.toString(16)}`;
   if (hook === "OUTPUT")
     return [
-      `-m set --match-set ${INSERT_SET[family]} src,dst,dst ${counted(hook, "queued.insert")} ${verdict}`,
+      `-m set --match-set ${INSERT_SET[family]} src,dst,dst -m mark ! --mark ${aside}/${aside} ` +
+        `${counted(hook, "queued.insert")} ${verdict}`,
     ];
   const ah = family === 4 ? "-p ah" : AH_FIRST;
   return [`${ah} ${permittedBy(family)} ${counted(hook, "queued.authenticated")} ${verdict}`];

@@ -258,7 +258,7 @@ export class Associations {
   }
 
   #acceptTls(socket: TLSSocket): void {
-    this.#gate.leave(socket);
+    this.#gate.authenticated(socket);
     this.#accept(socket, "tls");
   }
 
