@@ -406,3 +406,20 @@ rootTest("without an engine nothing passes", async (t) => {
   );
   t.is((await b.received()).datagrams.length, 1);
 });
+
+rootTest(
+  "what only shares the set's element with a flow that gets AH goes through the rules once more",
+  async (t) => {
+    const { a, b } = pair(t);
+    const aside = ["-m", "mark", "--mark", "0x100000/0x100000"];
+    const rule = ["-t", "mangle", "-A", "OUTPUT", "-p", "udp"];
+    a.run("iptables", ...rule, ...aside, "-j", "RETURN");
+    a.run("iptables", ...rule, "-j", "NFQUEUE", "--queue-num", "2703");
+    await a.tell("start");
+    await b.tell("bind", { flow: "udp 10.9.0.2:5000 > 10.9.0.1:4000" });
+    await a.tell("send", { flow: FOUR, count: 3, size: 100 });
+    await until("the datagrams arrive", async () => (await b.received()).datagrams.length === 3);
+    t.deepEqual(await a.events(), []);
+    t.is((await a.status()).held, 0);
+  },
+);
