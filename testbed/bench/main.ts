@@ -6,22 +6,27 @@ import { print, type Report } from "./result.js";
 import { setup } from "./setup.js";
 import { signalling } from "./signalling.js";
 
-const BENCHMARKS: Readonly<Record<string, (quick: boolean) => Promise<Report>>> = {
+const BENCHMARKS: Readonly<Record<string, (quick: boolean, only?: string) => Promise<Report>>> = {
   authentication,
   dataplane,
   setup,
   signalling,
 };
 
-const usage = `usage: npm run bench -- NAME [--json] [--quick]
+const usage = `usage: npm run bench -- NAME [--json] [--quick] [--only ALGORITHM]
 NAME: ${Object.keys(BENCHMARKS).join(", ")}
 --json   print one JSON document and nothing else
---quick  one run of the main cases: shows that all works, not a measurement`;
+--quick  one run of the main cases: shows that all works, not a measurement
+--only   of authentication, one algorithm`;
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { json: { type: "boolean", default: false }, quick: { type: "boolean", default: false } },
+    options: {
+      json: { type: "boolean", default: false },
+      quick: { type: "boolean", default: false },
+      only: { type: "string" },
+    },
   });
   const [name = ""] = positionals;
   const run = Object.hasOwn(BENCHMARKS, name) ? BENCHMARKS[name] : undefined;
@@ -29,7 +34,7 @@ async function main(): Promise<number> {
     console.error(usage);
     return 2;
   }
-  const result = await run(values.quick);
+  const result = await run(values.quick, values.only);
   if (values.json) console.log(JSON.stringify(result));
   else print(result);
   return 0;
