@@ -13,8 +13,9 @@ const NODES = ["sender", "router", "receiver"] as const;
 type Node = (typeof NODES)[number];
 
 const ACTIONS = { sender: "insert", router: "verify", receiver: "strip" } as const;
-/** Short, so that five windows of each come to an end: beside other load many count for more than long ones. */
-const SECONDS = 1;
+const SECONDS = 3;
+/** A window counts for nothing when the receiver's report did not come through beside the datagrams. */
+const ATTEMPTS = 3;
 const LIMIT_MS = 60_000;
 const CLIENT_PORT = 41_000;
 /** The kernel set knows no source port, so plain flows and those with AH go to servers of their own. */
@@ -108,7 +109,7 @@ class Path {
 interface IperfResult {
   readonly end: {
     readonly sum_received: { readonly bits_per_second: number };
-    readonly sum: { readonly packets?: number; readonly lost_packets?: number; readonly seconds: number };
+    readonly sum?: { readonly packets?: number; readonly lost_packets?: number; readonly seconds: number };
   };
 }
 
@@ -137,8 +138,11 @@ const tcpRate = (lab: Lab, port: number): number => iperf(lab, port).sum_receive
 
 /** Datagrams a second that arrive; `size` is that of the IP packet without AH. */
 function udpRate(lab: Lab, port: number, size: number): number {
-  const { sum } = iperf(lab, port, "-u", "-b", "0", "-l", String(size - DATAGRAM_HEADERS));
-  return ((sum.packets ?? 0) - (sum.lost_packets ?? 0)) / sum.seconds / 1000;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const { sum } = iperf(lab, port, "-u", "-b", "0", "-l", String(size - DATAGRAM_HEADERS));
+    if (sum !== undefined) return ((sum.packets ?? 0) - (sum.lost_packets ?? 0)) / sum.seconds / 1000;
+  }
+  throw new Error(`iperf3 had no report of datagrams of ${size} bytes in ${ATTEMPTS} windows`);
 }
 
 /** Measures without AH and with it in turn, over the same engines. */
