@@ -29,6 +29,7 @@
   X(DROP_AH_NO_SEQUENCE, "drop.ah-no-sequence")  \
   X(DROP_AH_TOO_LONG, "drop.ah-too-long")        \
   X(AH_INSERTED, "ah.inserted")                  \
+  X(DROP_AH_NOT_SENT, "drop.ah-not-sent")        \
   X(AH_VERIFIED, "ah.verified")                  \
   X(AH_EMITTED, "ah.emitted")                    \
   X(TOO_BIG_TOLD, "too-big.told")                \

@@ -11,14 +11,15 @@
 
 #include "ah-walk.h"
 
-enum { FRAGMENT_HEADER = 8, MORE_FRAGMENTS = 1 };
+enum { FRAGMENT_HEADER = 8, MORE_FRAGMENTS = 1, SEND_BUFFER = 4 << 20 };
 
 /* IP_PMTUDISC_PROBE: only the link's own size counts. */
 static int open_raw(int family, int level, int option, int probe) {
   int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
   if (fd < 0) return -1;
-  int none = 0;
+  int none = 0, size = SEND_BUFFER;
   setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &none, sizeof none);
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
   if (setsockopt(fd, level, option, &probe, sizeof probe) == 0) return fd;
   int error = errno;
   close(fd);

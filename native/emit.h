@@ -23,7 +23,7 @@ void emitter_close(struct emitter *emitter);
 
 /*
  * Sends a whole datagram, with `mark` and SENT_MARK. IPv6 datagrams above `limit` go as fragments. 0, or -1 with errno
- * if not all of it could be sent.
+ * if not all of it could be sent: EMSGSIZE when the link does not take it.
  */
 int emitter_send(struct emitter *emitter, const uint8_t *bytes, size_t length, uint32_t limit, uint32_t mark);
 

@@ -133,17 +133,28 @@ static size_t translate(const struct too_big *t, const struct note *note, uint32
   return too_big_write(out, &notice);
 }
 
+/*
+ * This host's own kernel checks against what it was told, too. Taken for news, that would be told again with AH subtracted once
+ * more, and so on down.
+ */
+static int is_echo(struct narrow *n, const struct too_big *t, const struct note *note, uint32_t room, uint64_t now) {
+  const struct way *way = ways_find(&n->ways, t->family, note->key.destination, now);
+  int own = memcmp(t->router, t->source, t->family == 4 ? 4 : 16) == 0;
+  return own && way && t->mtu >= way_room(way, room) && t->mtu < way->limit;
+}
+
 static enum counter learn(struct narrow *n, const struct judge *judge, const struct too_big *t, uint64_t now,
                           uint8_t *out, size_t *made) {
   const struct note *note = notes_find(&n->notes, t->spi, t->family, t->source, t->destination);
   if (!note) return COUNTER_TOO_BIG_OTHER;
   struct association *association = sender_of(judge, note, now);
   if (!association || !was_sent_lately(association, t)) return COUNTER_DROP_TOO_BIG_IMPLAUSIBLE;
+  uint32_t room = (uint32_t)ah_length_max(association->algorithm, t->family);
+  if (is_echo(n, t, note, room, now)) return COUNTER_DROP_TOO_BIG_IMPLAUSIBLE;
   if (!allowance_left(&n->messages, &messages_rate, now)) return COUNTER_DROP_TOO_BIG_RATE;
   allowance_take(&n->messages, &messages_rate, now);
   struct way *way = ways_learn(&n->ways, t->family, note->key.destination, t->mtu, now);
   way_tell(way, now);
-  uint32_t room = (uint32_t)ah_length_max(association->algorithm, t->family);
   *made = translate(t, note, way_room(way, room), out);
   return COUNTER_TOO_BIG_TOLD;
 }

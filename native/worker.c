@@ -114,10 +114,11 @@ static void unknown(struct worker *w, const struct queued *queued, const struct 
   worker_pass_on(&w->verdicts, queued->id, w->engine->holder, &w->counters);
 }
 
-/* What cannot be sent this way goes on where it is: there the kernel says what is wrong with it. */
+/* 0: the link does not take it, and it is to go on where it is: there the kernel says what it does take. */
 static int emit(struct worker *w, const struct outcome *outcome, uint32_t mark) {
-  if (emitter_send(&w->emitter, outcome->bytes, outcome->length, outcome->emit, mark) < 0) return 0;
-  counters_add(&w->counters, COUNTER_AH_EMITTED, 1);
+  int sent = emitter_send(&w->emitter, outcome->bytes, outcome->length, outcome->emit, mark) == 0;
+  if (!sent && errno == EMSGSIZE) return 0;
+  counters_add(&w->counters, sent ? COUNTER_AH_EMITTED : COUNTER_DROP_AH_NOT_SENT, 1);
   return 1;
 }
 

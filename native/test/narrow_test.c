@@ -124,6 +124,24 @@ static void test_not_the_sender(void) {
   tear_down(&f);
 }
 
+/* The kernel's own word for what it was told: were it news, each would be followed by a smaller one. */
+static void test_no_spiral(void) {
+  struct fixture f;
+  set_up(&f, 4, IPPROTO_UDP);
+  struct built wire = with_mac(&f.plain, SPI, 1, NUMBER), said = message_about(&wire, 60);
+  memcpy(said.bytes + 12, said.bytes + 16, 4);
+  CHECK_EQUAL(translate(&f, said.bytes, said.length), COUNTER_TOO_BIG_TOLD);
+  CHECK_EQUAL(translate(&f, said.bytes, said.length), COUNTER_TOO_BIG_TOLD);
+  put16(said.bytes + quote_at(&said) - 2, 1300 - ROOM);
+  CHECK_EQUAL(translate(&f, said.bytes, said.length), COUNTER_DROP_TOO_BIG_MALFORMED);
+  mend(&said);
+  CHECK_EQUAL(translate(&f, said.bytes, said.length), COUNTER_DROP_TOO_BIG_IMPLAUSIBLE);
+  put16(said.bytes + quote_at(&said) - 2, 1000); /* its link has become smaller */
+  mend(&said);
+  CHECK_EQUAL(translate(&f, said.bytes, said.length), COUNTER_TOO_BIG_TOLD);
+  tear_down(&f);
+}
+
 static size_t fit(struct fixture *f, struct built *plain, uint32_t *emit) {
   struct packet packet = parsed_packet(plain);
   return narrow_fit(&f->narrow, AH_HMAC_SHA256_128, &packet, plain->bytes, f->now, emit, f->out);
@@ -200,6 +218,7 @@ int main(void) {
   test_rebuilt_tcp();
   test_forged();
   test_not_the_sender();
+  test_no_spiral();
   test_fitting(4, IPPROTO_UDP);
   test_fitting(4, IPPROTO_TCP);
   test_fitting(6, IPPROTO_UDP);
