@@ -15,6 +15,11 @@ export interface Location {
   readonly change: number;
 }
 
+/** Also the place of `from` among the hops: names are for people, and two nodes may have the same. */
+export interface Step extends Location {
+  readonly place: number;
+}
+
 /** Of a finding's bytes at least this share has to have appeared or vanished at one place for it to be named. */
 const DECISIVE = 0.5;
 
@@ -30,12 +35,12 @@ const VANISHED: readonly Finding["kind"][] = ["loss", "black-hole"];
 export function locate(
   { kind, sent, received }: Pick<Finding, "kind" | "sent" | "received">,
   hops: readonly HopCount[],
-): Location | undefined {
+): Step | undefined {
   const sign = APPEARED.includes(kind) ? 1 : VANISHED.includes(kind) ? -1 : 0;
   if (sign === 0) return undefined;
-  const steps = hops.slice(1).map((hop, i): Location => {
-    const before = hops[i] ?? hop;
-    return { from: before.node, to: hop.node, change: hop.counted - before.counted };
+  const steps = hops.slice(1).map((hop, place): Step => {
+    const before = hops[place] ?? hop;
+    return { from: before.node, to: hop.node, change: hop.counted - before.counted, place };
   });
   const [first, second] = steps.toSorted((a, b) => sign * (b.change - a.change));
   const least = DECISIVE * Math.abs(received - sent);

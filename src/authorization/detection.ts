@@ -137,11 +137,25 @@ interface Anchor {
   readonly high: number;
 }
 
+/** An association with which an epoch begins, nothing of another one passing any more. */
+export interface Fresh {
+  readonly spi: number;
+  /** Send-vol at which counting begins. */
+  readonly start: Bytes;
+}
+
 /** Readings kept for a Query that answers one of the last Permissions. */
 const WITNESSES = 4;
-/** Settle times that a period without any packet has at least, and one with some: a link that was away for a moment is no attack. */
-const SHORTEST_SILENCE = 10;
+/**
+ * Settle times that a period has at least, without any packet and with some: a link that was away for a moment is no attack.
+ * Whoever asks for a Query, to see whether the next one is bad too, waits as long.
+ */
+export const SHORTEST_SILENCE = 5;
 const SHORTEST_PERIOD = 25;
+/** A silent period in which the sender tried with a packet or two says less: those may be lost by chance. */
+const SMALL_TRY = 0.5;
+/** Of what was sent in a silent period at least this share has to be missing; the rest is under way. */
+const SILENT = 0.5;
 /** Settle times after which a period is long against what is on its way, and every Permission heard. */
 const LONG_PERIOD = 40;
 /** Bytes that are uncertain, against those sent, in a period that says something although it is short. */
@@ -167,15 +181,21 @@ export class VolumeWatch {
   #anchor: Anchor | undefined;
   /** Bytes that were missing at least, at any time: what is lost stays lost. */
   #lost = 0;
-  /** Of these, what was missing before this epoch or association was looked at. */
-  #already = 0;
   #bad = 0;
+  /** The look since which nothing has arrived, and how many silent periods there were before it. */
+  #quiet: Anchor | undefined;
+  #silent = 0;
+  /** Bytes that were missing at most when losses were no matter yet: what was lost before the first silent look counts. */
+  #missingBefore = 0;
+  /** The association that this epoch began with, and the count at which it did. */
+  #fresh: Fresh | undefined;
   #failures: { readonly at: Milliseconds; readonly count: number } | undefined;
   #last: Comparison | undefined;
 
   constructor(limits: DetectionLimits, start: Milliseconds) {
     this.#limits = limits;
     this.#anchor = anchorAt(start);
+    this.#quiet = this.#anchor;
   }
 
   get last(): Comparison | undefined {
@@ -186,18 +206,24 @@ export class VolumeWatch {
     return this.#epoch;
   }
 
-  /** Counting has begun anew: what was seen before says nothing any more. */
-  begin(epoch: number): void {
+  /**
+   * Counting has begun anew: what was seen before says nothing any more.
+   * @param fresh where packets of no other association count from now on
+   */
+  begin(epoch: number, fresh?: Fresh): void {
     this.#epoch = epoch;
+    this.#fresh = fresh;
     this.#witnesses = [];
     this.#claim = undefined;
     this.#before = undefined;
     this.#settling = undefined;
     this.#base = 0;
     this.#lost = 0;
-    this.#already = 0;
     this.#anchor = undefined;
     this.#bad = 0;
+    this.#quiet = undefined;
+    this.#silent = 0;
+    this.#missingBefore = 0;
   }
 
   /** A Permission with this Message-Seq is about to be made; `reading` is of before. */
@@ -221,7 +247,8 @@ export class VolumeWatch {
       this.#record(claim, reading, proven.kind);
       return { finding: proven, doubt: false };
     }
-    const doubt = reading.received - claim.sent - this.#base > this.#allowance(claim, reading);
+    const doubt =
+      this.#excess(claim, reading) > this.#allowance(claim, reading) || aheadOf(claim, reading) > MARK_STEP;
     this.#record(claim, reading, doubt ? "suspicious" : "fits");
     return { finding: undefined, doubt };
   }
@@ -246,15 +273,22 @@ export class VolumeWatch {
     const witness = this.#witnessOf(claim, now);
     if (witness === undefined) return undefined;
     const { reading } = witness;
-    const { mark } = claim;
-    const ahead =
-      mark !== undefined && reading.association?.spi === mark.spi
-        ? reading.association.sequence - mark.sequence
-        : 0;
+    const ahead = aheadOf(claim, reading);
     if (ahead > MARK_STEP) return this.#found("forged-sequence", ahead, MARK_STEP, claim, reading);
-    const excess = reading.received - claim.sent - this.#base;
+    const excess = this.#excess(claim, reading);
     const threshold = this.#excessOf(claim);
     return excess > threshold ? this.#found("excess", excess, threshold, claim, reading) : undefined;
+  }
+
+  /**
+   * Packets of the association before may have been counted by a thread that was late for the change: where this epoch began
+   * with an association, the bytes under that one are exact.
+   */
+  #excess(claim: Claim, { received, association }: Reading): number {
+    const fresh = this.#fresh;
+    if (fresh === undefined || association?.spi !== fresh.spi || association.bytes === undefined)
+      return received - claim.sent - this.#base;
+    return fresh.start + association.bytes - claim.sent;
   }
 
   /** The last reading that the signer of this claim must cover. */
@@ -285,24 +319,51 @@ export class VolumeWatch {
     this.#lost = fresh ? Math.max(0, low) : Math.max(this.#lost, low);
     const most = Math.max(high, this.#lost);
     const here: Anchor = { key, at: late.at, sent: claim.sent, received: late.received, high: most };
-    if (!fresh) return this.#judgePeriod(anchor, here, missing, claim);
-    this.#already = this.#lost;
+    const silence = this.#judgeSilence(here, missing, fresh ? undefined : anchor, claim);
+    if (silence.finding !== undefined) return silence;
+    if (!fresh) {
+      const period = this.#judgePeriod(anchor, here, missing, claim);
+      return { finding: period.finding, doubt: period.doubt || silence.doubt };
+    }
     this.#anchor = here;
-    return NO_DOUBT;
+    return silence;
+  }
+
+  /** The sender goes on sending, and nothing at all arrives: some periods of it are a finding. */
+  #judgeSilence(here: Anchor, { low }: Missing, good: Anchor | undefined, claim: Claim): Judgement {
+    const from = this.#quiet;
+    const comparable = from !== undefined && (from.key === here.key || from.key === START);
+    const span = comparable ? here.sent - from.sent : 0;
+    const gone = comparable && low - from.high >= SILENT * span;
+    if (!gone || here.received - from.received > this.#limits.excess) {
+      this.#quiet = here;
+      this.#silent = 0;
+      this.#missingBefore = Math.min(here.high, good?.high ?? here.high);
+      return NO_DOUBT;
+    }
+    if (span <= 0) {
+      // The sender sends nothing: that says nothing.
+      this.#quiet = here;
+      return NO_DOUBT;
+    }
+    // A sender that gets nothing through sends little.
+    const total = low - this.#missingBefore;
+    const judged: Judgement = { finding: undefined, doubt: total > this.#limits.loss };
+    if (here.at - from.at < SHORTEST_SILENCE * this.#limits.settle) return judged;
+    this.#quiet = here;
+    this.#silent += span > this.#limits.excess ? 1 : SMALL_TRY;
+    if (this.#silent < this.#limits.lossPeriods || !judged.doubt) return judged;
+    const found = this.#found("black-hole", total, this.#limits.loss, claim, here);
+    return { finding: { ...found, period: ms(here.at - from.at) }, doubt: false };
   }
 
   #judgePeriod(from: Anchor, here: Anchor, { low, high }: Missing, claim: Claim): Judgement {
     const span = here.sent - from.sent;
-    const nothing = here.received - from.received <= this.#limits.excess;
-    const shortest = this.#limits.settle * (nothing ? SHORTEST_SILENCE : SHORTEST_PERIOD);
-    if (span <= 0 || here.at - from.at < shortest) return NO_DOUBT;
+    if (span <= 0 || here.at - from.at < SHORTEST_PERIOD * this.#limits.settle) return NO_DOUBT;
     const lost = low - from.high;
     const share = this.#limits.lossShare * span;
     const threshold = Math.max(this.#limits.loss, share);
-    // A sender that gets nothing through sends little: what it has lost already counts as long as nothing comes.
-    const all = low - this.#already;
-    const dead = nothing && this.#bad > 0 && all > this.#limits.loss;
-    if (!dead && lost <= threshold) {
+    if (lost <= threshold) {
       // A large share of little: the next Query may tell.
       if (lost <= share) this.#clean(here, span, high - low);
       return NO_DOUBT;
@@ -310,8 +371,8 @@ export class VolumeWatch {
     this.#bad++;
     this.#anchor = here;
     if (this.#bad < this.#limits.lossPeriods) return { finding: undefined, doubt: true };
-    const kind = nothing ? "black-hole" : "loss";
-    const found = this.#found(kind, dead ? all : lost, dead ? this.#limits.loss : threshold, claim, here);
+    const nothing = here.received - from.received <= this.#limits.excess;
+    const found = this.#found(nothing ? "black-hole" : "loss", lost, threshold, claim, here);
     return { finding: { ...found, period: ms(here.at - from.at) }, doubt: false };
   }
 
@@ -368,6 +429,11 @@ const EPOCH = "epoch";
 /** A session begins with nothing sent and nothing received. */
 function anchorAt(at: Milliseconds): Anchor {
   return { key: START, at, sent: bytes(0), received: bytes(0), high: 0 };
+}
+
+/** How far the highest number let through is ahead of the last one that the sender says to have given. */
+function aheadOf({ mark }: Claim, { association }: Reading): number {
+  return mark !== undefined && association?.spi === mark.spi ? association.sequence - mark.sequence : 0;
 }
 
 /** Missing bytes are comparable under one key only: those of the whole epoch, or those of one association. */

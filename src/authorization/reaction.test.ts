@@ -9,12 +9,11 @@ import {
   type Situation,
 } from "./reaction.js";
 
-const shared: Situation = { level: "hmac", canSign: true, moving: false };
-const signed: Situation = { ...shared, level: "public-key" };
+const shared: Situation = { signed: false, canSign: true, moving: false };
+const signed: Situation = { ...shared, signed: true };
 
 const CASES: readonly (readonly [FindingKind, Partial<DetectionPolicy>, Partial<Situation>, Reaction])[] = [
   ["excess", {}, {}, "public-key"],
-  ["excess", {}, { level: "none" }, "public-key"],
   ["forged-sequence", {}, {}, "public-key"],
   ["excess", {}, { canSign: false }, "alarm"],
   ["excess", { onExcess: "revoke" }, {}, "revoke"],

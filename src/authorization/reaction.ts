@@ -1,6 +1,5 @@
 /** What is done about a finding: by rule, by what has been done already, and by what is possible. */
 import { type Milliseconds, seconds } from "../base/units.js";
-import type { AuthenticationLevel } from "./algorithm.js";
 import { DEFAULT_LIMITS, type DetectionLimits, type FindingKind } from "./detection.js";
 
 export const DETECTION_MODES = ["react", "dry-run", "off"] as const;
@@ -61,7 +60,8 @@ export const DEFAULT_MOVES: MovePolicy = {
 
 /** What the flow is like now. */
 export interface Situation {
-  readonly level: AuthenticationLevel;
+  /** All packets that this epoch counts were signed by the sender. */
+  readonly signed: boolean;
   /** The sender can sign packets, by an algorithm that the rule allows. */
   readonly canSign: boolean;
   /** Its sender was asked to change the path a short while ago. */
@@ -89,9 +89,9 @@ export function reactionTo(kind: FindingKind, policy: DetectionPolicy, now: Situ
   }
 }
 
-function againstExcess({ onExcess, onSender }: DetectionPolicy, { level, canSign }: Situation): Decided {
-  if (level === "public-key")
-    return { reaction: onSender, why: "nobody but the sender can have signed these packets" };
+/** Under public keys, bytes of the time before may still be in the count: only an epoch of signed packets convicts a sender. */
+function againstExcess({ onExcess, onSender }: DetectionPolicy, { signed, canSign }: Situation): Decided {
+  if (signed) return { reaction: onSender, why: "nobody but the sender can have signed these packets" };
   if (onExcess !== "public-key") return { reaction: onExcess, why: "by rule" };
   if (canSign) return { reaction: "public-key", why: "somebody else sends as this sender" };
   return { reaction: "alarm", why: "the sender can do no public-key algorithm that the rule allows" };

@@ -55,6 +55,11 @@ export interface PbsContext {
   /** Moves of flows, and reports into Queries, of all sessions. */
   readonly moving: TokenBucket;
   readonly reporting: TokenBucket;
+  /** Destinations whose first path a flow has left a short while ago. */
+  readonly leftPaths: BoundedMemory<true>;
+  /** Glances at flows between their Queries, and Queries that are asked for because of them. */
+  readonly glancing: TokenBucket;
+  readonly asking: TokenBucket;
   /** A session has its permission: it no longer counts as waiting. */
   settled(session: Session): void;
   /** A session is over: it leaves the tables. */

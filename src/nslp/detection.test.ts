@@ -3,12 +3,12 @@ import test from "ava";
 import type { AuthenticationRule } from "../authorization/algorithm.js";
 import { DEFAULT_DETECTION, DEFAULT_MOVES, type DetectionPolicy } from "../authorization/reaction.js";
 import { flowKey } from "../base/flow.js";
-import { bytes, seconds } from "../base/units.js";
+import { bytes, ms, seconds } from "../base/units.js";
 import type { SendMessage } from "../gist/service.js";
 import { makeReport } from "./hops.js";
 import type { PbsOptions } from "./options.js";
 import { nextSequence } from "./sequence.js";
-import { inject, signed } from "./testing/forge.js";
+import { carried, inject, signed } from "./testing/forge.js";
 import {
   ADDRESSES,
   ask,
@@ -21,7 +21,8 @@ import {
   traffic,
 } from "./testing/line.js";
 import type { PbsEvent } from "./view.js";
-import { decodePbs, withReport } from "./wire/codec.js";
+import { decodePbs, encodeNotify, withReport } from "./wire/codec.js";
+import { INFO_CODE } from "./wire/messages.js";
 
 const credentials = makeCredentials();
 const MB = 1_000_000;
@@ -33,11 +34,13 @@ interface Setup {
   readonly paths?: readonly string[];
   readonly options?: Partial<PbsOptions>;
   readonly numbers?: boolean;
+  /** Seconds. */
+  readonly refresh?: number;
   /** Who has other paths. */
   readonly mover?: Place;
 }
 
-/** Slide 18's grant: 10 MB, refreshed every 10 s. */
+/** Slide 18's grant: 10 MB, refreshed every 10 s unless told otherwise. */
 async function granted(setup: Setup = {}): Promise<Line> {
   const line = new Line(credentials, setup.options, setup.paths, setup.mover);
   line.decision = {
@@ -46,7 +49,7 @@ async function granted(setup: Setup = {}): Promise<Line> {
     grant: {
       volume: bytes(10 * MB),
       lifetime: seconds(600),
-      refresh: seconds(10),
+      refresh: seconds(setup.refresh ?? 10),
       extend: true,
       ...(setup.authentication && { authentication: setup.authentication }),
       ...(setup.detection && { detection: { ...DEFAULT_DETECTION, ...setup.detection } }),
@@ -151,6 +154,56 @@ test("a sender that signs less than it sends loses its permission", async (t) =>
   t.deepEqual(line.paths.calls, [`block ${ADDRESSES.sender} 600000`]);
 });
 
+test("bytes of before packets were signed convict nobody: a new epoch begins", async (t) => {
+  for (const level of ["none", "hmac"] as const) {
+    const line = await granted({ authentication: { level }, detection: { onSender: "block" } });
+    traffic(line, MB);
+    line.datapath("receiver").pass(FLOW, 2 * MB);
+    const id = line.flows("receiver")[0]?.id ?? "";
+    await line.node("receiver").authenticate(id, "public-key");
+    await line.pass(seconds(20));
+    t.is(evidence(line)?.reaction, "public-key");
+    for (const place of EVERYWHERE) t.true(permitted(line, place));
+    t.deepEqual(counted(line), [MB, MB, MB]);
+    t.is(traffic(line, 5 * MB), 5 * MB);
+    // From then on it can only be the sender.
+    line.datapath("receiver").pass(FLOW, MB);
+    await line.pass(seconds(20));
+    t.deepEqual(line.paths.calls, [`block ${ADDRESSES.sender} 600000`]);
+  }
+});
+
+test("a path that goes dark is found long before the refresh", async (t) => {
+  const line = await granted({ paths: ["via 10.0.0.2"], refresh: 60 });
+  const second = async (): Promise<void> => {
+    const passed = line.datapath("router").pass(FLOW, line.datapath("sender").pass(FLOW, 100_000));
+    if (!dark || line.paths.at > 0) line.datapath("receiver").pass(FLOW, passed);
+    await line.pass(seconds(1));
+  };
+  let dark = false;
+  for (let i = 0; i < 95; i++) await second();
+  t.deepEqual(said(line, "receiver", "attack"), []);
+  const began = line.time.wall();
+  dark = true;
+  for (let i = 0; i < 12; i++) await second();
+  const found = line.events("receiver").find(({ type }) => type === "attack");
+  t.is(found?.evidence?.kind, "black-hole");
+  t.true((found?.time ?? 0) - began <= 8000, String((found?.time ?? 0) - began));
+  t.deepEqual(line.paths.calls, ["next via 10.0.0.2"]);
+});
+
+test("a stream that ends costs two Queries, and no more", async (t) => {
+  const line = await granted({ refresh: 60 });
+  for (let i = 0; i < 95; i++) {
+    traffic(line, 100_000);
+    await line.pass(seconds(1));
+  }
+  const before = line.node("sender").counters()["query.sent"] ?? 0;
+  await line.pass(seconds(25));
+  t.true((line.node("sender").counters()["query.sent"] ?? 0) - before <= 2);
+  t.deepEqual(said(line, "receiver", "attack"), []);
+});
+
 test("slide 20: 1 MB sent, none received: another path, with permission and volume", async (t) => {
   const line = await granted({ paths: ["via 10.0.0.2"], authentication: { level: "hmac" } });
   // The router passes signalling and drops data; on the other path there is no such router.
@@ -196,7 +249,7 @@ test("a router moves the flow when bytes vanish behind it, and the sender stays 
   t.true(EVERYWHERE.every((place) => permitted(line, place)));
 });
 
-test("what a router cannot mend is the sender's to mend, the next time", async (t) => {
+test("what a router cannot mend is the sender's to mend, at once", async (t) => {
   const line = await granted({ paths: ["via 10.0.0.2"] });
   for (let i = 0; i < 60; i++) {
     const passed = line.datapath("router").pass(FLOW, line.datapath("sender").pass(FLOW, 50_000));
@@ -204,7 +257,23 @@ test("what a router cannot mend is the sender's to mend, the next time", async (
     await line.pass(seconds(1));
   }
   t.deepEqual(line.paths.calls, ["next via 10.0.0.2"]);
-  t.is(said(line, "receiver", "reaction").length, 2);
+  t.is(said(line, "receiver", "reaction").length, 1);
+  t.is(line.node("router").counters()["notify.sent"], 1);
+});
+
+test("nobody is moved by a router's word that it cannot, without the receiver's that it should", async (t) => {
+  const line = await granted({ paths: ["via 10.0.0.2"] });
+  const id = line.flows("sender")[0]?.id ?? "";
+  const info = { class: 0, code: INFO_CODE.noOtherPath, objectType: 0, retryAfter: ms(0), text: "" };
+  inject(
+    line,
+    carried(id, FLOW, "upstream", encodeNotify({ type: "notify", flow: FLOW, info })),
+    "router",
+    "sender",
+  );
+  await line.pass(seconds(5));
+  t.deepEqual(line.paths.calls, []);
+  t.true(permitted(line, "sender"));
 });
 
 test("slide 19: Queries vanish before there is a permission: another path after two tries", async (t) => {

@@ -2,6 +2,7 @@
 import { Lru } from "../authorization/lru.js";
 import { BusyError, type Signer, verifySignature } from "../authorization/signing.js";
 import { keyIdentity, type Trust, type TrustedCertificate } from "../authorization/trust.js";
+import { TokenBucket } from "../base/rate-limit.js";
 import type { Time } from "../base/time.js";
 import type { Bytes } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
@@ -10,6 +11,8 @@ import { type HopReport, PBS_NSLP_ID } from "./wire/messages.js";
 
 /** Nodes whose certificates are kept. */
 const MAX_NODES = 4096;
+/** New certificates a second that are looked at: whoever passes a Query on may put any into it. */
+const LEARNED = 100;
 /** A report has the router's certificate in the first of a session, and then each so many: receivers forget. */
 const CERTIFICATE_FIRST = 2;
 const CERTIFICATE_EVERY = 16;
@@ -30,27 +33,36 @@ export function makeReport(
 /** Certificates of routers, by the identity of their keys. */
 export class KnownNodes {
   readonly #certificates = new Lru<Uint8Array>(MAX_NODES);
-  readonly #trust: Trust;
+  readonly #trust: () => Trust;
   readonly #time: Time;
+  readonly #learning: TokenBucket;
 
-  constructor(trust: Trust, time: Time) {
+  /** @param trust may change while the node runs */
+  constructor(trust: () => Trust, time: Time) {
     this.#trust = trust;
     this.#time = time;
+    this.#learning = new TokenBucket(time, LEARNED, LEARNED);
   }
 
   /** Keeps the certificates that come with reports and are good. */
   learn(reports: readonly HopReport[]): void {
     for (const { certificate, node } of reports) {
-      if (certificate === undefined) continue;
-      const trusted = this.#trust.check(certificate, undefined, this.#time.wall());
+      if (certificate === undefined || this.#knows(node, certificate)) continue;
+      if (!this.#learning.take()) return;
+      const trusted = this.#trust().check(certificate, undefined, this.#time.wall());
       if (trusted.type === "trusted" && nameOf(keyIdentity(trusted.publicKey)) === nameOf(node))
         this.#certificates.set(nameOf(node), Uint8Array.from(certificate));
     }
   }
 
+  #knows(node: Uint8Array, certificate: Uint8Array): boolean {
+    const known = this.#certificates.get(nameOf(node));
+    return known !== undefined && Buffer.compare(known, certificate) === 0;
+  }
+
   certificate(node: Uint8Array): TrustedCertificate | undefined {
     const der = this.#certificates.get(nameOf(node));
-    const checked = der && this.#trust.check(der, undefined, this.#time.wall());
+    const checked = der && this.#trust().check(der, undefined, this.#time.wall());
     return checked?.type === "trusted" ? checked : undefined;
   }
 

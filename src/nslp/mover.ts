@@ -1,11 +1,12 @@
 /**
  * Moves a flow of this host from path to path: after a random wait, at most so many of all flows a second, through the list
- * once, and back to the first path when a time has passed without complaint.
+ * once, and back to the first path when a time has passed without complaint. That is a trial: of the flows that left a path one
+ * comes back first, and if it has to leave again the others stay away for as long again.
  */
 import { between } from "../base/random.js";
 import type { Flow } from "../base/flow.js";
 import type { Timer } from "../base/time.js";
-import { type Milliseconds, ms } from "../base/units.js";
+import { ms } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { PbsContext } from "./context.js";
 import { mriOf } from "./mri.js";
@@ -14,13 +15,17 @@ import { PBS_NSLP_ID } from "./wire/messages.js";
 
 /** Nobody waits longer for the way back than so many times the first wait. */
 const MOST_RETURN_WAITS = 16;
+/** Flows that left a path together come back one after the other, within this share of their wait. */
+const RETURN_SPREAD = 0.25;
+
+const NO_OTHER = "there is no other path left";
 
 export interface Moved {
   readonly id: SessionId;
   readonly flow: Flow;
   /** The flow takes another path now. */
   moved(path: string, why: string): void;
-  /** It could not be moved. */
+  /** There is no other path, or it could not be taken. */
   stuck(why: string): void;
 }
 
@@ -59,7 +64,7 @@ export class Mover {
   move(why: string): void {
     if (!this.possible || this.#over) return;
     this.#moving = true;
-    this.#waitAndMove(why);
+    void this.#moveIfPossible(why);
   }
 
   /** The flow is over; its route is, too. */
@@ -69,6 +74,16 @@ export class Mover {
     this.#wait?.cancel();
     this.#return?.cancel();
     if (this.#path !== undefined) void this.#undo();
+  }
+
+  /** Whoever has no other path says so at once: somebody else may have one. */
+  async #moveIfPossible(why: string): Promise<void> {
+    const { paths } = this.#context;
+    const elsewhere = (await paths?.hasNext(this.#flow.flow)) === true;
+    if (this.#over) return;
+    if (elsewhere) return this.#waitAndMove(why);
+    this.#moving = false;
+    this.#flow.stuck(NO_OTHER);
   }
 
   #waitAndMove(why: string): void {
@@ -86,7 +101,9 @@ export class Mover {
       const path = await paths?.next(flow.flow);
       this.#moving = false;
       if (this.#over) return path === undefined ? undefined : void this.#undo();
-      if (path === undefined) return flow.stuck("there is no other path left");
+      if (path === undefined) return flow.stuck(NO_OTHER);
+      // The first flow that goes back too early warns the others.
+      if (this.#path === undefined) this.#context.leftPaths.set(this.#place, true);
       this.#path = path;
       this.#heldUntil = time.now() + this.#hold;
       this.#hold *= 2;
@@ -106,16 +123,26 @@ export class Mover {
     gist.invalidateRoutingState(PBS_NSLP_ID, id, mriOf(flow, "downstream"), "bad", true);
   }
 
-  /** Each way back that turned out to be too early makes the next one wait twice as long. */
-  #returnLater(): void {
-    const { returnAfter } = this.#context.options.moves;
-    this.#return?.cancel();
-    if (returnAfter === 0) return;
-    this.#return = this.#context.time.after(this.#returnWait(returnAfter), () => void this.#goBack());
+  /** What shares the first path with this flow, as far as can be told. */
+  get #place(): string {
+    return this.#flow.flow.destination.toString();
   }
 
-  #returnWait(returnAfter: Milliseconds): Milliseconds {
-    return ms(returnAfter * this.#returnWaits);
+  /** Each way back that turned out to be too early makes the next one wait twice as long. */
+  #returnLater(): void {
+    const { time, random, options } = this.#context;
+    const { returnAfter } = options.moves;
+    this.#return?.cancel();
+    if (returnAfter === 0) return;
+    const share = between(random, this.#returnWaits, this.#returnWaits * (1 + RETURN_SPREAD));
+    this.#return = time.after(ms(returnAfter * share), () => this.#goBackIfGood());
+  }
+
+  /** Another flow may have found in the meantime that the first path is still bad. */
+  #goBackIfGood(): void {
+    const { leftPaths, moving } = this.#context;
+    if (leftPaths.get(this.#place) === true || !moving.take()) return this.#returnLater();
+    void this.#goBack();
   }
 
   async #goBack(): Promise<void> {

@@ -59,10 +59,15 @@ export interface PbsOptions {
   readonly detection: DetectionPolicy;
   /** As sender. */
   readonly moves: MovePolicy;
+  /** Destinations whose first path is known to be bad. */
+  readonly maxLeft: number;
   /** How long the source of a flow is blocked, where policy says so. */
   readonly blockFor: Milliseconds;
   /** Reports a second that a router signs into passing Queries, of all flows; 0: none. */
   readonly reportRate: number;
+  /** As receiver: how often a second flows are looked at between their Queries, and how many Queries that may cost. */
+  readonly glanceRate: number;
+  readonly askRate: number;
   /** How long a router that the path is to leave keeps its state of the flow. */
   readonly leaveAfter: Milliseconds;
   /** Return traffic (architecture: each direction is a flow of its own). */
@@ -103,8 +108,11 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   queryAge: seconds(300),
   detection: DEFAULT_DETECTION,
   moves: DEFAULT_MOVES,
+  maxLeft: 10_000,
   blockFor: seconds(600),
   reportRate: 2000,
+  glanceRate: 1000,
+  askRate: 100,
   leaveAfter: seconds(10),
   returns: { policy: "auto", volume: bytes(10_000_000), lifetime: seconds(600), refresh: seconds(60) },
 };

@@ -9,6 +9,8 @@ export interface Path {
 }
 
 export interface PathChanger {
+  /** Whether {@link next} has a path to move this flow to, as of now. Does not reject. */
+  hasNext(flow: Flow): Promise<boolean>;
   /**
    * Moves this flow alone, its signalling included, to its next path in order. undefined: the last one is in use, and the flow
    * stays there until {@link undo}. Rejects when the kernel refuses.

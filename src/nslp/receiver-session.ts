@@ -15,7 +15,7 @@ import { type Bytes, bytes, type Milliseconds, ms } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { FlowCount } from "../traffic/datapath.js";
 import { keepRoute, type PbsContext, send } from "./context.js";
-import { associationText, NO_OVERLAP } from "./demand.js";
+import { type Association, associationText, NO_OVERLAP } from "./demand.js";
 import { countFrom, nextEpoch, resumed } from "./epoch.js";
 import {
   RECEIVER_MACHINE,
@@ -75,6 +75,9 @@ const CHANGE_PATH: Defense = {
   key: new Uint8Array(),
 };
 
+/** What is kept of the last Query. */
+type Asked = Pick<PbsQuery, "requestedVolume" | "sentVolume" | "algorithms">;
+
 /** What an earlier session of the same flow leaves to a new one. */
 export interface Inheritance {
   readonly used: Bytes;
@@ -95,7 +98,8 @@ export class ReceiverSession implements Session, Watched {
   readonly #keys: ReceiverKeys;
   #state: ReceiverState = "idle";
   #sequence: number | undefined;
-  #query: PbsQuery;
+  /** Not the message itself, which would keep its whole memory. */
+  #query: Asked;
   #grant: Grant | undefined;
   #rule: string | null = null;
   #allowed = bytes(0);
@@ -118,6 +122,8 @@ export class ReceiverSession implements Session, Watched {
   #epoch: Epoch;
   /** What it is to count by from its next installation on. */
   #nextEpoch: Epoch | undefined;
+  /** All packets of this epoch were signed by the sender. */
+  #signed = false;
   #watch: FlowWatch | undefined;
   #movingUntil = 0;
   /** The router that the next Permission with Solution 4 asks to change the path. */
@@ -140,7 +146,7 @@ export class ReceiverSession implements Session, Watched {
     this.#requester = about.requester;
     this.#inherited = about.inherited;
     this.#keys = new ReceiverKeys(context.random, context.spis, about.requester.publicKey);
-    this.#query = about.query;
+    this.#query = askedBy(about.query);
     this.#epoch = resumed(about.query);
   }
 
@@ -154,7 +160,7 @@ export class ReceiverSession implements Session, Watched {
 
   /** A Query whose signature and sequence were checked. */
   query(query: PbsQuery): void {
-    this.#query = query;
+    this.#query = askedBy(query);
     this.#renewWhenWorn();
     this.#watch?.query(query);
     this.#on("query");
@@ -177,7 +183,7 @@ export class ReceiverSession implements Session, Watched {
     const own = signatureAlgorithmOf(this.#requester.publicKey);
     const able = candidates(this.#ruleFor("public-key"), own, (name) => canDo(this.#query.algorithms, name));
     return {
-      level: this.#keys.level,
+      signed: this.#signed,
       canSign: able.length > 0,
       moving: this.#context.time.now() < this.#movingUntil,
     };
@@ -512,11 +518,13 @@ export class ReceiverSession implements Session, Watched {
     this.#installing--;
     if (this.#over) return installed ? this.#context.release(this) : undefined;
     if (!installed) return this.#full();
-    if (epoch !== undefined) this.#begun(epoch);
     this.#arm();
     // Another association was made meanwhile: it is announced when it is in place, and this one never.
-    if (this.#keys.wanted !== wanted) return;
+    if (this.#keys.wanted !== wanted) return void (epoch && this.#begun(epoch, undefined));
     const changed = this.#keys.enforce();
+    const alone = abrupt && changed;
+    this.#signed = this.#keys.level === "public-key" && (alone || this.#signed);
+    if (epoch !== undefined) this.#begun(epoch, alone ? this.#keys.enforced : undefined);
     if (then === undefined) this.#refreshes++;
     // A change that the packet path had no room for is made up for by a refresh.
     if (then === undefined && changed) return this.#on("new-key");
@@ -524,10 +532,11 @@ export class ReceiverSession implements Session, Watched {
     this.#on(then);
   }
 
-  #begun(epoch: Epoch): void {
+  /** @param alone the association that nothing but this epoch's packets have come under */
+  #begun(epoch: Epoch, alone: Association | undefined): void {
     this.#epoch = epoch;
     if (this.#nextEpoch === epoch) this.#nextEpoch = undefined;
-    this.#watch?.begin(epoch.epoch);
+    this.#watch?.begin(epoch.epoch, alone && { spi: alone.spi, start: epoch.start });
   }
 
   #full(): void {
@@ -702,6 +711,10 @@ export class ReceiverSession implements Session, Watched {
   #count(): FlowCount | undefined {
     return this.#context.datapath.read([this.flow])[0];
   }
+}
+
+function askedBy({ requestedVolume, sentVolume, algorithms }: PbsQuery): Asked {
+  return { requestedVolume, sentVolume, ...(algorithms && { algorithms }) };
 }
 
 function cannotDo(level: AuthenticationLevel): string {

@@ -168,19 +168,19 @@ export class RouterSession implements Session {
   moved(path: string, why: string): void {
     this.#context.counters.count("path.changed");
     this.#context.events.report("path", this, `${path}: ${why}`);
-    this.#goOn();
+    this.#goOn("path-changed");
   }
 
   /** It could not be moved; the sender may know another way. */
   stuck(why: string): void {
     this.#context.events.report("path", this, `stays where it is: ${why}`);
-    this.#goOn();
+    this.#goOn("path-kept");
   }
 
-  #goOn(): void {
+  #goOn(how: "path-changed" | "path-kept"): void {
     this.#passing = this.#held;
     this.#held = undefined;
-    this.#on("path-changed");
+    this.#on(how);
   }
 
   view(): FlowView {
@@ -282,7 +282,7 @@ export class RouterSession implements Session {
 
   #holds(guard: RouterGuard): boolean {
     if (guard === "new-algorithm") return this.#changed;
-    return this.#named && this.#mover.possible && !this.#mover.held;
+    return this.#named && (guard === "names-this" || (this.#mover.possible && !this.#mover.held));
   }
 
   #act(action: RouterAction, event: RouterEvent): void {
@@ -309,6 +309,8 @@ export class RouterSession implements Session {
         return this.#keepAlive();
       case "leave":
         return this.#leave();
+      case "say-stuck":
+        return this.#sayStuck();
       case "change-path":
         this.#held = this.#passing;
         this.#passing = undefined;
@@ -358,6 +360,12 @@ export class RouterSession implements Session {
     const lifetime = ms(Math.min(Math.max(0, this.#until - time.now()), options.leaveAfter));
     this.#until = time.now() + lifetime;
     this.#wait(lifetime, "state-over");
+  }
+
+  /** Behind the Permission, on the same way: whoever has not seen that one does not believe it. */
+  #sayStuck(): void {
+    const reason = { class: INFO_CLASS.informational, code: INFO_CODE.noOtherPath };
+    sendNotify(this.#context, this, reason, "the router that was asked has no other path");
   }
 
   #forwardNotify(): void {

@@ -35,6 +35,7 @@ import { encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
 import {
   AUTH_ALGORITHM,
   type Defense,
+  INFO_CODE,
   type Info,
   type Mark,
   PBS_NSLP_ID,
@@ -60,6 +61,9 @@ interface Answer extends Kept {
 
 /** A Query that the receiver asks for is sent within so many milliseconds. */
 const ASKED_WITHIN = 50;
+
+/** A Permission that names a router, and that router's word that it has no other path, are that close to each other, in milliseconds. */
+const ONE_WORD = 2000;
 
 /** A permission that nears its end is not refreshed more often for it, in milliseconds. */
 const LEAST_PERIOD = 1000;
@@ -101,6 +105,12 @@ export class SenderSession implements Session {
   #askTimer: Timer | undefined;
   readonly #mover: Mover;
   #moveReason = "";
+  /** Queries went unanswered; where there is no other path that may be the receiver's being away. */
+  #silent = false;
+  /** Until then a router that the receiver asked to change the path may say that it cannot. */
+  #routerAskedUntil = 0;
+  /** Until then a Permission that names a router is about one that has said so. */
+  #routerStuckUntil = 0;
 
   constructor(context: PbsContext, id: SessionId, flow: Flow, volume: Bytes) {
     this.#context = context;
@@ -138,15 +148,19 @@ export class SenderSession implements Session {
 
   /** The flow takes another path now. */
   moved(path: string, why: string): void {
-    this.#context.counters.count("path.changed");
-    this.#context.events.report("path", this, `${path}: ${why}`);
+    const { counters, events } = this.#context;
+    counters.count("path.changed");
+    if (this.#silent) events.report("attack", this, `black hole on the path: ${why}`);
+    this.#silent = false;
+    events.report("path", this, `${path}: ${why}`);
     this.#tries = 0;
     this.#on("path-changed");
   }
 
   /** It could not be moved. */
   stuck(why: string): void {
-    this.#context.events.report("path", this, `stays where it is: ${why}`);
+    if (!this.#silent) this.#context.events.report("path", this, `stays where it is: ${why}`);
+    this.#silent = false;
     this.#on("no-path");
   }
 
@@ -156,6 +170,7 @@ export class SenderSession implements Session {
   }
 
   notify(info: Info, pending: boolean): void {
+    if (info.code === INFO_CODE.noOtherPath) return this.#routerIsStuck();
     this.#because(info, "a node on the path refused");
     if (pending) return this.#on("pending");
     this.#settled();
@@ -260,8 +275,23 @@ export class SenderSession implements Session {
 
   /** A router has changed the path, or could not; either way a Query shows. */
   #pathMoved(): void {
+    const { time } = this.#context;
+    if (time.now() < this.#routerStuckUntil) return this.#toldToMove();
     this.#settled();
+    this.#routerAskedUntil = time.now() + ONE_WORD;
     this.#queryWhenAsked();
+  }
+
+  /** Unsigned, and believed only beside a Permission that asks for another path. It comes first where that one is still verified. */
+  #routerIsStuck(): void {
+    const now = this.#context.time.now();
+    if (now >= this.#routerAskedUntil) {
+      this.#routerStuckUntil = now + ONE_WORD;
+      return;
+    }
+    this.#routerAskedUntil = 0;
+    this.#askTimer?.cancel();
+    this.#toldToMove();
   }
 
   #queryWhenAsked(): void {
@@ -417,7 +447,7 @@ export class SenderSession implements Session {
     const { queryTimeouts } = this.#context.options;
     this.#moveReason = `${queryTimeouts.length} Queries without an answer`;
     this.#context.counters.count("finding.silence");
-    this.#context.events.report("attack", this, `black hole on the path: ${this.#moveReason}`);
+    this.#silent = true;
   }
 
   #reportAuthentication(): void {

@@ -2,12 +2,14 @@
  * Detection at the receiver of one flow: readings at Queries, Permissions and after the settle time; hop reports; and what
  * policy says to a finding. The session does what is decided.
  */
-import { locate, type Location } from "../authorization/detection-hops.js";
+import { locate, type Step } from "../authorization/detection-hops.js";
 import {
   type Claim,
   type Finding,
+  type Fresh,
   type Judgement,
   type Reading,
+  SHORTEST_SILENCE,
   VolumeWatch,
 } from "../authorization/detection.js";
 import {
@@ -48,8 +50,8 @@ export interface Due extends Decided {
   readonly mover?: Uint8Array;
 }
 
-/** Settle times from a bad period to the Query that shows whether the next one is bad too, and at least between two such Queries. */
-const ASK_AFTER = 10;
+/** Settle times between two glances at what arrives, where a Query is not soon to come. */
+const GLANCE_AFTER = 10;
 /** What goes on, and is left alone, is told again after this time. */
 const TELL_AGAIN = seconds(60);
 
@@ -58,7 +60,7 @@ export class FlowWatch {
   readonly #flow: Watched;
   readonly #policy: DetectionPolicy;
   readonly #volumes: VolumeWatch;
-  #last: PbsQuery | undefined;
+  #sent = bytes(0);
   #reports: readonly HopReport[] = [];
   #due: Due | undefined;
   /** The router that was asked to change the path: asked twice it has had its chance. */
@@ -67,6 +69,13 @@ export class FlowWatch {
   #mayAskAt = 0;
   #settleTimer: Timer | undefined;
   #askTimer: Timer | undefined;
+  #glanceTimer: Timer | undefined;
+  /** What had arrived at the last glance, and in the time before it. */
+  #glanced = { received: 0, grown: 0 };
+  /** Once from one Query of the sender's own to the next. */
+  #mayGlance = true;
+  /** Two Queries are needed to see that nothing arrives. */
+  #askTwice = false;
   #findings = 0;
   /** Kind and epoch of the last finding that was told, and when it may be told again. */
   #told = { what: "", until: 0 };
@@ -93,10 +102,11 @@ export class FlowWatch {
 
   /** A Query of the session came. */
   query(query: PbsQuery): void {
-    this.#last = query;
+    this.#sent = query.sentVolume;
     this.#keepReports(query);
     const reading = this.#read();
     if (reading === undefined) return;
+    this.#glanceLater(reading);
     this.#judge(this.#volumes.claimed(claimOf(query, this.#volumes.epoch), reading));
     this.#settleTimer ??= this.#context.time.after(this.#policy.limits.settle, () => this.#settled());
   }
@@ -110,9 +120,9 @@ export class FlowWatch {
     return ask;
   }
 
-  /** The packet path counts anew. */
-  begin(epoch: number): void {
-    this.#volumes.begin(epoch);
+  /** The packet path counts anew; `fresh`, where nothing of an earlier association counts from now on. */
+  begin(epoch: number, fresh?: Fresh): void {
+    this.#volumes.begin(epoch, fresh);
     this.#settleTimer?.cancel();
     this.#settleTimer = undefined;
   }
@@ -120,8 +130,7 @@ export class FlowWatch {
   /** The volume is used up, perhaps by somebody else. */
   exhausted(): void {
     const read = this.#read();
-    if (read === undefined || read.received - (this.#last?.sentVolume ?? 0) <= this.#policy.limits.excess)
-      return;
+    if (read === undefined || read.received - this.#sent <= this.#policy.limits.excess) return;
     if (this.#wantsQuery()) this.#flow.askForQuery();
   }
 
@@ -129,6 +138,7 @@ export class FlowWatch {
     this.#over = true;
     this.#settleTimer?.cancel();
     this.#askTimer?.cancel();
+    this.#glanceTimer?.cancel();
   }
 
   view(): DetectionView {
@@ -153,7 +163,8 @@ export class FlowWatch {
     );
     this.#judge(judgement);
     if (this.#due !== undefined) return this.#flow.reactionDue();
-    if (!judgement.doubt) return;
+    if (!judgement.doubt && !this.#askTwice) return;
+    this.#askTwice = false;
     // A second bad period shows sooner this way than at the next refresh.
     this.#askTimer?.cancel();
     this.#askTimer = this.#context.time.after(this.#askAfter, () => this.#askNow());
@@ -163,8 +174,41 @@ export class FlowWatch {
     if (this.#wantsQuery()) this.#flow.askForQuery();
   }
 
+  /** From a bad period to the Query that shows whether the next one is bad too, and at least between two such Queries. */
   get #askAfter(): Milliseconds {
-    return ms(this.#policy.limits.settle * ASK_AFTER);
+    return ms(this.#policy.limits.settle * SHORTEST_SILENCE);
+  }
+
+  /** A refresh may be a minute away when the path goes dark; while a flow runs, its count is looked at meanwhile. */
+  #glanceLater({ received }: Reading): void {
+    if (this.#glanceTimer !== undefined || !this.#context.glancing.take()) return;
+    this.#glanced = { received, grown: 0 };
+    this.#mayGlance = true;
+    this.#glance();
+  }
+
+  #glance(): void {
+    const { time } = this.#context;
+    this.#glanceTimer = time.after(ms(this.#policy.limits.settle * GLANCE_AFTER), () => {
+      this.#glanceTimer = undefined;
+      if (this.#seesTraffic() && this.#context.glancing.take()) this.#glance();
+    });
+  }
+
+  /** Says whether another glance may tell more. A stream that ends in one moment is either over or cut. */
+  #seesTraffic(): boolean {
+    const received = this.#read()?.received;
+    if (received === undefined || this.#over) return false;
+    const { excess, loss } = this.#policy.limits;
+    const before = this.#glanced;
+    const grown = received - before.received;
+    this.#glanced = { received, grown };
+    if (grown > excess) return true;
+    if (before.grown < loss || !this.#mayGlance || !this.#context.asking.take()) return false;
+    this.#mayGlance = false;
+    this.#askTwice = true;
+    this.#askNow();
+    return false;
   }
 
   #wantsQuery(): boolean {
@@ -200,36 +244,38 @@ export class FlowWatch {
   async #report(finding: Finding, decided: Decided, reports: readonly HopReport[]): Promise<void> {
     const { allowedVolume: allowed, ruleName: rule } = this.#flow;
     const { mode } = this.#policy;
-    const hops = await this.#verified(reports);
-    const where = this.#locate(finding, hops) ?? null;
+    const believed = await this.#verified(reports);
+    const hops = believed.map((report) => this.#hopView(report, true));
+    const step = this.#locate(finding, hops);
+    const where = step === undefined ? null : { from: step.from, to: step.to, change: step.change };
     const evidence = { ...finding, allowed, rule, hops, where, reaction: decided.reaction, mode };
     this.#attack = evidence;
     const { events } = this.#context;
     events.report("attack", this.#flow, evidenceText(evidence), evidence);
     events.report("reaction", this.#flow, `${reactionText(decided.reaction, mode)}: ${decided.why}`);
     if (this.#over || mode !== "react" || decided.reaction !== "change-path") return;
-    const mover = this.#moverFor(where, reports);
+    const mover = this.#moverFor(step, believed);
     this.#due = { ...decided, ...(mover && { mover }) };
     this.#flow.reactionDue();
   }
 
   /** The router behind which bytes vanish may know another way; otherwise, or when that did not help, the sender. */
-  #moverFor(where: Location | null, reports: readonly HopReport[]): Uint8Array | undefined {
-    const { nodes } = this.#context;
-    const found = reports.filter(({ node }) => nodes.name(node) === where?.from);
-    const [only] = found;
-    if (only === undefined || found.length > 1 || this.#named === where?.from) return undefined;
-    this.#named = where?.from ?? "";
-    return only.node;
+  #moverFor(step: Step | undefined, believed: readonly HopReport[]): Uint8Array | undefined {
+    // The sender stands first among the hops.
+    const node = step === undefined ? undefined : believed[step.place - 1]?.node;
+    const name = node === undefined ? "" : Buffer.from(node).toString("hex");
+    if (node === undefined || this.#named === name) return undefined;
+    this.#named = name;
+    return node;
   }
 
-  async #verified(reports: readonly HopReport[]): Promise<readonly HopView[]> {
+  async #verified(reports: readonly HopReport[]): Promise<readonly HopReport[]> {
     const { nodes } = this.#context;
     const good = await Promise.all(reports.map((report) => nodes.verify(this.#flow.id, report)));
-    return reports.filter((_report, i) => good[i]).map((report) => this.#hopView(report, true));
+    return reports.filter((_report, i) => good[i]);
   }
 
-  #locate(finding: Finding, hops: readonly HopView[]): Location | undefined {
+  #locate(finding: Finding, hops: readonly HopView[]): Step | undefined {
     const sender = { node: "sender", counted: finding.sent };
     return locate(finding, [sender, ...hops, { node: "receiver", counted: finding.received }]);
   }
@@ -242,13 +288,20 @@ export class FlowWatch {
   #keepReports({ reports = [], sequence }: PbsQuery): void {
     this.#context.nodes.learn(reports);
     const { epoch } = this.#volumes;
-    this.#reports = reports.filter((report) => report.sequence === sequence && report.epoch === epoch);
+    this.#reports = reports
+      .filter((report) => report.sequence === sequence && report.epoch === epoch)
+      .map(withoutMessage);
   }
 
   #read(): Reading | undefined {
     const count = this.#context.datapath.read([this.#flow.flow])[0];
     return count && readingOf(count, this.#context.time.now());
   }
+}
+
+/** A report would hold on to the memory of the whole Query, with all certificates in it. */
+function withoutMessage({ node, epoch, counted, sequence, signature }: HopReport): HopReport {
+  return { node: Uint8Array.from(node), epoch, counted, sequence, signature: Uint8Array.from(signature) };
 }
 
 /** A sender that says nothing of epochs counts on through all of them. */

@@ -42,6 +42,8 @@ export interface Path {
 const MAX_STEERED = 65_536;
 /** The kernel goes through the rules of flows one by one for every packet that it forwards. */
 const MAX_RULED = 256;
+/** Of these to one destination: a receiver that asks for more shall not take the place of others. */
+const MAX_RULED_ALIKE = 64;
 
 interface Moved {
   readonly flow: Flow;
@@ -86,6 +88,13 @@ export class Paths {
   static async cleanup(): Promise<void> {
     const tables = new PathTables();
     await tables.removeAll().finally(() => tables.close());
+  }
+
+  /** Whether there is a path left to move this flow to. Does not reject. */
+  async hasNext(flow: Flow): Promise<boolean> {
+    if (!this.#canMove(flow)) return false;
+    const hops = await this.#untried(flow).catch(() => []);
+    return hops.length > 0;
   }
 
   /**
@@ -138,13 +147,11 @@ export class Paths {
   async #next(flow: Flow): Promise<Path | undefined> {
     const key = flowKey(flow);
     const before = this.#moved.get(key);
+    if (!this.#canMove(flow)) return undefined;
     const steered = this.#options.isLocal(flow.source);
-    if (steered && this.#options.steer === undefined) return undefined;
-    if (before === undefined) this.#makeRoom(steered);
+    if (before === undefined) this.#makeRoom(flow, steered);
     const tried = before?.tried ?? [];
-    for (const hop of await this.#candidates(flow)) {
-      const name = nameOf(hop);
-      if (tried.includes(name)) continue;
+    for (const { hop, name } of await this.#untried(flow)) {
       const path = await this.#make(flow.destination.family, hop, name);
       await this.#change({ flow, steered, path: before?.path, tried }, path);
       this.#moved.set(key, { flow, steered, tried: [...tried, name], path });
@@ -175,11 +182,28 @@ export class Paths {
     }
   }
 
-  #makeRoom(steered: boolean): void {
+  #canMove({ source }: Flow): boolean {
+    return this.#options.steer !== undefined || !this.#options.isLocal(source);
+  }
+
+  async #untried(flow: Flow): Promise<{ readonly hop: NextHop; readonly name: string }[]> {
+    const tried = this.#moved.get(flowKey(flow))?.tried ?? [];
+    const hops = await this.#candidates(flow);
+    return hops.map((hop) => ({ hop, name: nameOf(hop) })).filter(({ name }) => !tried.includes(name));
+  }
+
+  #makeRoom({ destination }: Flow, steered: boolean): void {
     let count = 0;
-    for (const moved of this.#moved.values()) if (moved.steered === steered) count++;
+    let alike = 0;
+    for (const moved of this.#moved.values()) {
+      if (moved.steered !== steered) continue;
+      count++;
+      if (moved.flow.destination.equals(destination)) alike++;
+    }
     if (count >= (steered ? MAX_STEERED : MAX_RULED))
       throw new PathError(`${count} flows are away from their first path already`);
+    if (!steered && alike >= MAX_RULED_ALIKE)
+      throw new PathError(`${alike} flows to ${destination} are away from their first path already`);
   }
 
   /** All ways but the one that the routing table gives now. */

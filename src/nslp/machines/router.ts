@@ -9,6 +9,7 @@ export type RouterEvent =
   | "refused"
   | "path-change"
   | "path-changed"
+  | "path-kept"
   | "unsupported"
   | "notified"
   | "pending"
@@ -17,7 +18,7 @@ export type RouterEvent =
   | "state-over"
   | "revoked-here";
 
-export type RouterGuard = "new-algorithm" | "mine-to-move";
+export type RouterGuard = "new-algorithm" | "mine-to-move" | "names-this";
 
 export type RouterAction =
   | "forward-query"
@@ -32,6 +33,7 @@ export type RouterAction =
   | "remove-permission"
   | "keep-alive"
   | "leave"
+  | "say-stuck"
   | "change-path"
   | "report"
   | "report-authentication"
@@ -115,6 +117,21 @@ export const ROUTER_MACHINE: Table<RouterState, RouterEvent, RouterGuard, Router
     do: ["forward-permission"],
     to: "permission",
     note: "then the sender hears of it, and sends a Query for the new path",
+  },
+  {
+    from: "permission",
+    on: "path-kept",
+    do: ["forward-permission", "say-stuck", "leave"],
+    to: "permission",
+    note: "it has no other way after all: the sender is told, and may have one",
+  },
+  {
+    from: "permission",
+    on: "path-change",
+    when: "names-this",
+    do: ["forward-permission", "say-stuck", "leave"],
+    to: "permission",
+    note: "P, change path, names this router, which cannot",
   },
   {
     from: "permission",

@@ -282,6 +282,10 @@ export class FakePaths implements PathChanger, SourceBlocker {
   /** Place in the list; 0: the first path. */
   at = 0;
 
+  async hasNext(): Promise<boolean> {
+    return this.at < this.others.length;
+  }
+
   async next(): Promise<{ readonly name: string } | undefined> {
     const name = this.others[this.at];
     if (name === undefined) return undefined;

@@ -96,6 +96,8 @@ export const INFO_CODE = {
   noAnswer: 14,
   unsupportedAlgorithm: 15,
   notPermissionNode: 16,
+  /** To the sender, from the router that a Permission with Solution 4 names: it has no other way. */
+  noOtherPath: 20,
 } as const;
 
 export type InfoCode = (typeof INFO_CODE)[keyof typeof INFO_CODE];
