@@ -86,7 +86,8 @@ export class Daemon {
         trust,
         signer,
         policy,
-        paths,
+        // A gistd sends by the routing table's paths only, so there flows stay on them.
+        ...(config.signalling.service === null && { paths }),
         blocker: new SourceBlocker(),
         logger: log,
         options: pbsOptions(config),

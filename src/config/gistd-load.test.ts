@@ -71,6 +71,13 @@ test("errors name line, field and remedy", (t) => {
   t.regex(wrong("[packets]\n"), /packets: unknown section/);
 });
 
+test("pbsd with a gistd has no paths of its own", (t) => {
+  const toml = '[signalling]\nservice = "/run/gistd/gist.sock"\n[[path]]\ndevice = "eth1"\n';
+  t.throws(() => parseConfig(IDENTITY + toml, "a"), {
+    message: /path\[0\]: cannot be taken by the signalling of a gistd/,
+  });
+});
+
 test("pbsd with a gistd has its service by one line, and no peers of its own", (t) => {
   const toml = '[signalling]\nservice = "/run/gistd/gist.sock"\n';
   t.is(parseConfig(IDENTITY + toml, "a").signalling.service, "/run/gistd/gist.sock");

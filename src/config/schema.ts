@@ -410,8 +410,16 @@ const sections = z.strictObject({
 });
 
 export const configSchema = sections.superRefine((value, context) => {
-  if (value.signalling.service !== undefined && value.peer.length > 0)
+  if (value.signalling.service === undefined) return;
+  if (value.peer.length > 0)
     refuse(context, ["peer", 0], "is decided by gistd, which does the signalling", "write it in gistd.toml");
+  if (value.path.length > 0)
+    refuse(
+      context,
+      ["path", 0],
+      "cannot be taken by the signalling of a gistd, which knows the routing table's paths only",
+      "take it out, or take service out of [signalling]",
+    );
 });
 
 function checkNames(entries: readonly { readonly name?: string | undefined }[], context: Context): void {

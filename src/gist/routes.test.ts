@@ -49,6 +49,22 @@ test("an answer from before a change is asked for again, and not believed", asyn
   t.deepEqual(got, ["new"]);
 });
 
+test("a flow that was moved is not given the route that it had", async (t) => {
+  const { node, answers, cache, settled } = slow();
+  let path = "first";
+  const got: (string | undefined)[] = [];
+  const use = (route: Route | undefined): number => got.push(route?.interfaceName);
+  const moving = Object.assign(node, { wayKey: () => path });
+  cache.lookup(mri, use);
+  answers[0]?.(moving.wayOut("eth0"));
+  await settled();
+  path = "second";
+  cache.lookup(mri, use);
+  answers[1]?.(moving.wayOut("eth1"));
+  await settled();
+  t.deepEqual(got, ["eth0", "eth1"]);
+});
+
 test("who throws is told of, and keeps nobody else from the answer", async (t) => {
   const { node, answers, failures, cache, settled } = slow();
   let others = 0;

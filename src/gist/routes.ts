@@ -38,7 +38,7 @@ export class RouteCache {
    * false, and never calls it, when too many are waiting.
    */
   lookup(mri: Mri, use: Use): boolean {
-    const key = wayKey(mri);
+    const key = this.#transport.wayKey?.(mri) ?? wayKey(mri);
     const known = this.#known.get(key);
     if (known !== undefined && known.until > this.#time.now()) {
       use(known.route);

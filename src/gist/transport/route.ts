@@ -113,6 +113,11 @@ export class RouteTable {
     requests.close();
   }
 
+  /** Two MRIs with one key leave by the same route: a flow that was moved has another key than before. */
+  wayKey(mri: Mri): string {
+    return questionKey(this.#questionOf(mri));
+  }
+
   /** The route of the flow if the kernel was asked lately and there is one; no waiting, no promise. */
   cached(mri: Mri): Route | undefined {
     return this.#remembered(questionKey(this.#questionOf(mri)))?.found?.route;

@@ -187,6 +187,10 @@ export class SystemTransport implements Transport {
     return this.#routes.isLocal(address);
   }
 
+  wayKey(mri: Mri): string {
+    return this.#routes.wayKey(mri);
+  }
+
   cachedRoute(mri: Mri): Route | undefined {
     return this.#routes.cached(mri);
   }

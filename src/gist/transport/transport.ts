@@ -106,6 +106,8 @@ export interface Transport {
   route(mri: Mri): Promise<Route | undefined>;
   /** The same at once, when it is known from lately; undefined says nothing, ask {@link route} then. */
   cachedRoute?(mri: Mri): Route | undefined;
+  /** What tells the flow's way from others, where more than the MRI does: two MRIs with one key have one route. */
+  wayKey?(mri: Mri): string;
   /**
    * Sends a message in Query mode along the flow's path: to UDP 270 at the flow's destination (downstream) with
    * magic number, Router Alert and DF, by the flow's own route.
