@@ -30,6 +30,9 @@ export interface Buried {
   readonly code: number;
 }
 
+/** A flow has left it, one is trying it again, or one has tried it and stayed. */
+export type FirstPath = "bad" | "tried" | "good";
+
 export interface PbsContext {
   readonly gist: GistService;
   readonly datapath: Datapath;
@@ -55,8 +58,8 @@ export interface PbsContext {
   /** Moves of flows, and reports into Queries, of all sessions. */
   readonly moving: TokenBucket;
   readonly reporting: TokenBucket;
-  /** Destinations whose first path a flow has left a short while ago. */
-  readonly leftPaths: BoundedMemory<true>;
+  /** By destination, what flows have lately learned of their first path. */
+  readonly firstPaths: BoundedMemory<FirstPath>;
   /** Glances at flows between their Queries, and Queries that are asked for because of them. */
   readonly glancing: TokenBucket;
   readonly asking: TokenBucket;

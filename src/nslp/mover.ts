@@ -39,6 +39,7 @@ export class Mover {
   #returnWaits = 1;
   #wait: Timer | undefined;
   #return: Timer | undefined;
+  #trial: Timer | undefined;
   #over = false;
 
   constructor(context: PbsContext, flow: Moved) {
@@ -73,6 +74,7 @@ export class Mover {
     this.#over = true;
     this.#wait?.cancel();
     this.#return?.cancel();
+    this.#trial?.cancel();
     if (this.#path !== undefined) void this.#undo();
   }
 
@@ -102,8 +104,7 @@ export class Mover {
       this.#moving = false;
       if (this.#over) return path === undefined ? undefined : void this.#undo();
       if (path === undefined) return flow.stuck(NO_OTHER);
-      // The first flow that goes back too early warns the others.
-      if (this.#path === undefined) this.#context.leftPaths.set(this.#place, true);
+      if (this.#path === undefined) this.#leaveFirst();
       this.#path = path;
       this.#heldUntil = time.now() + this.#hold;
       this.#hold *= 2;
@@ -115,6 +116,11 @@ export class Mover {
       logger.error({ error, id: flow.id }, "a flow could not be moved to another path");
       if (!this.#over) flow.stuck("the kernel refused the route");
     }
+  }
+
+  #leaveFirst(): void {
+    this.#trial?.cancel();
+    this.#context.firstPaths.set(this.#place, "bad");
   }
 
   #findPeer(): void {
@@ -138,11 +144,21 @@ export class Mover {
     this.#return = time.after(ms(returnAfter * share), () => this.#goBackIfGood());
   }
 
-  /** Another flow may have found in the meantime that the first path is still bad. */
+  /** Of the flows that left the path one tries it, and the others wait for what becomes of that. */
   #goBackIfGood(): void {
-    const { leftPaths, moving } = this.#context;
-    if (leftPaths.get(this.#place) === true || !moving.take()) return this.#returnLater();
+    const { firstPaths, moving } = this.#context;
+    const known = firstPaths.get(this.#place);
+    if (known === "bad" || known === "tried" || !moving.take()) return this.#returnLater();
+    if (known === undefined) this.#try();
     void this.#goBack();
+  }
+
+  #try(): void {
+    const { firstPaths, time, options } = this.#context;
+    firstPaths.set(this.#place, "tried");
+    this.#trial = time.after(options.moves.returnAfter, () => {
+      if (firstPaths.get(this.#place) !== "bad") firstPaths.set(this.#place, "good");
+    });
   }
 
   async #goBack(): Promise<void> {

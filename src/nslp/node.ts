@@ -102,7 +102,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       nodes: new KnownNodes(() => this.#context.trust, time),
       moving: new TokenBucket(time, options.moves.rate, options.moves.rate),
       reporting: new TokenBucket(time, options.reportRate, options.reportRate),
-      leftPaths: new BoundedMemory(time, options.maxLeft, options.moves.returnAfter),
+      firstPaths: new BoundedMemory(time, options.maxFirstPaths, options.moves.returnAfter),
       glancing: new TokenBucket(time, options.glanceRate, options.glanceRate),
       asking: new TokenBucket(time, options.askRate, options.askRate),
       settled: (session) => this.#sessions.settle(session as AnySession),

@@ -59,8 +59,8 @@ export interface PbsOptions {
   readonly detection: DetectionPolicy;
   /** As sender. */
   readonly moves: MovePolicy;
-  /** Destinations whose first path is known to be bad. */
-  readonly maxLeft: number;
+  /** Destinations of which is known whether their first path is good. */
+  readonly maxFirstPaths: number;
   /** How long the source of a flow is blocked, where policy says so. */
   readonly blockFor: Milliseconds;
   /** Reports a second that a router signs into passing Queries, of all flows; 0: none. */
@@ -108,7 +108,7 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   queryAge: seconds(300),
   detection: DEFAULT_DETECTION,
   moves: DEFAULT_MOVES,
-  maxLeft: 10_000,
+  maxFirstPaths: 10_000,
   blockFor: seconds(600),
   reportRate: 2000,
   glanceRate: 1000,

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ALGORITHMS, SYMMETRIC_ALGORITHMS } from "../../src/base/algorithm.js";
 import type { Program } from "../lib/programs.js";
-import { ROOT } from "../lib/repository.js";
+import { preloaded, ROOT } from "../lib/repository.js";
 import type { Testbed } from "../lib/testbed.js";
 import { until } from "../lib/wait.js";
 
@@ -79,8 +79,7 @@ export class Injector {
 /** Options for a daemon whose keys are stolen, and the file that they get into. */
 export function thief(directory: string): { readonly file: string; readonly environment: NodeJS.ProcessEnv } {
   const file = join(directory, "stolen-keys");
-  const program = join(ROOT, "dist/testbed/attackers/steal-keys.js");
-  return { file, environment: { NODE_OPTIONS: `--import=${program}`, STOLEN_KEYS: file } };
+  return { file, environment: { ...preloaded("attackers/steal-keys"), STOLEN_KEYS: file } };
 }
 
 /** The last shared key that was stolen, once there is one. */

@@ -40,6 +40,11 @@ export function helper(name: string, ...args: string[]): string[] {
   return [process.execPath, ...(extension === ".ts" ? ["--import", "tsx"] : []), file, ...args];
 }
 
+/** Environment for a daemon into which a program of testbed/attackers is loaded first. */
+export function preloaded(name: string): NodeJS.ProcessEnv {
+  return { NODE_OPTIONS: `--import=${join(DIST, "testbed", `${name}.js`)}` };
+}
+
 /** The interpreter for which Debian's packages are, whatever else there is. */
 const PYTHON = "/usr/bin/python3";
 

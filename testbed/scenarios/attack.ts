@@ -1,5 +1,6 @@
 /** What the scenarios with attackers share: a stream whose end is known, and times measured from the first bad byte. */
 import type { PbsEvent } from "../../src/nslp/view.js";
+import type { InjectPlan } from "../attackers/injector.js";
 import type { Daemon } from "../lib/daemon.js";
 import type { Program } from "../lib/programs.js";
 import type { Step } from "../lib/report.js";
@@ -14,37 +15,53 @@ const LOOK_EVERY_MS = 20;
 /** Numbers of injected datagrams begin here (attackers/inject.py). */
 const ATTACK = 2 ** 31;
 
-/** Datagrams of the flow that a scenario watches, always from the same ports. */
+/** Where a stream comes from and goes to; several at a time need different ones. */
+export interface Ports {
+  readonly source: number;
+  readonly port: number;
+}
+
+const USUAL: Ports = { source: STREAM_SOURCE, port: STREAM_PORT };
+
+/** Datagrams of a flow that a scenario watches, always from the same ports. */
 export class Stream {
   readonly #testbed: Testbed;
   readonly #from: string;
   readonly #to: string;
   readonly #listener: Program;
+  readonly #ports: Ports;
 
-  private constructor(testbed: Testbed, from: string, to: string, listener: Program) {
+  private constructor(testbed: Testbed, from: string, to: string, ports: Ports, listener: Program) {
+    this.#ports = ports;
     this.#testbed = testbed;
     this.#from = from;
     this.#to = to;
     this.#listener = listener;
   }
 
-  static async listen(testbed: Testbed, from: string, to: string): Promise<Stream> {
-    const listener = testbed.spawn(to, udpListener(STREAM_PORT));
+  static async listen(testbed: Testbed, from: string, to: string, ports = USUAL): Promise<Stream> {
+    const listener = testbed.spawn(to, udpListener(ports.port));
     await listener.says("listening");
-    return new Stream(testbed, from, to, listener);
+    return new Stream(testbed, from, to, ports, listener);
   }
 
   get flow(): RegExp {
-    return new RegExp(`:${STREAM_SOURCE} > .*:${STREAM_PORT}$`);
+    const { source, port } = this.#ports;
+    return new RegExp(`:${source} > .*:${port}$`);
+  }
+
+  /** For those who forge its packets. */
+  get tuple(): InjectPlan["flow"] {
+    const { source: sport, port: dport } = this.#ports;
+    const [source, destination] = [this.#from, this.#to].map((node) => this.#testbed.address(node, 4));
+    return { protocol: 17, source: source ?? "", sport, destination: destination ?? "", dport };
   }
 
   /** Sends datagrams of `size` payload bytes; count 0: until it is stopped. */
   send(shape: { readonly count: number; readonly size: number; readonly rate: number }): Program {
     const to = this.#testbed.address(this.#to, 4);
-    return this.#testbed.spawn(
-      this.#from,
-      udpSender({ ...shape, from: STREAM_SOURCE, to, port: STREAM_PORT }),
-    );
+    const { source: from, port } = this.#ports;
+    return this.#testbed.spawn(this.#from, udpSender({ ...shape, from, to, port }));
   }
 
   /** Numbers of the stream's own datagrams that came to the program so far. */

@@ -15,8 +15,10 @@ import { lossy } from "./lossy.js";
 import { narrow } from "./narrow.js";
 import { open } from "./open.js";
 import { pathchange } from "./pathchange.js";
+import { reactions } from "./reactions.js";
 import { refresh } from "./refresh.js";
 import { restart } from "./restart.js";
+import { roundtrip } from "./roundtrip.js";
 import type { Scenario } from "./scenario.js";
 import { service } from "./service.js";
 import { spoof } from "./spoof.js";
@@ -45,6 +47,8 @@ export const SCENARIOS: readonly Scenario[] = [
   flood,
   spoof,
   blackhole,
+  roundtrip,
+  reactions,
   lossy,
   open,
   badinput,
