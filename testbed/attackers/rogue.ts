@@ -13,9 +13,17 @@ import type { GistNode } from "../../src/gist/node.js";
 import type { Nslp, PeerDecision, ReceivedMessage } from "../../src/gist/service.js";
 import { newSessionId } from "../../src/gist/wire/codec.js";
 import type { SessionId } from "../../src/gist/wire/messages.js";
+import { makeReport } from "../../src/nslp/hops.js";
 import { mriOf } from "../../src/nslp/mri.js";
 import { nextSequence } from "../../src/nslp/sequence.js";
-import { decodePbs, encodeUnsigned, signatureInput, withSignature } from "../../src/nslp/wire/codec.js";
+import {
+  decodePbs,
+  encodeUnsigned,
+  MAX_REPORTS,
+  signatureInput,
+  withReport,
+  withSignature,
+} from "../../src/nslp/wire/codec.js";
 import { PBS_NSLP_ID } from "../../src/nslp/wire/messages.js";
 import { settled, until, WaitedTooLong } from "../lib/wait.js";
 import { makeNode, type RoguePlan, signerNamed, withByteChanged } from "./peer.js";
@@ -177,11 +185,27 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
     const cut = lengths.map((length) => whole.slice(0, length));
     return sendMany(rogue, session, flow, cut);
   },
+  "forged-reports": (rogue, session) => {
+    const flow = rogue.flow(7015);
+    const { whole } = rogue.query(session, flow);
+    rogue.send(session, flow, forgedReports(rogue, session, whole));
+  },
   "random-payload": (rogue, session) => {
     const payloads = Array.from({ length: 200 }, (_, i) => systemRandom.bytes(4 * (i + 1)));
     return sendMany(rogue, session, rogue.flow(7014), payloads);
   },
 };
+
+/** As many as a Query may carry: of another authority's node, with a bad signature, and with random bytes in between. */
+function forgedReports(rogue: Rogue, session: SessionId, whole: Uint8Array): Uint8Array {
+  const said = { epoch: 0, counted: bytes(1e9), sequence: 1 };
+  const stranger = makeReport(signerNamed(rogue.plan, "other-authority"), session, 0, said);
+  const own = makeReport(rogue.signer, session, 0, said);
+  const broken = { ...own, signature: systemRandom.bytes(own.signature.length) };
+  let data = whole;
+  for (let i = 0; i < MAX_REPORTS; i++) data = withReport(data, i % 2 === 0 ? stranger : broken) ?? data;
+  return data;
+}
 
 /** The first alone: only once its session stands does GIST pass on as many as one likes. */
 async function sendMany(

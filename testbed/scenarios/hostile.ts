@@ -48,6 +48,12 @@ const PBS_ATTACKS = [
   { name: "each-byte-changed", port: 7012, permitted: false, what: "each byte of a Query changed in turn" },
   { name: "truncated", port: 7013, permitted: false, what: "a Query cut after each word" },
   { name: "random-payload", port: 7014, permitted: false, what: "random PBS messages" },
+  {
+    name: "forged-reports",
+    port: 7015,
+    permitted: true,
+    what: "a Query with sixteen forged reports of routers",
+  },
 ] as const;
 
 /** The same of a receiver that answers. */
