@@ -90,9 +90,10 @@ export async function iperf3(
   from: string,
   to: string,
   options: readonly string[],
+  limit?: number,
 ): Promise<Iperf> {
   const command = ["iperf3", "-c", to, "-p", String(IPERF_PORT), "-J", ...options];
-  const { stdout } = await testbed.run(from, command);
+  const { stdout } = await testbed.run(from, command, limit === undefined ? {} : { limit });
   const output = JSON.parse(stdout) as IperfOutput;
   const sum = output.end?.sum_received ?? output.end?.sum;
   if (output.error !== undefined || sum === undefined)

@@ -82,7 +82,9 @@ async function saturate(step: Step, testbed: Testbed, port: number): Promise<voi
   const alarms = (await alarmsOf(testbed.daemon("receiver"))).length;
   const server = await testbed.serve("receiver", ["iperf3", "-s", "-p", String(port)], port);
   const options = ["-p", String(port), "-t", String(IPERF_SECONDS)];
-  const { megabits, retransmits } = await iperf3(testbed, "sender", testbed.address("receiver", 4), options);
+  const to = testbed.address("receiver", 4);
+  const limit = (IPERF_SECONDS + 60) * 1000;
+  const { megabits, retransmits } = await iperf3(testbed, "sender", to, options, limit);
   step.measure("Mb/s", megabits);
   step.measure("retransmits", retransmits);
   await pause(2000);
