@@ -119,6 +119,25 @@ rootTest("the other next hops of the kernel's own multipath route are paths too"
   t.deepEqual(lines, ["2", "false", "2"]);
 });
 
+rootTest("who has no path left says so, and one receiver cannot have all rules of a router", (t) => {
+  const lines = host(t).script(`
+    const paths = await open(false, [{ via: IpAddress.parse("10.0.1.2") }]);
+    const flow = (port, to = "192.0.2.7") => parseFlow("udp 172.16.0.9:" + port + " > " + to + ":80");
+    say(await paths.hasNext(flow(4000)));
+    await paths.next(flow(4000));
+    say(await paths.hasNext(flow(4000)));
+    say(await paths.hasNext(parseFlow("udp 10.0.0.1:4000 > 192.0.2.7:80")));
+    let moved = 1;
+    for (; moved < 100; moved++) if (await paths.next(flow(4000 + moved)).then(() => false, () => true)) break;
+    say(moved);
+    say((await paths.next(flow(5000, "192.0.2.8"))).name);
+    await paths.stop();`);
+  t.deepEqual(
+    lines.map((line) => JSON.parse(line) as unknown),
+    [true, false, true, 64, "via 10.0.1.2 dev two"],
+  );
+});
+
 rootTest("a flow that crosses this host is moved alone, by a rule", (t) => {
   const node = host(t);
   const before = node.routing();
