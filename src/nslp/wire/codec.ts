@@ -9,6 +9,7 @@ import { MAX_CERTIFICATE } from "../../authorization/certificate.js";
 import type { Flow } from "../../base/flow.js";
 import { type Bytes, ms, bytes as toBytes } from "../../base/units.js";
 import { ByteReader, ByteWriter } from "../../base/wire.js";
+import type { TreePath } from "../../authorization/tree.js";
 import type { SessionId } from "../../gist/wire/messages.js";
 import { PbsWireError } from "./error.js";
 import {
@@ -22,6 +23,17 @@ import {
   type PbsQuery,
   type Unsigned,
 } from "./messages.js";
+import {
+  decodeClaims,
+  decodeGrants,
+  decodeListed,
+  decodeSupport,
+  decodeTreePath,
+  encodeClaims,
+  encodeGrants,
+  encodeListed,
+  encodeTreePath,
+} from "./summary.js";
 import { isKnown, readObject, UNKNOWN, type WireObject, writeObject } from "./objects.js";
 import {
   decodeAlgorithms,
@@ -76,6 +88,9 @@ function encodeQuery(message: Unsigned<PbsQuery>): Uint8Array {
   if (message.algorithms !== undefined)
     writeObject(writer, OBJECT_TYPE.algorithms, encodeAlgorithms(message.algorithms));
   if (message.mark !== undefined) writeObject(writer, OBJECT_TYPE.mark, encodeMark(message.mark));
+  if (message.support !== undefined)
+    writeObject(writer, OBJECT_TYPE.pathSupport, encodeU32(message.support));
+  if (message.summary !== undefined) writeObject(writer, OBJECT_TYPE.summary, encodeClaims(message.summary));
   return writer.finish();
 }
 
@@ -92,14 +107,19 @@ function encodePermission(message: Unsigned<PbsPermission>): Uint8Array {
   writeHighWords(writer, [0, 0, highWord(message.allowedVolume)]);
   if (message.info !== undefined) writeObject(writer, OBJECT_TYPE.info, encodeInfo(message.info));
   if (message.epoch !== undefined) writeObject(writer, OBJECT_TYPE.epoch, encodeEpoch(message.epoch));
+  if (message.summary !== undefined) writeObject(writer, OBJECT_TYPE.summary, encodeGrants(message.summary));
   return writer.finish();
 }
 
-/** The whole message: what was signed, then Auth-data. Throws RangeError on a signature of impossible length. */
-export function withSignature(unsigned: Uint8Array, signature: Uint8Array): Uint8Array {
+/**
+ * The whole message: what was signed, then Auth-data. Throws RangeError on a signature of impossible length.
+ * @param tree where the signature is that of a root: how the message leads to it
+ */
+export function withSignature(unsigned: Uint8Array, signature: Uint8Array, tree?: TreePath): Uint8Array {
   if (signature.length === 0 || signature.length > MAX_SIGNATURE)
     throw new RangeError(`a signature of ${signature.length} bytes is not 1 to ${MAX_SIGNATURE}`);
   const writer = new ByteWriter(unsigned.length + MAX_SIGNATURE + 4).bytes(unsigned);
+  if (tree !== undefined) writeObject(writer, OBJECT_TYPE.treePath, encodeTreePath(tree));
   writeObject(writer, OBJECT_TYPE.authentication, signature);
   return writer.finish();
 }
@@ -130,6 +150,7 @@ export function encodeNotify(message: PbsNotify): Uint8Array {
   const writer = start(MESSAGE_TYPE.notify, message.flow);
   writeObject(writer, OBJECT_TYPE.info, encodeInfo(message.info));
   if (message.defense !== undefined) writeObject(writer, OBJECT_TYPE.defense, encodeDefense(message.defense));
+  if (message.listed !== undefined) writeObject(writer, OBJECT_TYPE.listed, encodeListed(message.listed));
   return writer.finish();
 }
 
@@ -186,7 +207,11 @@ function decodeQuery(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
   const algorithms = listed === undefined ? {} : { algorithms: decodeAlgorithms(listed) };
   const marked = objects.takeOptional(OBJECT_TYPE.mark);
   const mark = marked === undefined ? {} : { mark: decodeMark(marked) };
-  const { signature, signedPart, reports } = takeSignature(objects, own);
+  const asked = objects.takeOptional(OBJECT_TYPE.pathSupport);
+  const support = asked === undefined ? {} : { support: decodeSupport(asked) };
+  const others = objects.takeOptional(OBJECT_TYPE.summary);
+  const summary = others === undefined ? {} : { summary: decodeClaims(others) };
+  const { signature, signedPart, reports, tree } = takeSignature(objects, own);
   const requestedVolume = joinWords(requestedHigh, requestedLow);
   const sentVolume = joinWords(sentHigh, sentLow);
   return {
@@ -200,6 +225,9 @@ function decodeQuery(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
       signature,
       ...algorithms,
       ...mark,
+      ...support,
+      ...summary,
+      ...tree,
       ...(reports.length > 0 && { reports }),
     },
     signedPart,
@@ -219,12 +247,15 @@ function decodePermission(objects: ObjectSequence, own: Uint8Array): DecodedPbs 
   const info = infoObject === undefined ? {} : { info: decodeInfo(infoObject) };
   const begun = objects.takeOptional(OBJECT_TYPE.epoch);
   const epoch = begun === undefined ? {} : { epoch: decodeEpoch(begun) };
-  const { signature, signedPart } = takeSignature(objects, own);
+  const others = objects.takeOptional(OBJECT_TYPE.summary);
+  const summary = others === undefined ? {} : { summary: decodeGrants(others) };
+  const { signature, signedPart, tree } = takeSignature(objects, own);
   const allowedVolume = joinWords(allowedHigh, allowedLow);
   const ttl = decodeDuration(ttlObject, allowedVolume);
   const refresh = decodeDuration(refreshObject, allowedVolume);
   const common = { type: "permission", flow, sequence, certificate, signature } as const;
-  return { message: { ...common, allowedVolume, ttl, refresh, defense, ...info, ...epoch }, signedPart };
+  const said = { allowedVolume, ttl, refresh, defense, ...info, ...epoch, ...summary, ...tree };
+  return { message: { ...common, ...said }, signedPart };
 }
 
 function decodeNotify(objects: ObjectSequence): DecodedPbs {
@@ -232,8 +263,10 @@ function decodeNotify(objects: ObjectSequence): DecodedPbs {
   const info = decodeInfo(objects.take(OBJECT_TYPE.info));
   const refused = objects.takeOptional(OBJECT_TYPE.defense);
   const defense = refused === undefined ? {} : { defense: decodeRefused(refused) };
+  const named = objects.takeOptional(OBJECT_TYPE.listed);
+  const listed = named === undefined ? {} : { listed: decodeListed(named) };
   objects.expectEnd();
-  return { message: { type: "notify", flow, info, ...defense }, signedPart: new Uint8Array() };
+  return { message: { type: "notify", flow, info, ...defense, ...listed }, signedPart: new Uint8Array() };
 }
 
 /** Nobody has a reason to send a key back. */
@@ -252,10 +285,12 @@ function decodeDuration(object: WireObject, allowed: Bytes) {
 }
 
 function takeSignature(objects: ObjectSequence, own: Uint8Array) {
+  const way = objects.takeOptional(OBJECT_TYPE.treePath);
+  const tree = way === undefined ? {} : { tree: decodeTreePath(way) };
   const object = objects.take(OBJECT_TYPE.authentication);
   const signature = decodeOpaque(object, MAX_SIGNATURE);
   const reports = objects.takeReports();
-  return { signature, signedPart: own.subarray(0, object.start), reports };
+  return { signature, signedPart: own.subarray(0, (way ?? object).start), reports, tree };
 }
 
 type Volume = "requested" | "sent" | "allowed";

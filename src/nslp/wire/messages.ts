@@ -4,6 +4,8 @@
  */
 import type { Flow } from "../../base/flow.js";
 import type { Bytes, Milliseconds } from "../../base/units.js";
+import type { TreePath } from "../../authorization/tree.js";
+import type { SessionId } from "../../gist/wire/messages.js";
 
 /** NSLPID of PBS: the first of the private range (IANA gist-parameters). */
 export const PBS_NSLP_ID = 32704;
@@ -33,7 +35,21 @@ export const OBJECT_TYPE = {
   epoch: 132,
   /** Extension, A/B = 01, after Auth-data: what a router had counted when a Query passed it; signed by that router. */
   hopReport: 133,
+  /** Extension, A/B = 00, in a Query: what every node on the path has to take part in. */
+  pathSupport: 134,
+  /** Extension, A/B = 00: the other flows that a Query or a Permission refreshes. */
+  summary: 135,
+  /** Extension, A/B = 00, before Auth-data: the way to the root that Auth-data signs. */
+  treePath: 136,
+  /** Extension, A/B = 10, in a Notify: flows of a summary that have to be refreshed one by one. */
+  listed: 137,
 } as const;
+
+/** Bits of Path-support. */
+export const SUPPORT = { tree: 1, summary: 2 } as const;
+
+/** Algorithm of a Tree-path: SHA-256, leaves and nodes told apart by their first byte. */
+export const TREE_ALGORITHM = 1;
 
 /** Defense, Solution field. */
 export const SOLUTION = { noAction: 1, symmetricAh: 2, publicKeyAh: 3, changePath: 4 } as const;
@@ -96,6 +112,8 @@ export const INFO_CODE = {
   noAnswer: 14,
   unsupportedAlgorithm: 15,
   notPermissionNode: 16,
+  /** Extension: a node cannot take the summary of these flows. */
+  refreshSingly: 17,
   /** To the sender, from the router that a Permission with Solution 4 names: it has no other way. */
   noOtherPath: 20,
 } as const;
@@ -155,6 +173,27 @@ export interface HopReport {
   readonly signature: Uint8Array;
 }
 
+/** What a Query says of one of the other flows that it refreshes. */
+export interface SummaryClaim {
+  readonly id: SessionId;
+  readonly sequence: number;
+  readonly sentVolume: Bytes;
+  /** Of the last Permission that the sender took, and its Message-Seq. */
+  readonly epoch: number;
+  readonly heard: number;
+}
+
+/** What a Permission says of one of them. */
+export interface SummaryGrant {
+  readonly id: SessionId;
+  readonly sequence: number;
+  /** More than 0. */
+  readonly allowedVolume: Bytes;
+  readonly ttl: Milliseconds;
+  readonly refresh: Milliseconds;
+  readonly epoch: number;
+}
+
 interface Signed {
   readonly flow: Flow;
   /** Message-Seq: 32 bits, RFC 1982 comparison, one sequence for each signer and session. */
@@ -163,6 +202,8 @@ interface Signed {
   readonly certificate: Uint8Array;
   /** Auth-data value: the signature, without padding. */
   readonly signature: Uint8Array;
+  /** Present: the signature is that of the root of a hash tree, and this leads from the message to it. */
+  readonly tree?: TreePath;
 }
 
 export interface PbsQuery extends Signed {
@@ -172,6 +213,10 @@ export interface PbsQuery extends Signed {
   /** Auth Algorithm codes that the sender can do; absent: those of the draft. */
   readonly algorithms?: readonly number[];
   readonly mark?: Mark;
+  /** Bits of {@link SUPPORT}: a node that cannot do one of them refuses the Query. */
+  readonly support?: number;
+  /** Other flows of the same sender, receiver and path. */
+  readonly summary?: readonly SummaryClaim[];
   /** In the order of the path. Nobody but their routers has signed them. */
   readonly reports?: readonly HopReport[];
 }
@@ -185,6 +230,7 @@ export interface PbsPermission extends Signed {
   readonly defense: Defense;
   readonly info?: Info;
   readonly epoch?: Epoch;
+  readonly summary?: readonly SummaryGrant[];
 }
 
 /** Hop by hop, unsigned, inside TLS; never an answer to a Notify. */
@@ -194,9 +240,11 @@ export interface PbsNotify {
   readonly info: Info;
   /** What a node cannot do, without its key. Such a Notify travels downstream, to the receiver. */
   readonly defense?: Defense;
+  /** Sessions of a summary that have to be refreshed one by one. */
+  readonly listed?: readonly SessionId[];
 }
 
 export type PbsMessage = PbsQuery | PbsPermission | PbsNotify;
 
 /** A signed message before it is signed. */
-export type Unsigned<M extends PbsQuery | PbsPermission> = Omit<M, "signature" | "reports">;
+export type Unsigned<M extends PbsQuery | PbsPermission> = Omit<M, "signature" | "reports" | "tree">;

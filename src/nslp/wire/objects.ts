@@ -22,6 +22,8 @@ export interface WireObject {
 
 const HEADER_LENGTH = 4;
 const FIRST_EXTENSION = OBJECT_TYPE.volumeHigh;
+/** Of our own, but of no use unless every node on the path knows them. */
+const MUST_BE_KNOWN = new Set<number>([OBJECT_TYPE.pathSupport, OBJECT_TYPE.summary, OBJECT_TYPE.treePath]);
 const KNOWN = new Set<number>(Object.values(OBJECT_TYPE));
 
 export function isKnown(type: number): boolean {
@@ -34,6 +36,7 @@ export function isKnown(type: number): boolean {
  */
 export function actionOf(type: number): number {
   if (type === OBJECT_TYPE.hopReport) return UNKNOWN.drop;
+  if (MUST_BE_KNOWN.has(type)) return UNKNOWN.reject;
   return type >= FIRST_EXTENSION ? UNKNOWN.forward : UNKNOWN.reject;
 }
 

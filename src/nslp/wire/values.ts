@@ -167,11 +167,11 @@ export function decodeAlgorithms(object: WireObject): readonly number[] {
 
 const WORD = 2 ** 32;
 
-function putVolume(writer: ByteWriter, volume: Bytes): ByteWriter {
+export function putVolume(writer: ByteWriter, volume: Bytes): ByteWriter {
   return writer.u32(Math.floor(volume / WORD)).u32(volume % WORD);
 }
 
-function takeVolume(reader: ByteReader): Bytes {
+export function takeVolume(reader: ByteReader): Bytes {
   const high = reader.u32();
   return bytes(high * WORD + reader.u32());
 }
@@ -317,7 +317,7 @@ function decodeText(reader: ByteReader, type: number): string {
   }
 }
 
-function expectLength(object: WireObject, length: number): void {
+export function expectLength(object: WireObject, length: number): void {
   if (object.value.length === length) return;
   throw new PbsWireError(
     `object ${object.type} has ${object.value.length} bytes, not ${length}`,
