@@ -54,7 +54,11 @@ test("a root is believed of the key that signed it, and of no other", async (t) 
   const [good] = batch(2);
   if (good === undefined) return t.fail();
   t.true(await check(verifier, good));
-  const stranger = { publicKey: generateKeyPairSync("ed25519").publicKey, keyType: "ed25519", keyId: "b" } as const;
+  const stranger = {
+    publicKey: generateKeyPairSync("ed25519").publicKey,
+    keyType: "ed25519",
+    keyId: "b",
+  } as const;
   t.false(await check(verifier, good, stranger));
 });
 

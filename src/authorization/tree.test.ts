@@ -1,7 +1,16 @@
 import { createHash } from "node:crypto";
 import test from "ava";
 import fc from "fast-check";
-import { HASH_LENGTH, HashTree, KnownTree, leafHash, MAX_LEAVES, pathLength, rootInput, rootOf } from "./tree.js";
+import {
+  HASH_LENGTH,
+  HashTree,
+  KnownTree,
+  leafHash,
+  MAX_LEAVES,
+  pathLength,
+  rootInput,
+  rootOf,
+} from "./tree.js";
 
 function inputs(count: number): Uint8Array[] {
   return Array.from({ length: count }, (_, i) => Buffer.from(`message ${i}`));

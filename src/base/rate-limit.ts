@@ -17,13 +17,13 @@ export class TokenBucket {
     this.#counted = time.now();
   }
 
-  /** Takes one token; false when there is none. */
-  take(): boolean {
+  /** Takes one token, or more; false, and none taken, when there are too few. */
+  take(count = 1): boolean {
     const now = this.#time.now();
     this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#counted) * this.#perMillisecond);
     this.#counted = now;
-    if (this.#tokens < 1) return false;
-    this.#tokens -= 1;
+    if (this.#tokens < count) return false;
+    this.#tokens -= count;
     return true;
   }
 }
@@ -46,14 +46,14 @@ export class SourceBuckets {
     this.#most = most;
   }
 
-  take(source: string): boolean {
+  take(source: string, count = 1): boolean {
     let bucket = this.#buckets.get(source);
     if (bucket === undefined) {
       bucket = new TokenBucket(this.#time, this.#rate, this.#burst);
       this.#makeRoom();
       this.#buckets.set(source, bucket);
     }
-    return bucket.take();
+    return bucket.take(count);
   }
 
   get size(): number {

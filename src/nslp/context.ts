@@ -17,11 +17,14 @@ import type { Counters } from "../base/counters.js";
 import type { KnownNodes } from "./hops.js";
 import type { PathChanger, SourceBlocker } from "./reactors.js";
 import type { EventLog } from "./events.js";
+import type { BatchSigner } from "./batch-signer.js";
 import type { Installer } from "./installer.js";
 import { mriOf } from "./mri.js";
 import type { PbsOptions } from "./options.js";
 import type { Spis } from "./receiver-keys.js";
 import type { Session } from "./session.js";
+import type { SummaryQueries } from "./summary-queries.js";
+import type { PathSupports } from "./supports.js";
 import { PBS_NSLP_ID } from "./wire/messages.js";
 
 /** Whom the node refuses for a while although policy would say yes: a grant given once is over, or was revoked (tombstone). */
@@ -55,6 +58,9 @@ export interface PbsContext {
   readonly paths?: PathChanger;
   readonly blocker?: SourceBlocker;
   readonly nodes: KnownNodes;
+  readonly batch: BatchSigner;
+  readonly supports: PathSupports;
+  readonly summaryQueries: SummaryQueries;
   /** Moves of flows, and reports into Queries, of all sessions. */
   readonly moving: TokenBucket;
   readonly reporting: TokenBucket;

@@ -3,6 +3,7 @@
  * certificate, and last the signature. Only what passed them all reaches a session.
  */
 import { BusyError, verifySignature } from "../authorization/signing.js";
+import { TreeVerifier } from "../authorization/tree-verifier.js";
 import type { TrustedCertificate } from "../authorization/trust.js";
 import { type Flow, sameFlow } from "../base/flow.js";
 import { SourceBuckets } from "../base/rate-limit.js";
@@ -23,6 +24,7 @@ import {
   MESSAGE_TYPE,
   OBJECT_TYPE,
   PBS_NSLP_ID,
+  SUPPORT,
   type PbsMessage,
   type PbsNotify,
   type PbsPermission,
@@ -54,6 +56,7 @@ export class Intake {
   /** Last accepted sequences of sessions that are over, or that never came to be (G18); the others know theirs. */
   readonly #sequences: BoundedMemory<number>;
   readonly #buckets: Readonly<Record<PbsMessage["type"], SourceBuckets>>;
+  readonly #trees = new TreeVerifier();
   #verifying = 0;
 
   constructor(context: PbsContext, handler: IntakeHandler) {
@@ -130,7 +133,7 @@ export class Intake {
     this.#verifying++;
     try {
       const input = signatureInput(received.sessionId, PBS_NSLP_ID, signedPart);
-      if (!(await verifySignature(certificate, input, message.signature)))
+      if (!(await this.#isSigned(message, input, certificate)))
         return this.#reject(received, message.flow, BAD_SIGNATURE);
     } catch (error) {
       if (error instanceof BusyError) return this.#reject(received, message.flow, BUSY);
@@ -142,10 +145,43 @@ export class Intake {
     this.#accept(received, message, certificate);
   }
 
+  #isSigned(
+    { tree, signature }: PbsQuery | PbsPermission,
+    input: Uint8Array,
+    certificate: TrustedCertificate,
+  ): boolean | Promise<boolean> {
+    if (tree === undefined) {
+      this.#context.counters.count("signature.checked");
+      return verifySignature(certificate, input, signature);
+    }
+    const checked = this.#trees.checked;
+    const good = this.#trees.verify(certificate, input, tree, signature);
+    this.#context.counters.count(
+      this.#trees.checked === checked ? "signature.known-by-tree" : "signature.checked",
+    );
+    return good;
+  }
+
   #checkCheaply(received: ReceivedMessage, message: PbsQuery | PbsPermission): Rejection | undefined {
+    const unknown = this.#unknownHere(message);
+    if (unknown !== undefined) return unknown;
     if (this.#isOld(received.sessionId, message)) return REPLAYED;
-    if (!this.#buckets[message.type].take(received.siiHandle)) return RATE_LIMITED;
+    const cost = 1 + Math.ceil((message.summary?.length ?? 0) / LISTED_FOR_ONE);
+    if (!this.#buckets[message.type].take(received.siiHandle, cost)) return RATE_LIMITED;
     return this.#checkTime(received.sessionId, message);
+  }
+
+  /** What is switched off here is refused as by a node that has never heard of it. */
+  #unknownHere(message: PbsQuery | PbsPermission): Rejection | undefined {
+    const { tree, summary } = this.#context.options;
+    const own = (tree ? SUPPORT.tree : 0) | (summary ? SUPPORT.summary : 0);
+    const asked = message.type === "query" ? (message.support ?? 0) : own;
+    if ((asked & ~(own | SUPPORT.patient)) !== 0) return notKnown(OBJECT_TYPE.pathSupport);
+    if (message.tree !== undefined && !tree) return notKnown(OBJECT_TYPE.treePath);
+    // Where not all of the path has been asked, a node on it may extend its own flow only.
+    if (message.summary !== undefined && (asked & SUPPORT.summary) === 0)
+      return notKnown(OBJECT_TYPE.summary);
+    return undefined;
   }
 
   /**
@@ -261,6 +297,18 @@ const RATE_LIMITED: Rejection = {
   text: "too many Queries",
 };
 const BUSY: Rejection = { ...RATE_LIMITED, counter: "busy", text: "this node is busy" };
+
+/** Flows in a list that are as much work as one message. */
+const LISTED_FOR_ONE = 16;
+
+function notKnown(objectType: number): Rejection {
+  return permanent(
+    INFO_CODE.unknownObject,
+    "not-supported",
+    `object ${objectType} asks for what this node does not do`,
+    objectType,
+  );
+}
 
 function untimely(age: number): Rejection {
   const off = `${Math.round(Math.abs(age) / 1000)} s ${age > 0 ? "behind" : "ahead of"}`;

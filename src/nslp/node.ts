@@ -25,6 +25,7 @@ import type {
 import { newSessionId } from "../gist/wire/codec.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { Datapath, DatapathEvent } from "../traffic/datapath.js";
+import { BatchSigner } from "./batch-signer.js";
 import { BoundedMemory } from "./bounded.js";
 import type { PbsContext } from "./context.js";
 import { EventLog } from "./events.js";
@@ -41,6 +42,9 @@ import { RouterSession } from "./router-session.js";
 import { SenderSession } from "./sender-session.js";
 import type { Session } from "./session.js";
 import { Sessions } from "./sessions.js";
+import { Summaries } from "./summaries.js";
+import { SummaryQueries } from "./summary-queries.js";
+import { PathSupports } from "./supports.js";
 import {
   type FlowView,
   NoSuchFlow,
@@ -83,6 +87,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
   /** How flows of this host ended, by session, for who asks afterwards. */
   readonly #ended: BoundedMemory<FlowView>;
   readonly #intake: Intake;
+  readonly #summaries: Summaries;
   #stopped = false;
 
   constructor(parts: PbsNodeParts) {
@@ -100,6 +105,9 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       buried: new BoundedMemory(time, options.maxBuried, options.quarantine),
       spis: new Spis(parts.random),
       nodes: new KnownNodes(() => this.#context.trust, time),
+      batch: new BatchSigner(() => this.#context),
+      supports: new PathSupports(time, options),
+      summaryQueries: new SummaryQueries(time, parts.random, options.collect),
       moving: new TokenBucket(time, options.moves.rate, options.moves.rate),
       reporting: new TokenBucket(time, options.reportRate, options.reportRate),
       firstPaths: new BoundedMemory(time, options.maxFirstPaths, options.moves.returnAfter),
@@ -111,6 +119,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       asksFor: (flow) => this.#sessions.byFlow(flow)?.role === "sender",
     };
     this.#intake = new Intake(this.#context, this);
+    this.#summaries = new Summaries(this.#context, (id) => this.#sessions.byId(id));
   }
 
   start(): void {
@@ -123,6 +132,8 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
   /** Timers stop; permissions stay in the packet path until their time is over. */
   stop(): void {
     this.#stopped = true;
+    this.#context.batch.stop();
+    this.#context.summaryQueries.stop();
     for (const session of this.#sessions.all()) session.stop();
   }
 
@@ -159,6 +170,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
   networkNotification(notification: NetworkNotification): void {
     this.#context.counters.count(`notified.${notification.type}`);
     const session = this.#sessions.byId(notification.sessionId);
+    if (session?.role === "router") session.pathUncertain();
     if (session?.role !== "sender") return;
     if (notification.type === "communication-failure" || notification.type === "routing-status-change")
       session.associationLost();
@@ -188,21 +200,26 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     if (isLocal(message.flow.source)) return counters.count("dropped.own-query");
     const known = this.#sessions.byId(received.sessionId);
     if (known?.role === "sender") return counters.count("dropped.own-query");
+    const listed = message.summary && this.#summaries.query({ message, received, certificate }, known);
+    if (listed?.type === "refused") return;
     const session = known ?? this.#open({ message, received, certificate });
     if (session === undefined) return;
-    if (session.role === "receiver") session.query(message);
-    else if (session.role === "router")
-      session.query(message, { data: received.data, hopCount: received.hopCount });
+    const { data, hopCount, siiHandle } = received;
+    if (session.role === "receiver") session.query(message, siiHandle, listed?.answer);
+    else if (session.role === "router") session.query(message, { data, hopCount }, siiHandle);
   }
 
-  permission({ message, received }: Checked<PbsPermission>): void {
+  permission({ message, received, certificate }: Checked<PbsPermission>): void {
     const session = this.#sessions.byId(received.sessionId);
     if (session === undefined || session.role === "receiver") return;
-    if (session.role === "sender") session.permission(message);
-    else session.permission(message, { data: received.data, hopCount: received.hopCount });
+    if (message.summary !== undefined)
+      this.#summaries.permission({ message, received, certificate }, session);
+    const { data, hopCount, siiHandle } = received;
+    if (session.role === "sender") session.permission(message, siiHandle);
+    else session.permission(message, { data, hopCount }, siiHandle);
   }
 
-  notify({ info, defense }: PbsNotify, received: ReceivedMessage): void {
+  notify({ info, defense, listed }: PbsNotify, received: ReceivedMessage): void {
     const session = this.#sessions.byId(received.sessionId);
     if (defense !== undefined && received.mri.direction === "downstream") {
       if (session?.role === "router") return session.algorithmRefused(defense, info);
@@ -213,7 +230,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       return this.#context.counters.count("dropped.notify-unknown-session");
     const retryAfter = ms(Math.min(info.retryAfter, this.#context.options.longestAdvice));
     const pending = info.class === INFO_CLASS.informational && info.code === INFO_CODE.pending;
-    session.notify({ ...info, retryAfter }, pending);
+    session.notify({ ...info, retryAfter }, pending, listed);
   }
 
   /** A new session. One of the same flow that is there already makes way: its sender has started anew. */

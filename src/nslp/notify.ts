@@ -26,6 +26,8 @@ export interface NotifyReason {
   readonly code: number;
   readonly objectType?: number;
   readonly retryAfter?: Milliseconds;
+  /** Flows of a summary that it is about. */
+  readonly listed?: readonly SessionId[];
 }
 
 export function sendNotify(context: PbsContext, about: About, reason: NotifyReason, text: string): void {
@@ -36,7 +38,8 @@ export function sendNotify(context: PbsContext, about: About, reason: NotifyReas
     retryAfter: reason.retryAfter ?? ms(0),
     text,
   };
-  sendLimited(context, about, "upstream", { type: "notify", flow: about.flow, info });
+  const listed = reason.listed === undefined ? {} : { listed: reason.listed };
+  sendLimited(context, about, "upstream", { type: "notify", flow: about.flow, info, ...listed });
 }
 
 /** Says to the receiver that this node cannot do what a Permission asks for. */

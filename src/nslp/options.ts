@@ -63,6 +63,13 @@ export interface PbsOptions {
   readonly maxFirstPaths: number;
   /** How long the source of a flow is blocked, where policy says so. */
   readonly blockFor: Milliseconds;
+  /** Ways to save signatures that this node takes part in: hash trees over messages, and summaries of refreshes. */
+  readonly tree: boolean;
+  readonly summary: boolean;
+  /** How long a refresh waits for others to be signed or listed with. */
+  readonly collect: Milliseconds;
+  /** How long a path that cannot do all of that is not asked for all of it again. */
+  readonly supportRetry: Milliseconds;
   /** Reports a second that a router signs into passing Queries, of all flows; 0: none. */
   readonly reportRate: number;
   /** As receiver: how often a second flows are looked at between their Queries, and how many Queries that may cost. */
@@ -110,6 +117,10 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   moves: DEFAULT_MOVES,
   maxFirstPaths: 10_000,
   blockFor: seconds(600),
+  tree: true,
+  summary: true,
+  collect: ms(100),
+  supportRetry: seconds(600),
   reportRate: 2000,
   glanceRate: 1000,
   askRate: 100,

@@ -14,7 +14,7 @@ import type { Timer } from "../base/time.js";
 import { type Bytes, bytes, type Milliseconds, ms } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { FlowCount } from "../traffic/datapath.js";
-import { keepRoute, type PbsContext, send } from "./context.js";
+import { keepRoute, type PbsContext } from "./context.js";
 import { type Association, associationText, NO_OVERLAP } from "./demand.js";
 import { countFrom, nextEpoch, resumed } from "./epoch.js";
 import {
@@ -29,10 +29,11 @@ import { REFRESHES_KEPT, WORN_AT } from "./options.js";
 import { NO_DEFENSE, ReceiverKeys } from "./receiver-keys.js";
 import { nextSequence } from "./sequence.js";
 import { Heard, type Session } from "./session.js";
-import { type Due, FlowWatch, type Watched } from "./watch.js";
+import type { Answering, SummaryAnswer } from "./summary-permissions.js";
+import { type Due, FlowWatch, type Watched, type Told } from "./watch.js";
 import { authenticationView, CannotAuthenticate, type FlowView, type PendingView } from "./view.js";
 import { canDo } from "./wire/algorithms.js";
-import { encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
+import { encodeUnsigned } from "./wire/codec.js";
 import {
   AUTH_ALGORITHM,
   type Defense,
@@ -40,9 +41,11 @@ import {
   INFO_CLASS,
   INFO_CODE,
   type Info,
-  PBS_NSLP_ID,
   type PbsQuery,
   SOLUTION,
+  SUPPORT,
+  type SummaryClaim,
+  type SummaryGrant,
 } from "./wire/messages.js";
 
 const STATE_NAMES: Record<ReceiverState, string> = {
@@ -76,7 +79,16 @@ const CHANGE_PATH: Defense = {
 };
 
 /** What is kept of the last Query. */
-type Asked = Pick<PbsQuery, "requestedVolume" | "sentVolume" | "algorithms">;
+type Asked = Pick<PbsQuery, "requestedVolume" | "sentVolume" | "algorithms" | "support">;
+
+/** What a Permission says, before it is signed. */
+interface Content {
+  readonly allowedVolume: Bytes;
+  readonly ttl: Milliseconds;
+  readonly refresh: Milliseconds;
+  readonly defense: Defense;
+  readonly info?: Info;
+}
 
 /** What an earlier session of the same flow leaves to a new one. */
 export interface Inheritance {
@@ -85,8 +97,9 @@ export interface Inheritance {
   readonly until: number;
 }
 
-export class ReceiverSession implements Session, Watched {
+export class ReceiverSession implements Session, Watched, Answering {
   readonly role = "receiver";
+  readonly nextPeer = undefined;
   readonly id: SessionId;
   readonly flow: Flow;
   readonly upstreamPeer: string;
@@ -128,6 +141,12 @@ export class ReceiverSession implements Session, Watched {
   #movingUntil = 0;
   /** The router that the next Permission with Solution 4 asks to change the path. */
   #mover: Uint8Array | undefined;
+  #previousPeer: string;
+  /** Where the answer to the last Query goes, if that was a summary. */
+  #answer: SummaryAnswer | undefined;
+  /** Of the last Permission that was signed for this flow alone. */
+  #announced: number | undefined;
+  #told: Bytes | undefined;
 
   constructor(
     context: PbsContext,
@@ -143,6 +162,7 @@ export class ReceiverSession implements Session, Watched {
     this.id = about.id;
     this.flow = about.query.flow;
     this.upstreamPeer = about.upstreamPeer;
+    this.#previousPeer = about.upstreamPeer;
     this.#requester = about.requester;
     this.#inherited = about.inherited;
     this.#keys = new ReceiverKeys(context.random, context.spis, about.requester.publicKey);
@@ -158,8 +178,39 @@ export class ReceiverSession implements Session, Watched {
     return this.#state === "permission" || this.#installing > 0;
   }
 
-  /** A Query whose signature and sequence were checked. */
-  query(query: PbsQuery): void {
+  get previousPeer(): string {
+    return this.#previousPeer;
+  }
+
+  /** Whether a summary that came from this peer may be about this flow. With AH each Permission brings the key. */
+  listable(peer: string): boolean {
+    const plain = this.#keys.enforced === undefined && !this.#keys.changing;
+    return this.#state === "permission" && peer === this.#previousPeer && plain;
+  }
+
+  /** What a summary Query says of this flow; it has been checked that it may. */
+  claimed({ sequence, sentVolume, epoch, heard }: SummaryClaim, answer: SummaryAnswer | undefined): void {
+    this.query({ ...this.#query, sequence, sentVolume, mark: { epoch, heard } }, this.#previousPeer, answer);
+  }
+
+  stands({ sequence }: SummaryGrant): boolean {
+    return !this.#over && this.#state === "permission" && sequence === this.#sequence;
+  }
+
+  permit(
+    { sequence, epoch: _epoch, id: _id, ...content }: SummaryGrant,
+    others: readonly SummaryGrant[],
+  ): void {
+    this.#sign({ ...content, defense: NO_DEFENSE }, sequence, this.#epoch, others);
+  }
+
+  /**
+   * A Query whose signature and sequence were checked.
+   * @param answer of a summary Query
+   */
+  query(query: Asked & Told, from: string, answer?: SummaryAnswer): void {
+    this.#previousPeer = from;
+    this.#answer = answer;
     this.#query = askedBy(query);
     this.#renewWhenWorn();
     this.#watch?.query(query);
@@ -280,6 +331,9 @@ export class ReceiverSession implements Session, Watched {
 
   stop(): void {
     this.#over = true;
+    this.#answer?.less();
+    this.#answer = undefined;
+    this.#context.batch.drop(this.id);
     this.#cancelTimers();
     this.#watch?.stop();
     this.#keys.wipe();
@@ -611,50 +665,67 @@ export class ReceiverSession implements Session, Watched {
     if (grant === undefined) return;
     const ttl = this.#remaining();
     if (ttl < 1) return;
-    this.#sign({
+    this.#say({
       allowedVolume: this.#allowed,
       ttl,
       refresh: grant.refresh,
       defense,
     });
-    this.#context.counters.count("permission.sent");
   }
 
   #sendRefusal(): void {
     const info: Info = { ...this.#refusal, objectType: 0, retryAfter: ms(0), text: this.#reason ?? "" };
-    this.#sign({ allowedVolume: bytes(0), ttl: ms(0), refresh: ms(0), defense: NO_DEFENSE, info });
+    this.#say({ allowedVolume: bytes(0), ttl: ms(0), refresh: ms(0), defense: NO_DEFENSE, info });
     this.#context.counters.count("refusal.sent");
   }
 
-  #sign(content: {
-    allowedVolume: Bytes;
-    ttl: Milliseconds;
-    refresh: Milliseconds;
-    defense: Defense;
-    info?: Info;
-  }): void {
-    const { signer, time } = this.#context;
-    this.#sequence = nextSequence(this.#sequence, time.wall());
-    const ask = this.#watch?.told(this.#sequence) ?? false;
+  /** Among the answers to a summary where that says all, else by a message of its own. */
+  #say(content: Content): void {
+    const sequence = nextSequence(this.#sequence, this.#context.time.wall());
+    this.#sequence = sequence;
+    const ask = this.#watch?.told(sequence) ?? false;
     const named = content.defense === CHANGE_PATH ? this.#mover : undefined;
-    const epoch = { ...this.#epoch, ask, ...(named && { mover: named }) };
+    const answer = this.#answer;
+    this.#answer = undefined;
+    const { allowedVolume, ttl, refresh } = content;
+    const epoch = this.#epoch.epoch;
+    const listed = { id: this.id, sequence, allowedVolume, ttl, refresh, epoch };
+    if (!ask && this.#isPlain(content) && answer?.add(this, listed) === true) return;
+    answer?.less();
+    this.#sign(content, sequence, { ...this.#epoch, ask, ...(named && { mover: named }) });
+  }
+
+  /** All nodes know everything about it but the time and the volume. */
+  #isPlain({ allowedVolume, defense, info }: Content): boolean {
+    const announced = this.#announced === this.#epoch.epoch;
+    return allowedVolume > 0 && announced && info === undefined && defense.solution === SOLUTION.noAction;
+  }
+
+  /** An answer to a refresh waits for others where the path knows hash trees; what changes something does not. */
+  #sign(content: Content, sequence: number, epoch: Epoch, summary: readonly SummaryGrant[] = []): void {
+    const { signer, batch, counters, options } = this.#context;
+    const news = !this.#isPlain(content) || epoch.ask || content.allowedVolume !== this.#told;
+    this.#announced = epoch.epoch;
+    this.#told = content.allowedVolume;
     try {
       const unsigned = encodeUnsigned({
         type: "permission",
         flow: this.flow,
-        sequence: this.#sequence,
+        sequence,
         certificate: signer.certificate,
         ...content,
-        ...((ask || epoch.epoch > 0) && { epoch }),
+        ...((epoch.ask || epoch.epoch > 0) && { epoch }),
+        ...(summary.length > 0 && { summary }),
       });
-      const signature = signer.signSync(signatureInput(this.id, PBS_NSLP_ID, unsigned));
-      send(this.#context, {
-        id: this.id,
-        flow: this.flow,
-        direction: "upstream",
-        data: withSignature(unsigned, signature),
-      });
-      unsigned.fill(0);
+      const message = { id: this.id, flow: this.flow, direction: "upstream", unsigned } as const;
+      const { support = 0 } = this.#query;
+      const together = (support & SUPPORT.tree) !== 0 && content.allowedVolume > 0;
+      const patient = (support & SUPPORT.patient) !== 0;
+      if (!together) batch.sendNow(message);
+      else if (news || !patient) batch.sendSoon(message);
+      else batch.sendWithin(message, options.collect);
+      if (content.allowedVolume > 0) counters.count("permission.sent");
+      if (summary.length > 0) counters.count("summary.flows-granted", summary.length);
     } catch (error) {
       this.#context.logger.error({ error, id: this.id }, "a Permission could not be signed");
     }
@@ -713,8 +784,13 @@ export class ReceiverSession implements Session, Watched {
   }
 }
 
-function askedBy({ requestedVolume, sentVolume, algorithms }: PbsQuery): Asked {
-  return { requestedVolume, sentVolume, ...(algorithms && { algorithms }) };
+function askedBy({ requestedVolume, sentVolume, algorithms, support }: Asked): Asked {
+  return {
+    requestedVolume,
+    sentVolume,
+    ...(algorithms && { algorithms }),
+    ...(support !== undefined && { support }),
+  };
 }
 
 function cannotDo(level: AuthenticationLevel): string {

@@ -39,6 +39,8 @@ import {
   type PbsPermission,
   type PbsQuery,
   SOLUTION,
+  type SummaryClaim,
+  type SummaryGrant,
 } from "./wire/messages.js";
 
 const STATE_NAMES: Record<RouterState, string> = {
@@ -87,6 +89,10 @@ export class RouterSession implements Session {
   #named = false;
   /** It goes on when the flow has been moved. */
   #held: Passing | undefined;
+  #previousPeer: string;
+  #nextPeer: string | undefined;
+  /** Sessions that a Notify to be passed on names. */
+  #listed: readonly SessionId[] | undefined;
   #until = 0;
   #refreshes = 0;
   #reason: string | null = null;
@@ -102,6 +108,7 @@ export class RouterSession implements Session {
     this.id = about.id;
     this.flow = about.flow;
     this.upstreamPeer = about.upstreamPeer;
+    this.#previousPeer = about.upstreamPeer;
     this.#requester = about.requester;
     this.#senderKey = about.senderKey;
     this.#mover = new Mover(context, this);
@@ -115,8 +122,42 @@ export class RouterSession implements Session {
     return this.#state === "permission" || this.#installing > 0;
   }
 
+  get nextPeer(): string | undefined {
+    return this.#nextPeer;
+  }
+
+  get previousPeer(): string {
+    return this.#previousPeer;
+  }
+
+  /** Whether a summary that came from this peer may be about this flow. With AH each Permission brings the key. */
+  listable(peer: string): boolean {
+    return peer === this.#previousPeer && this.#nextPeer !== undefined && this.extendable(this.#epoch);
+  }
+
+  extendable(epoch: number): boolean {
+    return this.#state === "permission" && this.#association === undefined && epoch === this.#epoch;
+  }
+
+  /** GIST is looking for the next node, or has found another. */
+  pathUncertain(): void {
+    this.#nextPeer = undefined;
+  }
+
+  /** What a summary Query says of this flow; it has been checked that it may. */
+  claimed({ sequence, sentVolume }: SummaryClaim): void {
+    this.#sentVolume = sentVolume;
+    this.#lastQuery = { sequence, reports: 0 };
+  }
+
+  /** What a summary Permission says of this flow; it has been checked that it may. */
+  extended({ allowedVolume, ttl, refresh }: SummaryGrant): void {
+    void this.#granted({ allowedVolume, ttl, refresh }, undefined, undefined);
+  }
+
   /** A Query whose signature and sequence were checked. */
-  query(query: PbsQuery, passing: Passing): void {
+  query(query: PbsQuery, passing: Passing, from: string): void {
+    this.#previousPeer = from;
     this.#sentVolume = query.sentVolume;
     this.#lastQuery = { sequence: query.sequence, reports: query.reports?.length ?? 0 };
     this.#passing = passing;
@@ -124,7 +165,8 @@ export class RouterSession implements Session {
   }
 
   /** A Permission whose signature and sequence were checked. */
-  permission(permission: PbsPermission, passing: Passing): void {
+  permission(permission: PbsPermission, passing: Passing, from: string): void {
+    this.#nextPeer = from;
     if (permission.allowedVolume > 0) return this.#demanded(permission, passing);
     this.#passing = passing;
     this.#reason = permission.info?.text ?? "the receiver refused";
@@ -137,8 +179,9 @@ export class RouterSession implements Session {
     this.#on("algorithm-refused");
   }
 
-  notify(info: Info, pending: boolean): void {
+  notify(info: Info, pending: boolean, listed?: readonly SessionId[]): void {
     this.#info = info;
+    this.#listed = listed;
     this.#on(pending ? "pending" : "notified");
   }
 
@@ -166,6 +209,7 @@ export class RouterSession implements Session {
 
   /** The flow takes another path from here. */
   moved(path: string, why: string): void {
+    this.#nextPeer = undefined;
     this.#context.counters.count("path.changed");
     this.#context.events.report("path", this, `${path}: ${why}`);
     this.#goOn("path-changed");
@@ -225,8 +269,8 @@ export class RouterSession implements Session {
 
   /** The table says nothing of a packet path that is full: then there is no permission to forward. */
   async #granted(
-    permission: PbsPermission,
-    passing: Passing,
+    permission: Kept & Pick<PbsPermission, "epoch">,
+    passing: Passing | undefined,
     association: Association | undefined,
   ): Promise<void> {
     this.#installing++;
@@ -370,7 +414,9 @@ export class RouterSession implements Session {
 
   #forwardNotify(): void {
     if (this.#info === undefined) return;
-    const data = encodeNotify({ type: "notify", flow: this.flow, info: this.#info });
+    const listed = this.#listed === undefined ? {} : { listed: this.#listed };
+    const data = encodeNotify({ type: "notify", flow: this.flow, info: this.#info, ...listed });
+    this.#listed = undefined;
     send(this.#context, { id: this.id, flow: this.flow, direction: "upstream", data });
     this.#context.counters.count("notify.forwarded");
   }

@@ -7,7 +7,7 @@ import type { Timer } from "../base/time.js";
 import { type Bytes, bytes, type Milliseconds, ms } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { Authentication, FlowCount } from "../traffic/datapath.js";
-import { keepRoute, type PbsContext, send } from "./context.js";
+import { keepRoute, type PbsContext } from "./context.js";
 import {
   type Association,
   type AssociationName,
@@ -29,18 +29,23 @@ import { ASK_AGAIN_AT, REFRESHES_KEPT } from "./options.js";
 import { refuseDefense } from "./notify.js";
 import { nextSequence } from "./sequence.js";
 import { Heard, type Session } from "./session.js";
+import type { Member } from "./summary-queries.js";
+import { pairOf } from "./supports.js";
 import { authenticationView, type FlowView, type RequestOutcome } from "./view.js";
 import { codesOf } from "./wire/algorithms.js";
-import { encodeUnsigned, signatureInput, withSignature } from "./wire/codec.js";
+import { encodeUnsigned } from "./wire/codec.js";
 import {
   AUTH_ALGORITHM,
   type Defense,
   INFO_CODE,
   type Info,
   type Mark,
-  PBS_NSLP_ID,
+  OBJECT_TYPE,
   type PbsPermission,
   SOLUTION,
+  SUPPORT,
+  type SummaryClaim,
+  type SummaryGrant,
 } from "./wire/messages.js";
 
 const STATE_NAMES: Record<SenderState, string> = {
@@ -68,18 +73,29 @@ const ONE_WORD = 2000;
 /** A permission that nears its end is not refreshed more often for it, in milliseconds. */
 const LEAST_PERIOD = 1000;
 
-export class SenderSession implements Session {
+/** Objects that a node refuses which cannot help to save signatures. */
+const SAVING: readonly number[] = [OBJECT_TYPE.pathSupport, OBJECT_TYPE.summary, OBJECT_TYPE.treePath];
+
+/** Queries that bring nothing new, and may wait for others. */
+const REFRESHES: readonly SenderEvent[] = ["refresh-due", "refresh-alone", "refresh-again"];
+
+export class SenderSession implements Session, Member {
   readonly role = "sender";
   readonly upstreamPeer = undefined;
+  readonly previousPeer = undefined;
   readonly id: SessionId;
   readonly flow: Flow;
   readonly heard = new Heard();
+  /** Names the two hosts of the flow. */
+  readonly pair: string;
   readonly #context: PbsContext;
   #state: SenderState = "idle";
   #sequence: number | undefined;
   #requested: Bytes;
   #permission: Kept | undefined;
   #allowedBefore = bytes(0);
+  /** Count at which more is asked for. */
+  #askAt = bytes(0);
   #permittedUntil = 0;
   #refreshes = 0;
   #tries = 0;
@@ -111,13 +127,90 @@ export class SenderSession implements Session {
   #routerAskedUntil = 0;
   /** Until then a Permission that names a router is about one that has said so. */
   #routerStuckUntil = 0;
+  #nextPeer: string | undefined;
+  /** What the last Query asked of the path; what it asked for before it was not answered. */
+  #support = 0;
+  #unanswered = 0;
+  /** What the last Query for this flow alone asked for. */
+  #said: Bytes | undefined;
+  /** Flows whose refresh the last Query carried. */
+  #led: readonly SenderSession[] = [];
+  /** Where in its interval the next refresh is to be, in [0, 1), if it went with others. */
+  #fraction: number | undefined;
+  #refreshedAt = 0;
+  /** A node did not take the summary that this refresh was in. */
+  #sentBack = false;
 
   constructor(context: PbsContext, id: SessionId, flow: Flow, volume: Bytes) {
     this.#context = context;
     this.id = id;
     this.flow = flow;
     this.#requested = volume;
+    this.pair = pairOf(flow);
     this.#mover = new Mover(context, this);
+  }
+
+  get nextPeer(): string | undefined {
+    return this.#nextPeer;
+  }
+
+  /** Nothing new to say: no more volume, no AH (each Permission brings its key), no second try, no move. */
+  get listable(): boolean {
+    const able = (this.#context.supports.proven(this.flow) & SUPPORT.summary) !== 0;
+    if (!able || this.#over || this.#tries > 1 || this.#nextPeer === undefined) return false;
+    return this.extendable(this.#epoch) && this.#hasNoNews();
+  }
+
+  #hasNoNews(): boolean {
+    if (this.#exhausted || this.#said !== this.#requested || this.heard.permission === undefined)
+      return false;
+    return (this.#count()?.bytes ?? 0) < this.#askAt;
+  }
+
+  /** GIST is looking for the next node, or has found another. */
+  pathUncertain(): void {
+    this.#nextPeer = undefined;
+  }
+
+  refreshEarly(): void {
+    if (this.#answerOwed || this.#refreshTimer === undefined) return;
+    if (this.#context.time.now() - this.#refreshedAt < 0.5 * this.#period() || !this.listable) return;
+    this.#refreshNow();
+  }
+
+  claim(): SummaryClaim {
+    this.#sequence = nextSequence(this.#sequence, this.#context.time.wall());
+    this.#support = 0;
+    return {
+      id: this.id,
+      sequence: this.#sequence,
+      sentVolume: this.#count()?.bytes ?? bytes(0),
+      epoch: this.#epoch,
+      heard: this.heard.permission ?? 0,
+    };
+  }
+
+  queryAlone(): void {
+    if (!this.#over) this.#sendQuery(true);
+  }
+
+  queryFor(others: readonly SenderSession[]): void {
+    this.#sendQuery(true, others);
+  }
+
+  extendable(epoch: number): boolean {
+    return (
+      this.#state === "permission" && this.#permission?.association === undefined && epoch === this.#epoch
+    );
+  }
+
+  /** What a summary Permission says of this flow; it has been checked that it may. */
+  extended({ allowedVolume, ttl, refresh }: SummaryGrant): void {
+    this.#dropAnswer();
+    this.#answer = { allowedVolume, ttl, refresh, association: undefined };
+    this.#changed = false;
+    this.#settled();
+    this.#on("granted");
   }
 
   get pending(): boolean {
@@ -139,7 +232,9 @@ export class SenderSession implements Session {
   }
 
   /** A Permission whose signature and sequence were checked. */
-  permission(permission: PbsPermission): void {
+  permission(permission: PbsPermission, from: string): void {
+    this.#nextPeer = from;
+    this.#answered();
     if (permission.allowedVolume > 0) return this.#demanded(permission);
     this.#settled();
     this.#because(permission.info, "the receiver refused without a reason");
@@ -148,6 +243,7 @@ export class SenderSession implements Session {
 
   /** The flow takes another path now. */
   moved(path: string, why: string): void {
+    this.#nextPeer = undefined;
     const { counters, events } = this.#context;
     counters.count("path.changed");
     if (this.#silent) events.report("attack", this, `black hole on the path: ${why}`);
@@ -169,8 +265,10 @@ export class SenderSession implements Session {
     if (this.#permission?.association?.spi === spi) this.#on("new-key-due");
   }
 
-  notify(info: Info, pending: boolean): void {
+  notify(info: Info, pending: boolean, listed: readonly SessionId[] = []): void {
     if (info.code === INFO_CODE.noOtherPath) return this.#routerIsStuck();
+    if (this.#isAboutSaving(info)) return this.#saveLess();
+    if (info.code === INFO_CODE.refreshSingly) return this.#refreshSingly(listed);
     this.#because(info, "a node on the path refused");
     if (pending) return this.#on("pending");
     this.#settled();
@@ -187,6 +285,7 @@ export class SenderSession implements Session {
   }
 
   associationLost(): void {
+    this.#nextPeer = undefined;
     this.#on("association-lost");
   }
 
@@ -205,6 +304,9 @@ export class SenderSession implements Session {
 
   stop(): void {
     this.#over = true;
+    this.#led = [];
+    this.#context.summaryQueries.leave(this);
+    this.#context.batch.drop(this.id);
     for (const timer of [this.#answerTimer, this.#refreshTimer, this.#ttlTimer, this.#askTimer])
       timer?.cancel();
     this.#mover.stop();
@@ -310,6 +412,7 @@ export class SenderSession implements Session {
     if (this.#over) return;
     const arc = step(SENDER_MACHINE, this.#state, event, (guard) => this.#holds(guard));
     if (arc === undefined) return;
+    if (arc.to === "permission" && this.#state !== arc.to) this.#context.summaryQueries.join(this);
     this.#state = arc.to;
     if (arc.to === "permission") this.#context.settled(this);
     for (const action of arc.do) this.#act(action, event);
@@ -337,7 +440,7 @@ export class SenderSession implements Session {
   #act(action: SenderAction, event: SenderEvent): void {
     switch (action) {
       case "send-query":
-        return this.#sendQuery();
+        return this.#refreshOrQuery(event);
       case "ask-for-more":
         this.#requested = bytes((this.#permission?.allowedVolume ?? 0) + this.#context.options.requestVolume);
         return;
@@ -372,8 +475,70 @@ export class SenderSession implements Session {
     }
   }
 
-  #sendQuery(): void {
-    const { signer, time } = this.#context;
+  /** A refresh may go with others. */
+  #refreshOrQuery(event: SenderEvent): void {
+    const refresh = REFRESHES.includes(event);
+    this.#fraction =
+      event === "refresh-due" || event === "refresh-again"
+        ? this.#context.summaryQueries.offer(this)
+        : undefined;
+    if (this.#fraction === undefined) this.#sendQuery(refresh);
+  }
+
+  /** A second try asks nothing of the path, and the first Query of a flow only what it is known to do. */
+  #supportWanted(): number {
+    const { supports } = this.#context;
+    if (this.#tries > 1) return 0;
+    return this.#state === "permission" ? supports.wanted(this.flow) : supports.proven(this.flow);
+  }
+
+  #isAboutSaving({ code, objectType }: Info): boolean {
+    return this.#support !== 0 && code === INFO_CODE.unknownObject && SAVING.includes(objectType);
+  }
+
+  /** A node on the path cannot do what the last Query asked of it. */
+  #saveLess(): void {
+    const { supports, counters } = this.#context;
+    counters.count("support.refused");
+    supports.refused(this.flow, this.#support);
+    this.#support = 0;
+    const led = this.#led;
+    this.#led = [];
+    for (const session of [this, ...led]) session.#on("support-refused");
+  }
+
+  /** A node on the path does not have all flows that the last Query listed, or not on the same path. */
+  #refreshSingly(listed: readonly SessionId[]): void {
+    const led = this.#led;
+    this.#led = [];
+    if (led.length === 0) return;
+    this.#context.counters.count("summary.sent-back");
+    for (const session of [this, ...led]) {
+      if (!session.#answerOwed) continue;
+      session.#tries = 0;
+      // Sent back twice it goes alone, whoever says that it is not the reason.
+      const alone = session.#sentBack || listed.includes(session.id);
+      session.#sentBack = true;
+      session.#on(alone ? "refresh-alone" : "refresh-again");
+    }
+  }
+
+  /** A Permission says that the path did what the last Query asked of it. */
+  #answered(): void {
+    const { supports } = this.#context;
+    if (!this.#answerOwed) return;
+    if (this.#support !== 0) supports.confirmed(this.flow, this.#support);
+    else if (this.#unanswered !== 0) supports.doubted(this.flow, this.#unanswered);
+    this.#unanswered = 0;
+  }
+
+  /** @param refresh it may wait for others to be signed with */
+  #sendQuery(refresh: boolean, others: readonly SenderSession[] = []): void {
+    const { signer, time, batch, counters, options, supports } = this.#context;
+    this.#unanswered = this.#tries > 1 ? this.#support : 0;
+    this.#support = this.#supportWanted();
+    this.#said = this.#requested;
+    this.#led = others;
     this.#sequence = nextSequence(this.#sequence, time.wall());
     this.#askedSince = this.#exhausted;
     const count = this.#count();
@@ -387,15 +552,16 @@ export class SenderSession implements Session {
         certificate: signer.certificate,
         algorithms: this.#algorithms(),
         mark: this.#mark(count),
+        ...(this.#support !== 0 && { support: this.#support | (refresh ? SUPPORT.patient : 0) }),
+        ...(others.length > 0 && { summary: others.map((other) => other.claim()) }),
       });
-      const signature = signer.signSync(signatureInput(this.id, PBS_NSLP_ID, unsigned));
-      send(this.#context, {
-        id: this.id,
-        flow: this.flow,
-        direction: "downstream",
-        data: withSignature(unsigned, signature),
-      });
-      this.#context.counters.count("query.sent");
+      const message = { id: this.id, flow: this.flow, direction: "downstream", unsigned } as const;
+      const together = (supports.proven(this.flow) & this.#support & SUPPORT.tree) !== 0;
+      if (!together) batch.sendNow(message);
+      else if (refresh) batch.sendWithin(message, options.collect);
+      else batch.sendSoon(message);
+      counters.count("query.sent");
+      if (others.length > 0) counters.count("summary.flows-listed", others.length);
     } catch (error) {
       this.#context.logger.error({ error, id: this.id }, "a Query could not be signed");
     }
@@ -504,14 +670,23 @@ export class SenderSession implements Session {
       flow: this.flow,
       allowedVolume: permission.allowedVolume,
       lifetime,
-      // Of what is new: of a long transfer's whole volume 80 % would be over before it is installed.
-      notifyAt: bytes(sent + (permission.allowedVolume - sent) * ASK_AGAIN_AT),
+      notifyAt: this.#askAgainAt(permission.allowedVolume, bytes(sent)),
       ...(permission.association && { authentication: this.#inserting(permission.association) }),
     });
     if (this.#over) return installed ? this.#context.release(this) : undefined;
     if (installed) return this.#tell(true);
     this.#reason = "this host's flow table is full";
     this.#on("revoked-here");
+  }
+
+  /**
+   * Of what is new: of a long transfer's whole volume 80 % would be over before it is installed. A refresh that adds nothing does
+   * not put it off.
+   */
+  #askAgainAt(allowed: Bytes, sent: Bytes): Bytes {
+    if (allowed !== this.#allowedBefore || sent >= this.#askAt)
+      this.#askAt = bytes(sent + (allowed - sent) * ASK_AGAIN_AT);
+    return this.#askAt;
   }
 
   /** The key of a signature is this host's own. */
@@ -525,20 +700,31 @@ export class SenderSession implements Session {
   }
 
   #scheduleRefresh(): void {
+    const period = this.#period();
+    if (period === 0) return;
+    const fraction = this.#fraction ?? this.#context.random.fraction();
+    this.#fraction = undefined;
+    this.#refreshedAt = this.#context.time.now();
+    this.#refreshWithin((0.5 + fraction) * period);
+  }
+
+  /** 0 before the first Permission. What ends before its refresh time could not be prolonged otherwise. */
+  #period(): number {
     const permission = this.#permission ?? this.#answer;
-    if (permission === undefined) return;
+    if (permission === undefined) return 0;
     const { refresh, ttl } = permission;
-    // What ends before its refresh time could not be prolonged otherwise.
-    const period = Math.min(refresh, Math.max(ttl / 2, LEAST_PERIOD));
-    this.#refreshWithin(between(this.#context.random, 0.5 * period, 1.5 * period));
+    return Math.min(refresh, Math.max(ttl / 2, LEAST_PERIOD));
   }
 
   #refreshWithin(delay: number): void {
     this.#refreshTimer?.cancel();
-    this.#refreshTimer = this.#context.time.after(ms(delay), () => {
-      this.#tries = 0;
-      this.#on("refresh-due");
-    });
+    this.#refreshTimer = this.#context.time.after(ms(delay), () => this.#refreshNow());
+  }
+
+  #refreshNow(): void {
+    this.#tries = 0;
+    this.#sentBack = false;
+    this.#on("refresh-due");
   }
 
   #inUse(): boolean {

@@ -20,6 +20,10 @@ export interface Session {
   readonly pending: boolean;
   /** The peer that brought it; undefined at the sender. */
   readonly upstreamPeer: string | undefined;
+  /** The next peer on the flow's path, as far as that is known: its last Permission came from there. */
+  readonly nextPeer: string | undefined;
+  /** The peer that its last Query came from; undefined at the sender. */
+  readonly previousPeer: string | undefined;
   readonly heard: Heard;
   /** Its permission is in the packet path, or is on its way there. */
   readonly holds: boolean;

@@ -52,6 +52,9 @@ export interface Due extends Decided {
 
 /** Settle times between two glances at what arrives, where a Query is not soon to come. */
 const GLANCE_AFTER = 10;
+/** What is looked at of a Query. */
+export type Told = Pick<PbsQuery, "sequence" | "sentVolume" | "mark" | "reports">;
+
 /** What goes on, and is left alone, is told again after this time. */
 const TELL_AGAIN = seconds(60);
 
@@ -101,7 +104,7 @@ export class FlowWatch {
   }
 
   /** A Query of the session came. */
-  query(query: PbsQuery): void {
+  query(query: Told): void {
     this.#sent = query.sentVolume;
     this.#keepReports(query);
     const reading = this.#read();
@@ -285,7 +288,7 @@ export class FlowWatch {
   }
 
   /** Counts of another epoch say nothing here, nor does what was reported into another Query. */
-  #keepReports({ reports = [], sequence }: PbsQuery): void {
+  #keepReports({ reports = [], sequence }: Told): void {
     this.#context.nodes.learn(reports);
     const { epoch } = this.#volumes;
     this.#reports = reports
@@ -305,7 +308,7 @@ function withoutMessage({ node, epoch, counted, sequence, signature }: HopReport
 }
 
 /** A sender that says nothing of epochs counts on through all of them. */
-function claimOf({ sentVolume, mark }: PbsQuery, epoch: number): Claim {
+function claimOf({ sentVolume, mark }: Told, epoch: number): Claim {
   return {
     epoch: mark?.epoch ?? epoch,
     sent: sentVolume,

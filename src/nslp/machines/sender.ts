@@ -16,6 +16,9 @@ export type SenderEvent =
   | "notified"
   | "no-answer"
   | "refresh-due"
+  | "refresh-alone"
+  | "refresh-again"
+  | "support-refused"
   | "threshold"
   | "exhausted"
   | "new-key-due"
@@ -175,6 +178,34 @@ export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, Sender
     do: ["await-answer", "send-query", "schedule-refresh"],
     to: "permission",
     note: "slide 13: Send Q every T",
+  },
+  {
+    from: "permission",
+    on: "refresh-alone",
+    do: ["await-answer", "send-query"],
+    to: "permission",
+    note: "Notify: a node does not have this flow of a summary, or on another path",
+  },
+  {
+    from: "permission",
+    on: "refresh-again",
+    do: ["await-answer", "send-query"],
+    to: "permission",
+    note: "Notify: a node did not take a summary because of others in it",
+  },
+  {
+    from: "wait-permission",
+    on: "support-refused",
+    do: ["await-answer", "send-query"],
+    to: "wait-permission",
+    note: "Notify: a node on the path cannot help to save signatures; Q without",
+  },
+  {
+    from: "permission",
+    on: "support-refused",
+    do: ["await-answer", "send-query"],
+    to: "permission",
+    note: "Notify: a node on the path cannot help to save signatures; Q without",
   },
   {
     from: "permission",

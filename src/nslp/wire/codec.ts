@@ -88,8 +88,7 @@ function encodeQuery(message: Unsigned<PbsQuery>): Uint8Array {
   if (message.algorithms !== undefined)
     writeObject(writer, OBJECT_TYPE.algorithms, encodeAlgorithms(message.algorithms));
   if (message.mark !== undefined) writeObject(writer, OBJECT_TYPE.mark, encodeMark(message.mark));
-  if (message.support !== undefined)
-    writeObject(writer, OBJECT_TYPE.pathSupport, encodeU32(message.support));
+  if (message.support !== undefined) writeObject(writer, OBJECT_TYPE.pathSupport, encodeU32(message.support));
   if (message.summary !== undefined) writeObject(writer, OBJECT_TYPE.summary, encodeClaims(message.summary));
   return writer.finish();
 }

@@ -45,8 +45,8 @@ export const OBJECT_TYPE = {
   listed: 137,
 } as const;
 
-/** Bits of Path-support. */
-export const SUPPORT = { tree: 1, summary: 2 } as const;
+/** Bits of Path-support. "patient" asks for nothing: the answer may wait for others that are signed with it. */
+export const SUPPORT = { tree: 1, summary: 2, patient: 4 } as const;
 
 /** Algorithm of a Tree-path: SHA-256, leaves and nodes told apart by their first byte. */
 export const TREE_ALGORITHM = 1;

@@ -11,6 +11,9 @@ import { decodeU32, encodeDuration, putVolume, takeVolume } from "./values.js";
 /** Flows that one Query or Permission lists beside its own: with the longest certificate it still fits a message. */
 export const MAX_LISTED = 256;
 
+/** Flows that a Notify names: those of a message and its own. */
+export const MAX_NAMED = MAX_LISTED + 1;
+
 const SESSION_LENGTH = 16;
 const CLAIM_LENGTH = SESSION_LENGTH + 4 + 8 + 4 + 4;
 const GRANT_LENGTH = SESSION_LENGTH + 4 + 8 + 4 + 4 + 4;
@@ -73,13 +76,13 @@ export function decodeGrants(object: WireObject): readonly SummaryGrant[] {
 }
 
 export function encodeListed(ids: readonly SessionId[]): Uint8Array {
-  const writer = new ByteWriter(checked(ids.length) * SESSION_LENGTH);
+  const writer = new ByteWriter(checked(ids.length, MAX_NAMED) * SESSION_LENGTH);
   for (const id of ids) writer.bytes(Buffer.from(id, "hex"));
   return writer.finish();
 }
 
 export function decodeListed(object: WireObject): readonly SessionId[] {
-  return decodeEach(object, SESSION_LENGTH, takeSession);
+  return decodeEach(object, SESSION_LENGTH, takeSession, MAX_NAMED);
 }
 
 /** Algorithm, three zeros, number of leaves, number of this leaf, then the hashes beside the way, lowest first. */
@@ -110,17 +113,21 @@ export function decodeTreePath(object: WireObject): TreePath {
   return { leaves, index, siblings };
 }
 
-function checked(count: number): number {
-  if (count === 0 || count > MAX_LISTED)
-    throw new RangeError(`a list of ${count} flows is not 1 to ${MAX_LISTED}`);
+function checked(count: number, most = MAX_LISTED): number {
+  if (count === 0 || count > most) throw new RangeError(`a list of ${count} flows is not 1 to ${most}`);
   return count;
 }
 
-function decodeEach<T>(object: WireObject, length: number, one: (reader: ByteReader) => T): readonly T[] {
+function decodeEach<T>(
+  object: WireObject,
+  length: number,
+  one: (reader: ByteReader) => T,
+  most = MAX_LISTED,
+): readonly T[] {
   const { value, valueStart, start, type } = object;
   const count = value.length / length;
-  if (!Number.isInteger(count) || count === 0 || count > MAX_LISTED)
-    throw new PbsWireError(`object ${type} of ${value.length} bytes is not 1 to ${MAX_LISTED} flows`, start, type);
+  if (!Number.isInteger(count) || count === 0 || count > most)
+    throw new PbsWireError(`object ${type} of ${value.length} bytes is not 1 to ${most} flows`, start, type);
   const reader = new ByteReader(value, valueStart);
   return Array.from({ length: count }, () => one(reader));
 }
