@@ -83,12 +83,13 @@ export class Summaries {
       return { type: "refused" };
     }
     counters.count("summary.query-taken");
-    const news = taken.filter(({ session, claim }) => isNews(session.heard.query, claim.sequence));
     const answer =
-      own?.role === "receiver" ? new SummaryAnswer(this.#time, news.length + 1, ANSWER_WITHIN) : undefined;
-    for (const { session, claim } of news) {
-      session.heard.query = claim.sequence;
-      session.claimed(claim, answer);
+      own?.role === "receiver" ? new SummaryAnswer(this.#time, taken.length + 1, ANSWER_WITHIN) : undefined;
+    for (const { session, claim } of taken) {
+      if (isNews(session.heard.query, claim.sequence)) {
+        session.heard.query = claim.sequence;
+        session.claimed(claim, answer);
+      } else answer?.less();
     }
     return { type: "taken", answer };
   }
