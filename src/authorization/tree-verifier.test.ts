@@ -25,7 +25,7 @@ const check = (verifier: TreeVerifier, { input, path, signature }: Signed, by = 
 test("messages that come together, and those after them, cost one check of a signature", async (t) => {
   const verifier = new TreeVerifier();
   const messages = batch(100);
-  const first = await Promise.all(messages.slice(0, 50).map((one) => check(verifier, one)));
+  const first = await Promise.all(messages.slice(0, 50).map(async (one) => check(verifier, one)));
   t.true(first.every((good) => good));
   // Of a known tree the answer is there at once.
   for (const one of messages.slice(50)) t.is(check(verifier, one), true);
@@ -42,7 +42,7 @@ test("forged ones among good ones are refused and cost nobody else anything", as
   if (good === undefined || other === undefined || third === undefined) return t.fail();
   const forged = { ...good, input: Buffer.from("forged") };
   const misplaced = { ...other, path: good.path };
-  const results = await Promise.all([forged, misplaced, good].map((one) => check(verifier, one)));
+  const results = await Promise.all([forged, misplaced, good].map(async (one) => check(verifier, one)));
   t.deepEqual(results, [false, false, true]);
   t.false(await check(verifier, forged));
   t.true(check(verifier, third));

@@ -75,6 +75,7 @@ const LET_GO_FOR = seconds(600);
 export function pbsOptions({
   node,
   packets,
+  refresh,
   request,
   return: returns,
   authentication,
@@ -85,6 +86,7 @@ export function pbsOptions({
     idleTimeout: request.idleTimeout,
     refuseFor: packets.refuseFor,
     ...(node.mode === "open" && { letGoFor: LET_GO_FOR }),
+    ...refresh,
     accepts: authentication.accept,
     detection: detection.policy,
     moves: detection.moves,

@@ -29,6 +29,8 @@ export interface Config {
     /** Socket of a gistd that does the signalling; null: pbsd does it itself. */
     readonly service: string | null;
   };
+  /** Ways to refresh many flows with few signatures, and how long a refresh waits for others. */
+  readonly refresh: { readonly tree: boolean; readonly summary: boolean; readonly collect: Milliseconds };
   readonly packets: PacketsConfig;
   readonly exempt: readonly ExemptClass[];
   /** Bytes a second of traffic without permission, of all and of one source; with mode "open". */

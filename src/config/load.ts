@@ -57,6 +57,7 @@ function build(parsed: Parsed, file: string): Config {
       routerAlert: signalling.router_alert,
       service: signalling.service === undefined ? null : resolve(here, signalling.service),
     },
+    refresh: parsed.refresh,
     packets: {
       queueBase: packets.queue_base,
       capacity: packets.capacity,

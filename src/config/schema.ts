@@ -92,6 +92,14 @@ export const socketAt = (path: string) => ({ socket: socket().default(path), gro
 
 const pbsdSignalling = { ...signalling, service: optional(socket()) };
 
+const MAX_COLLECT = ms(500);
+
+const refreshing = {
+  tree: flag().default(true),
+  summary: flag().default(true),
+  collect: duration().default(ms(100)),
+};
+
 const packets = {
   queue_base: whole(0, 65532).default(2700),
   capacity: whole(16, 16_000_000).default(1_000_000),
@@ -250,6 +258,7 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = Object.fromEn
     node,
     identity,
     signalling: pbsdSignalling,
+    refresh: refreshing,
     packets,
     exempt,
     open,
@@ -334,6 +343,11 @@ export function checkStacks(value: Stacks, context: Context): void {
     refuse(context, "tcp_port", `is tls_port too, which is ${value.tls_port}`, "choose another port");
 }
 
+/** The answer to a refresh is missed after 2 s, and may wait as long again. */
+function checkCollect({ collect }: { readonly collect: Milliseconds }, context: Context): void {
+  if (collect > MAX_COLLECT) refuse(context, "collect", "is too long", `write "${MAX_COLLECT}ms" or less`);
+}
+
 /** Port for associations without TLS; null: there are none. */
 export function tcpPortOf({ stacks, tcp_port }: Stacks): number | null {
   return stacks === "tls" ? null : tcp_port;
@@ -394,6 +408,7 @@ const sections = z.strictObject({
   node: section(node).prefault({}),
   identity: section(identity).prefault({} as never),
   signalling: section(pbsdSignalling).superRefine(checkStacks).prefault({}),
+  refresh: section(refreshing).superRefine(checkCollect).prefault({}),
   packets: section(packets).prefault({}),
   exempt: z.array(exemptSchema).max(MAX_EXEMPT).superRefine(checkNames).default([]),
   open: section(open).prefault({}),

@@ -20,6 +20,7 @@ import { until } from "./wait.js";
 export interface NodeConfig {
   readonly node?: Table;
   readonly signalling?: Table;
+  readonly refresh?: Table;
   readonly packets?: Table;
   readonly request?: Table;
   readonly return?: Table;

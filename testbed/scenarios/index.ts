@@ -21,6 +21,7 @@ import { restart } from "./restart.js";
 import { roundtrip } from "./roundtrip.js";
 import type { Scenario } from "./scenario.js";
 import { service } from "./service.js";
+import { summary } from "./summary.js";
 import { spoof } from "./spoof.js";
 import { stop } from "./stop.js";
 import { traffic } from "./traffic.js";
@@ -32,6 +33,7 @@ export const SCENARIOS: readonly Scenario[] = [
   volume,
   stop,
   refresh,
+  summary,
   ask,
   restart,
   service,
