@@ -221,13 +221,14 @@ local PBS_TYPE = { query = 1, permission = 2, notify = 3 }
 local PBS_TYPE_NAMES = { [1] = "Query", [2] = "Permission", [3] = "Notify" }
 local O = {
   fid = 1, sequence = 2, requested = 3, sent = 4, allowed = 5, ttl = 6, refresh = 7, certificate = 8, defense = 9,
-  authentication = 10, volume_high = 128, info = 129, algorithms = 130, mark = 131,
-  epoch = 132, hop_report = 133,
+  authentication = 10, volume_high = 128, info = 129, algorithms = 130, mark = 131, epoch = 132, hop_report = 133,
+  path_support = 134, summary = 135, tree_path = 136, listed = 137,
 }
 local PBS_OBJECT_NAMES = {
   [1] = "FID", [2] = "Message-Seq", [3] = "Req-vol", [4] = "Send-vol", [5] = "Allow-vol", [6] = "TTL",
   [7] = "Refresh", [8] = "PK-cert", [9] = "Defense", [10] = "Auth-data", [128] = "Volume-high", [129] = "INFO",
-  [130] = "Algorithms", [131] = "Mark", [132] = "Epoch", [133] = "Hop-report",
+  [130] = "Algorithms", [131] = "Mark", [132] = "Epoch", [133] = "Hop-report", [134] = "Path-support",
+  [135] = "Summary", [136] = "Tree-path", [137] = "Listed",
 }
 -- Bytes of a node's key identity.
 local IDENTITY = 16
@@ -244,7 +245,7 @@ local PBS_INFO_CODE_NAMES = {
   [1] = "Pending", [2] = "Malformed", [3] = "Unknown object", [4] = "Flow mismatch", [5] = "Bad signature",
   [6] = "Certificate refused", [7] = "Replayed", [8] = "Refused by policy", [9] = "Volume exhausted",
   [10] = "Lifetime over", [11] = "Revoked", [12] = "Rate limited", [13] = "Table full", [14] = "No answer",
-  [15] = "Unsupported algorithm", [16] = "Not a permission node",
+  [15] = "Unsupported algorithm", [16] = "Not a permission node", [17] = "Refresh singly",
 }
 
 local declare_pbs, P, done_pbs = declarer(pbs, "pbs")
@@ -313,6 +314,23 @@ declare_pbs("uint32", "report.sequence", "Sequence number of the Query", base.DE
 declare_pbs("uint32", "report.certificate_length", "Length of the certificate", base.DEC)
 declare_pbs("bytes", "report.certificate", "Certificate")
 declare_pbs("bytes", "report.signature", "Signature")
+declare_pbs("bool", "support.patient", "The answer may wait for others", 32, nil, 0x00000004)
+declare_pbs("bool", "support.summary", "Summaries", 32, nil, 0x00000002)
+declare_pbs("bool", "support.tree", "Hash trees", 32, nil, 0x00000001)
+declare_pbs("none", "listed", "Listed flow")
+declare_pbs("bytes", "listed.sid", "Session-ID")
+declare_pbs("uint32", "listed.sequence", "Message sequence number", base.DEC)
+declare_pbs("uint64", "listed.sent", "Sent volume in bytes", base.DEC)
+declare_pbs("uint64", "listed.allowed", "Allowed volume in bytes", base.DEC)
+declare_pbs("uint32", "listed.epoch", "Epoch", base.DEC)
+declare_pbs("uint32", "listed.heard", "Message sequence number of the Permission heard", base.DEC)
+declare_pbs("uint32", "listed.ttl", "TTL", base.UNIT_STRING, MILLISECONDS)
+declare_pbs("uint32", "listed.refresh", "Refresh time", base.UNIT_STRING, MILLISECONDS)
+declare_pbs("uint8", "tree.algorithm", "Algorithm", base.DEC, { [1] = "SHA-256" })
+declare_pbs("uint24", "tree.reserved", "Reserved", base.HEX)
+declare_pbs("uint16", "tree.leaves", "Number of leaves", base.DEC)
+declare_pbs("uint16", "tree.index", "Place of this leaf", base.DEC)
+declare_pbs("bytes", "tree.sibling", "Hash beside the way")
 declare_pbs("uint8", "info.class", "Class", base.DEC, ERROR_CLASS_NAMES)
 declare_pbs("uint8", "info.code", "Code", base.DEC, PBS_INFO_CODE_NAMES)
 declare_pbs("uint8", "info.object_type", "About object type", base.DEC, PBS_OBJECT_NAMES)
@@ -1201,6 +1219,53 @@ local function parse_pbs_info(tree, r, seen)
   if r:left() > 0 then tree:add_packet_field(P["info.text"], r:take(r:left()), ENC_UTF_8) end
 end
 
+local function parse_path_support(tree, r)
+  local bits = r:number(tree, 4, P["support.patient"], P["support.summary"], P["support.tree"])
+  if bits == 0 then complain(tree, PX.value, "A Path-support asks for nothing") end
+end
+
+-- A list of flows, each of which `parse_rest` reads behind its Session-ID.
+local function parse_flows(tree, r, length, most, parse_rest)
+  local count = math.floor(r:left() / length)
+  if count == 0 or count > most or r:left() % length ~= 0 then
+    complain(tree, PX.length, "%d bytes are not 1 to %d flows of %d", r:left(), most, length)
+  end
+  tree:append_text(string.format(": %d flows", count))
+  for _ = 1, math.min(count, most) do
+    local one = r:sub(length)
+    local flow = tree:add(P["listed"], one:range())
+    local id = one:add(flow, P["listed.sid"], 16)
+    flow:append_text(" " .. id:bytes():tohex(true))
+    parse_rest(flow, one)
+  end
+end
+
+-- In a Query and in a Permission other things are said of each.
+local function parse_summary(tree, r, seen)
+  local is_query = seen.kind == PBS_TYPE.query
+  parse_flows(tree, r, is_query and 36 or 40, 256, function(flow, one)
+    one:add(flow, P["listed.sequence"], 4)
+    one:add(flow, P[is_query and "listed.sent" or "listed.allowed"], 8)
+    for _, name in ipairs(is_query and { "epoch", "heard" } or { "ttl", "refresh", "epoch" }) do
+      one:add(flow, P["listed." .. name], 4)
+    end
+  end)
+end
+
+local function parse_listed(tree, r)
+  parse_flows(tree, r, 16, 257, function() end)
+end
+
+local function parse_tree_path(tree, r)
+  r:number(tree, 1, P["tree.algorithm"])
+  r:add(tree, P["tree.reserved"], 3)
+  local leaves = r:number(tree, 2, P["tree.leaves"])
+  local index = r:number(tree, 2, P["tree.index"])
+  tree:append_text(string.format(": leaf %d of %d", index, leaves))
+  if leaves < 2 or leaves > 4096 or index >= leaves then complain(tree, PX.value, "There is no such leaf") end
+  while r:left() >= 32 do r:add(tree, P["tree.sibling"], 32) end
+end
+
 local PBS_PARSERS = {
   [O.fid] = parse_fid,
   [O.sequence] = number_parser(P["sequence"], "sequence", ""),
@@ -1218,6 +1283,10 @@ local PBS_PARSERS = {
   [O.mark] = parse_mark,
   [O.epoch] = parse_epoch,
   [O.hop_report] = parse_hop_report,
+  [O.path_support] = parse_path_support,
+  [O.summary] = parse_summary,
+  [O.tree_path] = parse_tree_path,
+  [O.listed] = parse_listed,
 }
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -1226,8 +1295,8 @@ local PBS_PARSERS = {
 local PBS_RULES = {
   [PBS_TYPE.query] = {
     order = {
-      O.fid, O.sequence, O.requested, O.sent, O.certificate, O.volume_high, O.algorithms, O.mark, O.authentication,
-      O.hop_report,
+      O.fid, O.sequence, O.requested, O.sent, O.certificate, O.volume_high, O.algorithms, O.mark, O.path_support,
+      O.summary, O.tree_path, O.authentication, O.hop_report,
     },
     repeated = { [O.hop_report] = true },
     required = { O.fid, O.sequence, O.requested, O.sent, O.certificate, O.authentication },
@@ -1236,7 +1305,7 @@ local PBS_RULES = {
   [PBS_TYPE.permission] = {
     order = {
       O.fid, O.sequence, O.allowed, O.ttl, O.refresh, O.certificate, O.defense, O.volume_high, O.info,
-      O.epoch, O.authentication,
+      O.epoch, O.summary, O.tree_path, O.authentication,
     },
     required = {
       O.fid, O.sequence, O.allowed, O.ttl, O.refresh, O.certificate, O.defense, O.authentication,
@@ -1244,7 +1313,7 @@ local PBS_RULES = {
     volumes = { "allowed" },
   },
   [PBS_TYPE.notify] = {
-    order = { O.fid, O.info, O.defense },
+    order = { O.fid, O.info, O.defense, O.listed },
     required = { O.fid, O.info },
     volumes = {},
   },
@@ -1323,6 +1392,7 @@ function pbs.dissector(tvb, pinfo, root)
   guarded(tree, PX, r, function()
     local kind = r:number(tree, 1, P["type"])
     r:add(tree, P["reserved"], 3)
+    seen.kind = kind
     text = name_of(PBS_TYPE_NAMES, kind, "Message of type")
     rules = PBS_RULES[kind]
     if rules == nil then complain(tree, PX.unknown, "Message type %d is not known", kind) end

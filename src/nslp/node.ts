@@ -107,7 +107,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       nodes: new KnownNodes(() => this.#context.trust, time),
       batch: new BatchSigner(() => this.#context),
       supports: new PathSupports(time, options),
-      summaryQueries: new SummaryQueries(time, parts.random, options.collect),
+      summaryQueries: new SummaryQueries(time, parts.random, options),
       moving: new TokenBucket(time, options.moves.rate, options.moves.rate),
       reporting: new TokenBucket(time, options.reportRate, options.reportRate),
       firstPaths: new BoundedMemory(time, options.maxFirstPaths, options.moves.returnAfter),

@@ -9,6 +9,7 @@ import {
 } from "../authorization/reaction.js";
 import { type Bytes, bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import type { Overlap } from "./demand.js";
+import { MAX_LISTED } from "./wire/summary.js";
 
 export interface PbsOptions {
   /** Wait for the first and the second answer to a Query (G21). */
@@ -68,6 +69,8 @@ export interface PbsOptions {
   readonly summary: boolean;
   /** How long a refresh waits for others to be signed or listed with. */
   readonly collect: Milliseconds;
+  /** Flows that one Query of this host refreshes beside its own, {@link MAX_LISTED} at most. */
+  readonly maxListed: number;
   /** How long a path that cannot do all of that is not asked for all of it again. */
   readonly supportRetry: Milliseconds;
   /** Reports a second that a router signs into passing Queries, of all flows; 0: none. */
@@ -120,6 +123,7 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   tree: true,
   summary: true,
   collect: ms(100),
+  maxListed: MAX_LISTED,
   supportRetry: seconds(600),
   reportRate: 2000,
   glanceRate: 1000,

@@ -489,7 +489,7 @@ export class SenderSession implements Session, Member {
   #supportWanted(): number {
     const { supports } = this.#context;
     if (this.#tries > 1) return 0;
-    return this.#state === "permission" ? supports.wanted(this.flow) : supports.proven(this.flow);
+    return this.#state === "permission" ? supports.ask(this.flow) : supports.proven(this.flow);
   }
 
   #isAboutSaving({ code, objectType }: Info): boolean {

@@ -5,7 +5,7 @@
 import type { Random } from "../base/random.js";
 import type { Time } from "../base/time.js";
 import type { Milliseconds } from "../base/units.js";
-import { MAX_LISTED } from "./wire/summary.js";
+import type { PbsOptions } from "./options.js";
 import type { SummaryClaim } from "./wire/messages.js";
 
 /** A flow of this host, as far as it can be refreshed with others. */
@@ -34,14 +34,17 @@ export class SummaryQueries {
   readonly #time: Time;
   readonly #random: Random;
   readonly #collect: Milliseconds;
+  /** Flows of one message. */
+  readonly #most: number;
   readonly #pairs = new Map<string, Set<Member>>();
   readonly #slots = new Map<string, Slot>();
   #stopped = false;
 
-  constructor(time: Time, random: Random, collect: Milliseconds) {
+  constructor(time: Time, random: Random, { collect, maxListed }: PbsOptions) {
     this.#time = time;
     this.#random = random;
     this.#collect = collect;
+    this.#most = maxListed + 1;
   }
 
   /** The flow has a permission. */
@@ -83,7 +86,7 @@ export class SummaryQueries {
   #close(pair: string, slot: Slot): void {
     if (this.#stopped) return;
     for (const member of this.#pairs.get(pair) ?? []) {
-      if (slot.members.size > MAX_LISTED) break;
+      if (slot.members.size >= this.#most) break;
       if (!slot.members.has(member)) member.refreshEarly();
     }
     this.#slots.delete(pair);
@@ -91,8 +94,8 @@ export class SummaryQueries {
   }
 
   #sendAll(members: readonly Member[]): void {
-    for (let first = 0; first < members.length; first += MAX_LISTED + 1) {
-      const [lead, ...others] = members.slice(first, first + MAX_LISTED + 1);
+    for (let first = 0; first < members.length; first += this.#most) {
+      const [lead, ...others] = members.slice(first, first + this.#most);
       if (others.length === 0) lead?.queryAlone();
       else lead?.queryFor(others);
     }

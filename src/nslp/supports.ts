@@ -13,6 +13,8 @@ import { SUPPORT } from "./wire/messages.js";
 const MAX_PAIRS = 65_536;
 /** Queries with Path-support that went unanswered, and were answered without it, in a row, that say as much as a refusal. */
 const MOST_DOUBTS = 2;
+/** The answer to a Query is there by then. */
+const ONE_QUESTION = seconds(2);
 /** Many flows have the same doubt when a node restarts. */
 const ONE_DOUBT = seconds(30);
 
@@ -23,9 +25,12 @@ interface Known {
   readonly doubts: number;
   /** When the last one of these came. */
   readonly doubted: number;
+  /** When a Query last asked. */
+  readonly asked: number;
 }
 
-const UNKNOWN: Known = { step: 0, proven: false, doubts: 0, doubted: Number.NEGATIVE_INFINITY };
+const NEVER = Number.NEGATIVE_INFINITY;
+const UNKNOWN: Known = { step: 0, proven: false, doubts: 0, doubted: NEVER, asked: NEVER };
 
 export class PathSupports {
   /** From most to nothing. */
@@ -41,20 +46,27 @@ export class PathSupports {
     this.#pairs = new BoundedMemory(time, MAX_PAIRS, supportRetry);
   }
 
-  /** Bits to ask for. */
-  wanted(flow: Flow): number {
-    return this.#steps[this.#known(flow).step] ?? 0;
+  /** Bits to ask for in a Query that is sent now. Until they are proven one flow at a time asks for all of the pair. */
+  ask(flow: Flow): number {
+    const known = this.#known(flow);
+    const bits = this.#bits(known);
+    if (known.proven || bits === 0) return bits;
+    const now = this.#time.now();
+    if (now - known.asked < ONE_QUESTION) return 0;
+    this.#pairs.set(pairOf(flow), { ...known, asked: now });
+    return bits;
   }
 
   /** Bits that a whole path has shown to do. */
   proven(flow: Flow): number {
-    return this.#known(flow).proven ? this.wanted(flow) : 0;
+    const known = this.#known(flow);
+    return known.proven ? this.#bits(known) : 0;
   }
 
   /** A Query that asked for these was answered. */
   confirmed(flow: Flow, bits: number): void {
     const known = this.#known(flow);
-    if (bits !== this.#steps[known.step]) return;
+    if (bits !== this.#bits(known)) return;
     // Where less than all was asked for, the time until all is tried again goes on.
     if (known.step === 0 || !known.proven)
       this.#pairs.set(pairOf(flow), { ...known, proven: true, doubts: 0 });
@@ -62,9 +74,9 @@ export class PathSupports {
 
   /** A node on the path refused them. */
   refused(flow: Flow, bits: number): void {
-    const { step } = this.#known(flow);
-    if (bits !== this.#steps[step] || bits === 0) return;
-    this.#pairs.set(pairOf(flow), { ...UNKNOWN, step: step + 1 });
+    const known = this.#known(flow);
+    if (bits !== this.#bits(known) || bits === 0) return;
+    this.#pairs.set(pairOf(flow), { ...UNKNOWN, step: known.step + 1 });
   }
 
   /** A Query that asked for these was not answered, and one that did not was: the refusal may have got lost. */
@@ -75,6 +87,10 @@ export class PathSupports {
     const doubts = known.doubts + 1;
     if (doubts >= MOST_DOUBTS) return this.refused(flow, bits);
     this.#pairs.set(pairOf(flow), { ...known, doubts, doubted: now });
+  }
+
+  #bits({ step }: Known): number {
+    return this.#steps[step] ?? 0;
   }
 
   #known(flow: Flow): Known {

@@ -2,7 +2,7 @@
  * A host with many flows and no packets, for the signalling benchmark: the daemon's own GIST, PBS and transport over a
  * packet path that says yes to everything. Argument: {@link EndpointOptions} as JSON. Commands on standard input:
  * "request FIRST COUNT AT-ONCE" asks for new flows, "renew FIRST COUNT AT-ONCE" for more on flows that are there; the
- * answer says how many were granted.
+ * answer says how many were granted. "watch MILLISECONDS" counts the permissions that are installed meanwhile.
  */
 import { createInterface } from "node:readline";
 import { loadIdentity } from "../../src/authorization/keys.js";
@@ -39,6 +39,8 @@ export interface EndpointOptions {
   /** Milliseconds: refresh time of what is granted, and how long GIST keeps routing state. */
   readonly refresh: number;
   readonly validity: number;
+  /** Options of the PBS node: how refreshes save signatures. */
+  readonly saving: { readonly tree: boolean; readonly summary: boolean; readonly maxListed?: number };
 }
 
 const TLS_PORT = 5270;
@@ -53,6 +55,8 @@ const IN_USE: FlowCount = { bytes: bytes(0), packets: 1, overVolume: 0, expired:
 /** Takes note of what is installed, and makes sessions ask for more when it is told to. */
 class NoPackets implements Datapath {
   readonly engine = "none";
+  /** Permissions, refreshed ones among them. */
+  installed = 0;
   readonly #waiting = new Map<string, (granted: boolean) => void>();
   #listener: (events: readonly DatapathEvent[]) => void = () => {};
 
@@ -70,6 +74,7 @@ class NoPackets implements Datapath {
   }
 
   install(permissions: readonly Installation[]): Promise<void> {
+    this.installed += permissions.length;
     for (const { flow } of permissions) this.#settle(flowKey(flow), true);
     return Promise.resolve();
   }
@@ -151,6 +156,7 @@ async function start(options: EndpointOptions, datapath: Datapath): Promise<PbsN
     trust: new Trust(identity.authoritiesPem),
     signer,
     policy: new RulePolicy([{ name: "everything", action: { type: "grant", grant } }]),
+    options: options.saving,
     logger: silentLogger,
   });
   await gist.start();
@@ -206,6 +212,12 @@ for await (const line of createInterface({ input: process.stdin })) {
   const ask = async (index: number): Promise<boolean> =>
     (await node.request(flowKey(flowAt(index, options)), undefined)).granted;
   const renew = (index: number): Promise<boolean> => datapath.renew(flowAt(index, options));
+  if (command === "watch") {
+    const before = datapath.installed;
+    await new Promise((resolve) => setTimeout(resolve, first));
+    console.log(JSON.stringify({ installed: datapath.installed - before }));
+    continue;
+  }
   const started = performance.now();
   const granted = await inParallel(first, count, atOnce, command === "renew" ? renew : ask);
   console.log(JSON.stringify({ granted, milliseconds: performance.now() - started }));

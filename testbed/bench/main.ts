@@ -4,11 +4,13 @@ import { authentication } from "./authentication.js";
 import { dataplane } from "./dataplane.js";
 import { print, type Report } from "./result.js";
 import { setup } from "./setup.js";
+import { refreshing } from "./refreshing.js";
 import { signalling } from "./signalling.js";
 
 const BENCHMARKS: Readonly<Record<string, (quick: boolean, only?: string) => Promise<Report>>> = {
   authentication,
   dataplane,
+  refreshing,
   setup,
   signalling,
 };

@@ -23,14 +23,14 @@ import { type Case, type Report, report, single } from "./result.js";
 const RATE_OF_2009 = 600;
 const FLOWS = 5000;
 const WARM_UP = 500;
-const AT_ONCE = 200;
+export const AT_ONCE = 200;
 const LIMIT_MS = 180_000;
 const CLOCK_TICKS = 100;
 
 /** Routing state and permissions are refreshed so late that only what is asked for is measured. */
-const LATE_MS = 3_600_000;
+export const LATE_MS = 3_600_000;
 
-const TYPES: readonly { readonly type: KeyChoice; readonly name: string }[] = [
+export const TYPES: readonly { readonly type: KeyChoice; readonly name: string }[] = [
   { type: "p256", name: "P-256" },
   { type: "rsa2048", name: "RSA-2048" },
 ];
@@ -103,9 +103,9 @@ function casesOf(name: string, runs: readonly Run[]): Case[] {
 }
 
 type NodeName = "sender1" | "router" | "receiver1";
-type AllKeys = Readonly<Record<NodeName, NodeKeys>>;
+export type AllKeys = Readonly<Record<NodeName, NodeKeys>>;
 
-function keysOf(testbed: Testbed, type: KeyChoice): AllKeys {
+export function keysOf(testbed: Testbed, type: KeyChoice): AllKeys {
   const keys = (name: NodeName): NodeKeys =>
     makeNodeKeys({
       authority: testbed.authority,
@@ -135,6 +135,7 @@ async function measure(testbed: Testbed, keys: AllKeys, flows: number): Promise<
       receives: name === "receiver1",
       refresh: LATE_MS,
       validity: LATE_MS,
+      saving: { tree: false, summary: false },
     };
     const host = await LineProgram.start(testbed.namespace(name), "endpoint", options);
     hosts.push(host);
@@ -174,20 +175,26 @@ async function load(
   };
 }
 
-/** The router verified each message once, and no limit was met. */
-async function checkAll(status: Promise<StatusView>, pairs: number): Promise<void> {
-  const { pbs, gist } = (await status).counters;
+/** No limit was met at the router. */
+export function checkLimits({ counters: { pbs, gist } }: StatusView): void {
   const limits = Object.entries({ ...pbs, ...gist }).filter(
     ([name, count]) => /^(limited|rejected)\./.test(name) && count > 0,
   );
   if (limits.length > 0) throw new Error(`the router refused work: ${JSON.stringify(limits)}`);
+}
+
+/** The router verified each message once, and no limit was met. */
+async function checkAll(asked: Promise<StatusView>, pairs: number): Promise<void> {
+  const status = await asked;
+  checkLimits(status);
+  const { pbs } = status.counters;
   for (const counter of ["query.forwarded", "permission.forwarded"])
     if ((pbs[counter] ?? 0) < pairs)
       throw new Error(`${counter} is ${pbs[counter] ?? 0} at the router after ${pairs} pairs`);
 }
 
 /** Processor time of a process and all its threads so far: fields 14 and 15 of /proc/PID/stat. */
-function cpuSeconds(pid: number): number {
+export function cpuSeconds(pid: number): number {
   const text = readFileSync(`/proc/${pid}/stat`, "utf8");
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS;

@@ -24,6 +24,7 @@ import {
   type PbsPermission,
   type PbsQuery,
   SOLUTION,
+  SUPPORT,
 } from "../../src/nslp/wire/messages.js";
 
 export type Family = 4 | 6;
@@ -256,6 +257,34 @@ export function pbsPermission(family: Family, changes: Partial<PbsPermission> = 
     ...changes,
   };
   return withSignature(encodeUnsigned(message), hex("dd"));
+}
+
+const TREE = { leaves: 3, index: 2, siblings: new Uint8Array(32).fill(0x5a) };
+
+/** Refreshes another flow too, and is one of three messages that were signed together. */
+export function pbsSummaryQuery(family: Family, certificate: Uint8Array): Uint8Array {
+  const message: Omit<PbsQuery, "signature"> = {
+    type: "query",
+    flow: flowOf(family),
+    sequence: 7,
+    requestedVolume: bytes(1000),
+    sentVolume: bytes(256),
+    certificate,
+    support: SUPPORT.tree | SUPPORT.summary,
+    summary: [{ id: SESSION, sequence: 9, sentVolume: bytes(0x1_0000_0002), epoch: 3, heard: 4 }],
+  };
+  return withSignature(encodeUnsigned(message), hex("aabbcc"), TREE);
+}
+
+export function pbsSummaryPermission(family: Family, certificate: Uint8Array): Uint8Array {
+  const said = { allowedVolume: bytes(0x1_0000_0005), ttl: seconds(600), refresh: seconds(60), epoch: 3 };
+  return pbsPermission(family, { certificate, summary: [{ id: SESSION, sequence: 9, ...said }] });
+}
+
+/** A node cannot take a summary of this flow. */
+export function pbsListing(family: Family): Uint8Array {
+  const info = { class: 3, code: INFO_CODE.refreshSingly, objectType: 135, retryAfter: ms(0), text: "" };
+  return encodeNotify({ type: "notify", flow: flowOf(family), info, listed: [SESSION] });
 }
 
 export function pbsNotify(family: Family, changes: Partial<PbsNotify["info"]> = {}): Uint8Array {

@@ -1,0 +1,132 @@
+/**
+ * Refreshes of flows through one router as they fall due by themselves, with what saves signatures and without: each alone,
+ * by hash trees, by summaries. What counts is refreshed flows for each second of processor time that the router's process
+ * takes, all its threads together. One sender, one receiver; GIST's own refreshes are kept out.
+ */
+import type { StatusView } from "../../src/control/status.js";
+import { Testbed } from "../lib/testbed.js";
+import { THREE_NODE } from "../scenarios/common.js";
+import type { EndpointOptions } from "./endpoint.js";
+import { LineProgram } from "./lines.js";
+import { type Case, type Report, report, single, paired } from "./result.js";
+import { type AllKeys, AT_ONCE, cpuSeconds, keysOf, LATE_MS, TYPES } from "./signalling.js";
+
+const FLOWS = 3000;
+const QUICK_FLOWS = 600;
+const REFRESH_MS = 4000;
+const WARM_UP_MS = 14_000;
+const WATCHED_MS = 16_000;
+const QUICK_WATCHED_MS = 6000;
+const LIMIT_MS = 120_000;
+
+interface Way {
+  readonly name: string;
+  readonly saving: EndpointOptions["saving"];
+}
+
+const ALONE: Way = { name: "each by itself", saving: { tree: false, summary: false } };
+const WAYS: readonly Way[] = [
+  { name: "hash trees", saving: { tree: true, summary: false } },
+  { name: "summaries of 100 flows", saving: { tree: true, summary: true, maxListed: 99 } },
+];
+
+interface Run {
+  readonly perCpuSecond: number;
+  readonly signatures: number;
+  readonly messages: number;
+}
+
+/** @param quick one run with fewer flows, to see that all works */
+export async function refreshing(quick: boolean): Promise<Report> {
+  const testbed = await Testbed.create(THREE_NODE);
+  try {
+    const results: Case[] = [];
+    for (const { type, name } of quick ? TYPES.slice(-1) : TYPES) {
+      const keys = keysOf(testbed, type);
+      // A router signs what it has counted into each Query; the figures without that show the rest.
+      for (const reports of [true, false]) {
+        const about = `${name}${reports ? "" : ", no reports of the router"}`;
+        results.push(...(await compare(testbed, keys, about, reports, quick)));
+      }
+    }
+    return report("refreshing", results);
+  } finally {
+    testbed.remove();
+  }
+}
+
+async function compare(
+  testbed: Testbed,
+  keys: AllKeys,
+  about: string,
+  reports: boolean,
+  quick: boolean,
+): Promise<Case[]> {
+  const alone = await measure(testbed, keys, ALONE, reports, quick);
+  const cases: Case[] = [];
+  for (const way of WAYS) {
+    const run = await measure(testbed, keys, way, reports, quick);
+    const pair = { value: run.perCpuSecond, baseline: alone.perCpuSecond };
+    cases.push(
+      paired(`${way.name}, against each by itself, ${about}`, "flows/CPU s", [pair]),
+      single(`${way.name}: signatures checked a flow, ${about}`, "", [run.signatures]),
+      single(`${way.name}: messages a flow, ${about}`, "", [run.messages]),
+    );
+  }
+  return cases;
+}
+
+/** One router's life. */
+async function measure(
+  testbed: Testbed,
+  keys: AllKeys,
+  { saving }: Way,
+  reports: boolean,
+  quick: boolean,
+): Promise<Run> {
+  const router = testbed.daemon("router");
+  const configuration = {
+    identity: { ...keys.router },
+    signalling: { intercept_rate: 1_000_000, routing_state_validity: "1h" },
+    refresh: { tree: saving.tree, summary: saving.summary },
+    detection: { reports: reports ? 1_000_000 : 0 },
+    log: { level: "info" },
+  };
+  const hosts: LineProgram[] = [];
+  const start = async (name: "sender1" | "receiver1"): Promise<LineProgram> => {
+    const options: EndpointOptions = {
+      keys: keys[name],
+      from: testbed.address("sender1", 4),
+      to: testbed.address("receiver1", 4),
+      receives: name === "receiver1",
+      refresh: REFRESH_MS,
+      validity: LATE_MS,
+      saving,
+    };
+    const host = await LineProgram.start(testbed.namespace(name), "endpoint", options);
+    hosts.push(host);
+    return host;
+  };
+  const status = () => router.client.get<StatusView>("/v1/status");
+  try {
+    await testbed.start({ router: configuration }, ["router"]);
+    await start("receiver1");
+    const sender = await start("sender1");
+    await sender.ask(`request 0 ${quick ? QUICK_FLOWS : FLOWS} ${AT_ONCE}`, LIMIT_MS);
+    await sender.ask(`watch ${WARM_UP_MS}`, LIMIT_MS);
+    const before = { counters: (await status()).counters.pbs, cpu: cpuSeconds(router.pid) };
+    const watched = quick ? QUICK_WATCHED_MS : WATCHED_MS;
+    const { installed } = (await sender.ask(`watch ${watched}`, LIMIT_MS)) as { installed: number };
+    const cpu = cpuSeconds(router.pid) - before.cpu;
+    const after = await status();
+    const made = (name: string): number => (after.counters.pbs[name] ?? 0) - (before.counters[name] ?? 0);
+    return {
+      perCpuSecond: installed / cpu,
+      signatures: made("signature.checked") / installed,
+      messages: (made("query.received") + made("permission.received")) / installed,
+    };
+  } finally {
+    for (const host of hosts) await host.stop();
+    await router.stop();
+  }
+}
