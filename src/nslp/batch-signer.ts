@@ -3,11 +3,13 @@
  * falls due within a short time, by one signature over the root of a hash tree.
  */
 import { HashTree, leafHash, MAX_LEAVES, rootInput } from "../authorization/tree.js";
+import type { Signer } from "../authorization/signing.js";
+import type { Counters } from "../base/counters.js";
 import type { Flow } from "../base/flow.js";
-import type { Timer } from "../base/time.js";
+import type { Logger } from "../base/log.js";
+import type { Time, Timer } from "../base/time.js";
 import type { Milliseconds } from "../base/units.js";
 import type { Direction, SessionId } from "../gist/wire/messages.js";
-import { type PbsContext, send } from "./context.js";
 import { signatureInput, withSignature } from "./wire/codec.js";
 import { PBS_NSLP_ID } from "./wire/messages.js";
 
@@ -19,8 +21,17 @@ export interface ToSign {
   readonly unsigned: Uint8Array;
 }
 
+export interface BatchParts {
+  readonly time: Time;
+  readonly counters: Counters;
+  readonly logger: Logger;
+  /** The one in use now: certificates are renewed. */
+  readonly signer: () => Signer;
+  readonly send: (message: Omit<ToSign, "unsigned"> & { readonly data: Uint8Array }) => void;
+}
+
 export class BatchSigner {
-  readonly #context: () => PbsContext;
+  readonly #parts: BatchParts;
   /** One of each session: a later message takes the place of one that still waits. */
   readonly #waiting = new Map<SessionId, ToSign>();
   #timer: Timer | undefined;
@@ -28,8 +39,8 @@ export class BatchSigner {
   /** All that waits goes at the end of this turn of the event loop. */
   #soon = false;
 
-  constructor(context: () => PbsContext) {
-    this.#context = context;
+  constructor(parts: BatchParts) {
+    this.#parts = parts;
   }
 
   /** Never throws; what cannot be signed is logged, and goes the way of a message that got lost. */
@@ -49,7 +60,7 @@ export class BatchSigner {
   /** Waits for others, for so long at most. */
   sendWithin(message: ToSign, wait: Milliseconds): void {
     this.#wait(message);
-    const { time } = this.#context();
+    const { time } = this.#parts;
     const due = time.now() + wait;
     if (due >= this.#due) return;
     this.#due = due;
@@ -88,9 +99,9 @@ export class BatchSigner {
   }
 
   #alone(message: ToSign): void {
-    const { signer, counters } = this.#context();
+    const { signer, counters } = this.#parts;
     this.#guarded(() => {
-      const signature = signer.signSync(inputOf(message));
+      const signature = signer().signSync(inputOf(message));
       counters.count("signature.made");
       this.#send(message, withSignature(message.unsigned, signature));
     });
@@ -98,10 +109,10 @@ export class BatchSigner {
   }
 
   #together(messages: readonly ToSign[]): void {
-    const { signer, counters } = this.#context();
+    const { signer, counters } = this.#parts;
     this.#guarded(() => {
       const tree = new HashTree(messages.map((message) => leafHash(inputOf(message))));
-      const signature = signer.signSync(rootInput(messages.length, tree.root));
+      const signature = signer().signSync(rootInput(messages.length, tree.root));
       counters.count("signature.made");
       counters.count("signature.saved-by-tree", messages.length - 1);
       messages.forEach((message, i) =>
@@ -112,14 +123,14 @@ export class BatchSigner {
   }
 
   #send({ id, flow, direction }: ToSign, data: Uint8Array): void {
-    send(this.#context(), { id, flow, direction, data });
+    this.#parts.send({ id, flow, direction, data });
   }
 
   #guarded(sign: () => void): void {
     try {
       sign();
     } catch (error) {
-      this.#context().logger.error({ error }, "a message could not be signed");
+      this.#parts.logger.error({ error }, "a message could not be signed");
     }
   }
 }

@@ -27,7 +27,7 @@ import type { SessionId } from "../gist/wire/messages.js";
 import type { Datapath, DatapathEvent } from "../traffic/datapath.js";
 import { BatchSigner } from "./batch-signer.js";
 import { BoundedMemory } from "./bounded.js";
-import type { PbsContext } from "./context.js";
+import { type PbsContext, send } from "./context.js";
 import { EventLog } from "./events.js";
 import { KnownNodes } from "./hops.js";
 import { Installer } from "./installer.js";
@@ -95,17 +95,24 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     const { time } = parts;
     this.#sessions = new Sessions(options);
     this.#ended = new BoundedMemory(time, options.maxEnded, options.quarantine);
+    const counters = new Counters();
     this.#context = {
       ...parts,
       options,
       installer: new Installer(parts.datapath),
       events: new EventLog(time, parts.logger),
-      counters: new Counters(),
+      counters,
       notifies: new TokenBucket(time, options.notifyRate, options.notifyBurst),
       buried: new BoundedMemory(time, options.maxBuried, options.quarantine),
       spis: new Spis(parts.random),
       nodes: new KnownNodes(() => this.#context.trust, time),
-      batch: new BatchSigner(() => this.#context),
+      batch: new BatchSigner({
+        time,
+        counters,
+        logger: parts.logger,
+        signer: () => this.#context.signer,
+        send: (message) => send(this.#context, message),
+      }),
       supports: new PathSupports(time, options),
       summaryQueries: new SummaryQueries(time, parts.random, options),
       moving: new TokenBucket(time, options.moves.rate, options.moves.rate),

@@ -9,14 +9,15 @@ import { THREE_NODE } from "../scenarios/common.js";
 import type { EndpointOptions } from "./endpoint.js";
 import { LineProgram } from "./lines.js";
 import { type Case, type Report, report, single, paired } from "./result.js";
-import { type AllKeys, AT_ONCE, cpuSeconds, keysOf, LATE_MS, TYPES } from "./signalling.js";
+import { type AllKeys, AT_ONCE, keysOf, LATE_MS, threadTime, TYPES } from "./signalling.js";
 
 const FLOWS = 3000;
 const QUICK_FLOWS = 600;
 const REFRESH_MS = 4000;
 const WARM_UP_MS = 14_000;
 const WATCHED_MS = 16_000;
-const QUICK_WATCHED_MS = 6000;
+const QUICK_WATCHED_MS = 8000;
+const NANOSECONDS = 1e9;
 const LIMIT_MS = 120_000;
 
 interface Way {
@@ -114,10 +115,10 @@ async function measure(
     const sender = await start("sender1");
     await sender.ask(`request 0 ${quick ? QUICK_FLOWS : FLOWS} ${AT_ONCE}`, LIMIT_MS);
     await sender.ask(`watch ${WARM_UP_MS}`, LIMIT_MS);
-    const before = { counters: (await status()).counters.pbs, cpu: cpuSeconds(router.pid) };
+    const before = { counters: (await status()).counters.pbs, cpu: threadTime(router.pid) };
     const watched = quick ? QUICK_WATCHED_MS : WATCHED_MS;
     const { installed } = (await sender.ask(`watch ${watched}`, LIMIT_MS)) as { installed: number };
-    const cpu = cpuSeconds(router.pid) - before.cpu;
+    const cpu = (threadTime(router.pid) - before.cpu) / NANOSECONDS;
     const after = await status();
     const made = (name: string): number => (after.counters.pbs[name] ?? 0) - (before.counters[name] ?? 0);
     return {

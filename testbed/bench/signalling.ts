@@ -7,7 +7,7 @@
  * router the same work. GIST's own refreshes are kept out. Each host has one certificate and one association, so the
  * chain of a certificate is verified once.
  */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { KeyChoice } from "../../src/authorization/keys.js";
 import type { StatusView } from "../../src/control/status.js";
@@ -193,8 +193,17 @@ async function checkAll(asked: Promise<StatusView>, pairs: number): Promise<void
       throw new Error(`${counter} is ${pbs[counter] ?? 0} at the router after ${pairs} pairs`);
 }
 
+/** Nanoseconds that the threads of a process have run so far; those that have ended are not in it. */
+export function threadTime(pid: number): number {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const times = threads.map((thread) =>
+    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]),
+  );
+  return times.reduce((sum, time) => sum + time, 0);
+}
+
 /** Processor time of a process and all its threads so far: fields 14 and 15 of /proc/PID/stat. */
-export function cpuSeconds(pid: number): number {
+function cpuSeconds(pid: number): number {
   const text = readFileSync(`/proc/${pid}/stat`, "utf8");
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS;
