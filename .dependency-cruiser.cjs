@@ -75,6 +75,11 @@ module.exports = {
       ["^src/authorization/", "^src/gist/service\\.ts$", "^src/gist/wire/", "^src/traffic/datapath\\.ts$"],
       "PBS sees GIST and the packet path through their interfaces alone",
     ),
+    layer(
+      "load",
+      ["^src/gist/", "^src/nslp/", "^src/authorization/"],
+      "a load plays whole hosts, in processes of its own; no daemon knows of it",
+    ),
     layer("config", ["^src/authorization/", "^src/traffic/"], "config builds the typed input of the parts"),
     layer(
       "control",

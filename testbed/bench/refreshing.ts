@@ -3,13 +3,16 @@
  * by hash trees, by summaries. What counts is refreshed flows for each second of processor time that the router's process
  * takes, all its threads together. One sender, one receiver; GIST's own refreshes are kept out.
  */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { KeyChoice } from "../../src/authorization/keys.js";
 import type { StatusView } from "../../src/control/status.js";
+import { addressesOf, makeNodeKeys, type NodeKeys } from "../lib/daemon.js";
 import { Testbed } from "../lib/testbed.js";
 import { THREE_NODE } from "../scenarios/common.js";
 import type { EndpointOptions } from "./endpoint.js";
 import { LineProgram } from "./lines.js";
 import { type Case, type Report, report, single, paired } from "./result.js";
-import { type AllKeys, AT_ONCE, keysOf, LATE_MS, threadTime, TYPES } from "./signalling.js";
 
 const FLOWS = 3000;
 const QUICK_FLOWS = 600;
@@ -19,6 +22,39 @@ const WATCHED_MS = 16_000;
 const QUICK_WATCHED_MS = 8000;
 const NANOSECONDS = 1e9;
 const LIMIT_MS = 120_000;
+
+const AT_ONCE = 200;
+/** GIST's routing state is refreshed so late that only what is asked for is measured. */
+const LATE_MS = 3_600_000;
+
+const TYPES: readonly { readonly type: KeyChoice; readonly name: string }[] = [
+  { type: "p256", name: "P-256" },
+  { type: "rsa2048", name: "RSA-2048" },
+];
+
+type NodeName = "sender1" | "router" | "receiver1";
+type AllKeys = Readonly<Record<NodeName, NodeKeys>>;
+
+function keysOf(testbed: Testbed, type: KeyChoice): AllKeys {
+  const keys = (name: NodeName): NodeKeys =>
+    makeNodeKeys({
+      authority: testbed.authority,
+      prefix: join(testbed.record.directory, `${type}-${name}`),
+      name,
+      addresses: addressesOf(testbed.shape(name)),
+      type,
+    });
+  return { sender1: keys("sender1"), router: keys("router"), receiver1: keys("receiver1") };
+}
+
+/** Nanoseconds that the threads of a process have run so far; those that have ended are not in it. */
+function threadTime(pid: number): number {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const times = threads.map((thread) =>
+    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]),
+  );
+  return times.reduce((sum, time) => sum + time, 0);
+}
 
 interface Way {
   readonly name: string;

@@ -9,6 +9,8 @@ export interface Case {
   readonly baseline: number | null;
   readonly ratio: number | null;
   readonly runs: number;
+  /** Of the last run: what was done meanwhile, such as messages and bytes. */
+  readonly counts?: Readonly<Record<string, number>>;
 }
 
 export interface Report {

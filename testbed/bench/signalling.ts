@@ -1,210 +1,297 @@
 /**
- * (Query, Permission) pairs a second through one router: pbsd with all its checks, between two hosts that keep many
- * flows under way and need no packets for it. All share this machine, so what counts is pairs for each second of
- * processor time that the router's process takes, all its threads together.
- *
- * Refreshes are forced by making flows that are there ask for more, one after the other: the same messages, and at the
- * router the same work. GIST's own refreshes are kept out. Each host has one certificate and one association, so the
- * chain of a certificate is verified once.
+ * Signalling through one router: pbsd with all its checks, pinned to one core, between the load tool's senders and
+ * receivers on the other. What counts is (Query, Permission) pairs for each second of processor time that the router's
+ * process takes, all its threads together. Each figure stands beside the same run's messages, signatures and bytes.
  */
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { KeyChoice } from "../../src/authorization/keys.js";
-import type { StatusView } from "../../src/control/status.js";
-import { addressesOf, makeNodeKeys, type NodeKeys } from "../lib/daemon.js";
-import { Testbed } from "../lib/testbed.js";
-import { THREE_NODE } from "../scenarios/common.js";
-import type { EndpointOptions } from "./endpoint.js";
-import { LineProgram } from "./lines.js";
-import { median } from "./lab.js";
+import { Bed, type Reading } from "../../src/load/bed.js";
+import { type Figures, figures } from "../../src/load/measure.js";
+import { type LoadPlan, STILL } from "../../src/load/plan.js";
+import { LOAD_CORE, median, ROUTER_CORE } from "./lab.js";
 import { type Case, type Report, report, single } from "./result.js";
 
 /** Pairs a second of the router in the 2009 measurements of PBS NSLP (IETF 74 slides). */
 const RATE_OF_2009 = 600;
-const FLOWS = 5000;
-const WARM_UP = 500;
-export const AT_ONCE = 200;
-const LIMIT_MS = 180_000;
-const CLOCK_TICKS = 100;
+const WARM_UP = 200;
+const AT_ONCE = 200;
+/** Milliseconds; nothing takes so long unless it hangs. */
+const LIMIT = 900_000;
+const LIVE_FLOWS = 36_000;
+const REFRESH = 60_000;
+const CHURN = 0.05;
+const LIVE_MINUTES = 10;
+/** In which all senders ask again after a power cut: milliseconds. */
+const POWER_BACK_WITHIN = 1000;
+const LOOK_MS = 250;
+/** Routing state of flows that last is refreshed every 5 to 7.5 minutes. */
+const LONG_VALIDITY = 600_000;
 
-/** Routing state and permissions are refreshed so late that only what is asked for is measured. */
-export const LATE_MS = 3_600_000;
+const PINNED = { routerCores: String(ROUTER_CORE), hostCores: String(LOAD_CORE) };
 
-export const TYPES: readonly { readonly type: KeyChoice; readonly name: string }[] = [
-  { type: "p256", name: "P-256" },
+const TYPES: readonly { readonly type: KeyChoice; readonly name: string }[] = [
   { type: "rsa2048", name: "RSA-2048" },
+  { type: "p256", name: "P-256" },
 ];
 
-interface Load {
-  /** Pairs a second, and for each second of the router's processor time. */
-  readonly perSecond: number;
-  readonly perCpuSecond: number;
+const CASES: Readonly<Record<string, (quick: boolean) => Promise<Case[]>>> = {
+  pairs,
+  curve,
+  live,
+  restart,
+};
+
+export const SIGNALLING_CASES = Object.keys(CASES);
+
+/**
+ * @param quick few flows and little time, to see that all works
+ * @param only these cases; all of them when there are none
+ */
+export async function signalling(quick: boolean, only: readonly string[]): Promise<Report> {
+  const results: Case[] = [];
+  for (const [name, measure] of Object.entries(CASES))
+    if (only.length === 0 || only.includes(name)) results.push(...(await measure(quick)));
+  return report("signalling", results);
 }
 
-interface Run {
-  readonly setUp: Load;
-  readonly refresh: Load;
-  readonly bytesPerFlow: number;
-}
-
-/** @param quick one run with fewer flows, to see that all works */
-export async function signalling(quick: boolean): Promise<Report> {
-  const runs = quick ? 1 : 5;
-  const flows = quick ? 1000 : FLOWS;
-  const testbed = await Testbed.create(THREE_NODE);
-  try {
-    const results: Case[] = [];
-    for (const { type, name } of TYPES) {
-      const keys = keysOf(testbed, type);
-      const measured: Run[] = [];
-      for (let run = 0; run < runs; run++) measured.push(await measure(testbed, keys, flows));
-      results.push(...casesOf(name, measured));
-    }
-    return report("signalling", results);
-  } finally {
-    testbed.remove();
+/** New flows and refreshes with individual signatures, associations in place. */
+async function pairs(quick: boolean): Promise<Case[]> {
+  const flows = quick ? 1000 : 5000;
+  const results: Case[] = [];
+  for (const { type, name } of quick ? TYPES.slice(0, 1) : TYPES) {
+    const runs: { setUp: Figures; refresh: Figures }[] = [];
+    for (let run = 0; run < (quick ? 1 : 3); run++) runs.push(await pairsOnce(type, flows));
+    results.push(
+      perCpu(
+        `new flows, ${name}`,
+        runs.map(({ setUp }) => setUp),
+      ),
+      perCpu(
+        `refreshes, ${name}`,
+        runs.map(({ refresh }) => refresh),
+      ),
+      both(`set-up and refresh, ${name}`, runs),
+    );
   }
+  return results;
 }
 
-function casesOf(name: string, runs: readonly Run[]): Case[] {
-  const against2009 = (what: string, unit: string, values: readonly number[]): Case => ({
-    ...single(`${what}, ${name}`, unit, values),
-    baseline: RATE_OF_2009,
-    ratio: Number((median(values) / RATE_OF_2009).toPrecision(4)),
+function pairsOnce(type: KeyChoice, flows: number): Promise<{ setUp: Figures; refresh: Figures }> {
+  const plan = { ...STILL, ...PINNED, keyType: type, flows: WARM_UP + flows };
+  return onBed(plan, async (bed) => {
+    await all(bed, "start", 0, WARM_UP);
+    const [before, setUp] = [await bed.read(), await all(bed, "start", WARM_UP, flows)];
+    const refresh = await all(bed, "refresh", WARM_UP, flows);
+    await checkRouter(bed, WARM_UP + 2 * flows);
+    return { setUp: figures("set-up", before, setUp), refresh: figures("refresh", setUp, refresh) };
   });
-  const perCpu = "pairs/CPU s";
-  return [
-    against2009(
-      "new flows",
-      perCpu,
-      runs.map(({ setUp }) => setUp.perCpuSecond),
-    ),
-    against2009(
-      "new flows, hosts on the same machine",
-      "pairs/s",
-      runs.map(({ setUp }) => setUp.perSecond),
-    ),
-    against2009(
-      "refreshes",
-      perCpu,
-      runs.map(({ refresh }) => refresh.perCpuSecond),
-    ),
-    against2009(
-      "refreshes, hosts on the same machine",
-      "pairs/s",
-      runs.map(({ refresh }) => refresh.perSecond),
-    ),
-    single(
-      `router's memory for each flow, ${name}`,
-      "bytes",
-      runs.map(({ bytesPerFlow }) => bytesPerFlow),
-    ),
-  ];
 }
 
-type NodeName = "sender1" | "router" | "receiver1";
-export type AllKeys = Readonly<Record<NodeName, NodeKeys>>;
+/** One router that gets more and more flows: what a pair costs, and what a flow takes. */
+async function curve(quick: boolean): Promise<Case[]> {
+  const steps = quick ? [1000, 3000] : [1000, 10_000, 36_000, 100_000];
+  const refreshed = quick ? 1000 : 5000;
+  const plan = { ...STILL, ...PINNED, flows: WARM_UP + Math.max(...steps) };
+  return onBed(plan, async (bed) => {
+    await all(bed, "start", 0, WARM_UP);
+    const empty = await bed.read();
+    const results: Case[] = [];
+    let there = 0;
+    for (const flows of steps) {
+      const before = await bed.read();
+      const setUp = await all(bed, "start", WARM_UP + there, flows - there);
+      there = flows;
+      const sample = Math.min(flows, refreshed);
+      const refresh = await all(bed, "refresh", WARM_UP, sample);
+      results.push(
+        perCpu(`up to ${flows} flows, new flows`, [figures("set-up", before, setUp)]),
+        perCpu(`at ${flows} flows, refreshes`, [figures("refresh", setUp, refresh)]),
+        single(`at ${flows} flows, router's memory for each`, "bytes", [
+          (setUp.routerBytes - empty.routerBytes) / flows,
+        ]),
+      );
+    }
+    return results;
+  });
+}
 
-export function keysOf(testbed: Testbed, type: KeyChoice): AllKeys {
-  const keys = (name: NodeName): NodeKeys =>
-    makeNodeKeys({
-      authority: testbed.authority,
-      prefix: join(testbed.record.directory, `${type}-${name}`),
-      name,
-      addresses: addressesOf(testbed.shape(name)),
-      type,
+/** Flows that live by themselves: each refreshes in its own time, some go and others come. */
+async function live(quick: boolean): Promise<Case[]> {
+  const flows = quick ? 1000 : LIVE_FLOWS;
+  const refresh = quick ? 10_000 : REFRESH;
+  const duration = quick ? 20_000 : LIVE_MINUTES * 60_000;
+  const plan = livePlan(flows, refresh);
+  return onBed(plan, async (bed) => {
+    await all(bed, "start", 0, flows);
+    // Those that came first have to be refreshed once before all are in step with their own time.
+    await sleep(refresh);
+    const before = await bed.read();
+    const churn = bed.pace({
+      deed: "leave",
+      first: 0,
+      among: flows,
+      rate: (flows * CHURN) / (refresh / 1000),
+      arrival: "poisson",
+      choose: "at-random",
+      name: "churn",
     });
-  return { sender1: keys("sender1"), router: keys("router"), receiver1: keys("receiver1") };
+    await sleep(duration);
+    await bed.stopPace("churn");
+    await churn;
+    const measured = figures("live", before, await bed.read());
+    const title = `${flows} flows, ${refresh / 1000} s refresh, 5 % churn, ${duration / 1000} s`;
+    return [
+      {
+        ...single(`${title}: router`, "share of a core", [measured.router.share]),
+        counts: countsOf(measured),
+      },
+      single(`${title}: flows lost`, "flows", [measured.flows.lost + measured.flows.failed]),
+      single(`${title}: refreshes missed`, "refreshes", [measured.refreshes.missed]),
+      single(`${title}: retransmissions`, "messages", [measured.retransmissions.pbs]),
+      single(`${title}: refresh, p99`, "ms", [measured.refresh.p99]),
+      single(`${title}: pairs`, "pairs/s", [measured.perSecond]),
+      single(`${title}: router's memory`, "MB", [measured.router.residentBytes / 1e6]),
+    ];
+  });
 }
 
-/** One router's life, from its start to its end. */
-async function measure(testbed: Testbed, keys: AllKeys, flows: number): Promise<Run> {
-  const router = testbed.daemon("router");
-  const configuration = {
-    identity: { ...keys.router },
-    // None of the limits is to be what is measured.
-    signalling: { intercept_rate: 1_000_000, routing_state_validity: "1h" },
-    log: { level: "info" },
-  };
-  const hosts: LineProgram[] = [];
-  const start = async (name: "sender1" | "receiver1"): Promise<LineProgram> => {
-    const options: EndpointOptions = {
-      keys: keys[name],
-      from: testbed.address("sender1", 4),
-      to: testbed.address("receiver1", 4),
-      receives: name === "receiver1",
-      refresh: LATE_MS,
-      validity: LATE_MS,
-      saving: { tree: false, summary: false },
-    };
-    const host = await LineProgram.start(testbed.namespace(name), "endpoint", options);
-    hosts.push(host);
-    return host;
-  };
-  try {
-    await testbed.start({ router: configuration }, ["router"]);
-    await start("receiver1");
-    const sender = await start("sender1");
-    await load(sender, router.pid, "request", 0, WARM_UP);
-    const before = router.residentBytes();
-    const setUp = await load(sender, router.pid, "request", WARM_UP, flows);
-    const bytesPerFlow = (router.residentBytes() - before) / flows;
-    const refresh = await load(sender, router.pid, "renew", WARM_UP, flows);
-    await checkAll(router.client.get<StatusView>("/v1/status"), WARM_UP + 2 * flows);
-    return { setUp, refresh, bytesPerFlow };
-  } finally {
-    for (const host of hosts) await host.stop();
-    await router.stop();
+/** A power cut: all senders, each with a certificate of its own, ask again at once. */
+async function restart(quick: boolean): Promise<Case[]> {
+  const flows = quick ? 1000 : LIVE_FLOWS;
+  const refresh = quick ? 10_000 : REFRESH;
+  const plan = { ...livePlan(flows, refresh), senders: flows, receivers: 1 };
+  return onBed(plan, async (bed) => {
+    await all(bed, "start", 0, flows);
+    await bed.restartSenders();
+    const before = await bed.read();
+    const asked = bed.pace({
+      deed: "start",
+      first: 0,
+      among: flows,
+      count: flows,
+      rate: flows / (POWER_BACK_WITHIN / 1000),
+      arrival: "constant",
+      choose: "in-turn",
+      name: "power back",
+    });
+    const back = await whenBack(bed, before, flows, 2 * refresh);
+    await asked;
+    const measured = figures("restart", before, back.last);
+    const title = `${flows} senders restart at once`;
+    return [
+      { ...single(`${title}: half are back after`, "s", [back.half]), counts: countsOf(measured) },
+      single(`${title}: 99 % are back after`, "s", [back.most]),
+      single(`${title}: all are back after`, "s", [back.all]),
+      single(`${title}: not back after two refresh periods`, "flows", [flows - back.last.sender.live]),
+      single(`${title}: Queries sent again`, "messages", [measured.retransmissions.pbs]),
+      single(`${title}: longest wait`, "s", [measured.setUp.max / 1000]),
+    ];
+  });
+}
+
+interface Back {
+  /** Seconds; NaN where it did not come to that. */
+  readonly half: number;
+  readonly most: number;
+  readonly all: number;
+  readonly last: Reading;
+}
+
+async function whenBack(bed: Bed, from: Reading, flows: number, limit: number): Promise<Back> {
+  const times = { half: Number.NaN, most: Number.NaN, all: Number.NaN };
+  for (;;) {
+    const last = await bed.read();
+    const seconds = (last.at - from.at) / 1000;
+    const share = last.sender.live / flows;
+    if (share >= 0.5 && Number.isNaN(times.half)) times.half = seconds;
+    if (share >= 0.99 && Number.isNaN(times.most)) times.most = seconds;
+    if (share >= 1) times.all = seconds;
+    if (share >= 1 || seconds * 1000 > limit) return { ...times, last };
+    await sleep(LOOK_MS);
   }
 }
 
-async function load(
-  sender: LineProgram,
-  pid: number,
-  command: "request" | "renew",
-  first: number,
-  count: number,
-): Promise<Load> {
-  const before = cpuSeconds(pid);
-  const answer = await sender.ask(`${command} ${first} ${count} ${AT_ONCE}`, LIMIT_MS);
-  const { granted, milliseconds } = answer as { granted: number; milliseconds: number };
-  if (granted !== count) throw new Error(`only ${granted} of ${count} flows were granted`);
+function livePlan(flows: number, refresh: number): LoadPlan {
   return {
-    perSecond: count / (milliseconds / 1000),
-    perCpuSecond: count / (cpuSeconds(pid) - before),
+    ...STILL,
+    ...PINNED,
+    flows,
+    validity: LONG_VALIDITY,
+    sending: { ...STILL.sending, refreshes: true, retryAfter: 5000 },
+    receiving: { ...STILL.receiving, refresh },
   };
 }
 
-/** No limit was met at the router. */
-export function checkLimits({ counters: { pbs, gist } }: StatusView): void {
-  const limits = Object.entries({ ...pbs, ...gist }).filter(
-    ([name, count]) => /^(limited|rejected)\./.test(name) && count > 0,
-  );
-  if (limits.length > 0) throw new Error(`the router refused work: ${JSON.stringify(limits)}`);
+async function onBed<T>(plan: LoadPlan, use: (bed: Bed) => Promise<T>): Promise<T> {
+  const bed = await Bed.start(plan);
+  try {
+    return await use(bed);
+  } finally {
+    await bed.close();
+  }
+}
+
+/** Does it to all of them, and throws unless each was granted; returns what there is afterwards. */
+async function all(bed: Bed, deed: "start" | "refresh", first: number, count: number): Promise<Reading> {
+  const { granted } = await bed.batch({ deed, first, count, window: AT_ONCE, limit: LIMIT });
+  if (granted < count) throw new Error(`only ${granted} of ${count} flows were granted`);
+  return bed.read();
 }
 
 /** The router verified each message once, and no limit was met. */
-async function checkAll(asked: Promise<StatusView>, pairs: number): Promise<void> {
-  const status = await asked;
-  checkLimits(status);
-  const { pbs } = status.counters;
-  for (const counter of ["query.forwarded", "permission.forwarded"])
-    if ((pbs[counter] ?? 0) < pairs)
-      throw new Error(`${counter} is ${pbs[counter] ?? 0} at the router after ${pairs} pairs`);
-}
-
-/** Nanoseconds that the threads of a process have run so far; those that have ended are not in it. */
-export function threadTime(pid: number): number {
-  const threads = readdirSync(`/proc/${pid}/task`);
-  const times = threads.map((thread) =>
-    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]),
+async function checkRouter(bed: Bed, atLeast: number): Promise<void> {
+  const { pbs, gist } = (await bed.router.status()).counters;
+  const limits = Object.entries({ ...pbs, ...gist }).filter(
+    ([name, count]) => /^(limited\.(?!report)|rejected\.)/.test(name) && count > 0,
   );
-  return times.reduce((sum, time) => sum + time, 0);
+  if (limits.length > 0) throw new Error(`the router refused work: ${JSON.stringify(limits)}`);
+  for (const counter of ["query.forwarded", "permission.forwarded"])
+    if ((pbs[counter] ?? 0) < atLeast)
+      throw new Error(`${counter} is ${pbs[counter] ?? 0} at the router after ${atLeast} pairs`);
 }
 
-/** Processor time of a process and all its threads so far: fields 14 and 15 of /proc/PID/stat. */
-function cpuSeconds(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS;
+function perCpu(name: string, runs: readonly Figures[]): Case {
+  return against2009(
+    name,
+    runs.map(({ router }) => router.pairsPerCpuSecond),
+    runs,
+  );
+}
+
+function both(name: string, runs: readonly { setUp: Figures; refresh: Figures }[]): Case {
+  const values = runs.map(
+    ({ setUp, refresh }) =>
+      (setUp.pairs + refresh.pairs) / (setUp.router.cpuSeconds + refresh.router.cpuSeconds),
+  );
+  return against2009(
+    name,
+    values,
+    runs.map(({ refresh }) => refresh),
+  );
+}
+
+function against2009(name: string, values: readonly number[], runs: readonly Figures[]): Case {
+  const [last] = runs.slice(-1);
+  return {
+    ...single(name, "pairs/CPU s", values),
+    baseline: RATE_OF_2009,
+    ratio: Number((median(values) / RATE_OF_2009).toPrecision(4)),
+    ...(last && { counts: countsOf(last) }),
+  };
+}
+
+/** Of one run: what its figure is made of. */
+function countsOf({ messages, signatures, bytes, pairs: count, perSecond, cores }: Figures) {
+  return {
+    pairs: count,
+    perSecond: Math.round(perSecond),
+    queries: messages.queries,
+    permissions: messages.permissions,
+    gistMessages: messages.gist,
+    signatures: signatures.made,
+    pbsBytes: bytes.pbs,
+    wireBytes: bytes.wire,
+    senderCores: Number(cores.senders.toFixed(3)),
+    receiverCores: Number(cores.receivers.toFixed(3)),
+  };
 }

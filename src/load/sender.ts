@@ -1,0 +1,358 @@
+/**
+ * The sending side: asks for flows, refreshes them, asks for more and gives them up, for as many hosts as there are
+ * identities. What it keeps of a flow stands in typed arrays: about 90 bytes, whatever GIST keeps for it.
+ */
+import { type Milliseconds, bytes, ms } from "../base/units.js";
+import { between } from "../base/random.js";
+import type {
+  NetworkNotification,
+  Nslp,
+  PeerDecision,
+  ReceivedMessage,
+  MessageStatus,
+} from "../gist/service.js";
+import { mriOf } from "../nslp/mri.js";
+import { ASK_AGAIN_AT, REFRESHES_KEPT } from "../nslp/options.js";
+import { isNewer, nextSequence } from "../nslp/sequence.js";
+import { PBS_NSLP_ID, type PbsNotify, type PbsPermission } from "../nslp/wire/messages.js";
+import { Histogram } from "./histogram.js";
+import type { SenderBehaviour } from "./options.js";
+import { Side, type SideParts } from "./side.js";
+import { FlowTimers } from "./wheel.js";
+
+/** Of a flow. */
+const STATE = {
+  idle: 0,
+  /** Its first Query is under way. */
+  asking: 1,
+  permitted: 2,
+  /** It has permission, and a Query is under way. */
+  refreshing: 3,
+  /** It got none, and asks again later. */
+  waiting: 4,
+} as const;
+
+export type Outcome = "granted" | "refused" | "failed";
+
+/** Told whenever a Query of a flow came to an end. */
+export type Settled = (index: number, outcome: Outcome) => void;
+
+export class SenderSide implements Nslp {
+  readonly setUp = new Histogram();
+  readonly refreshed = new Histogram();
+  readonly #side: Side;
+  readonly #behaviour: SenderBehaviour;
+  readonly #run: string;
+  readonly #timers: FlowTimers;
+  readonly #state: Uint8Array;
+  readonly #tries: Uint8Array;
+  readonly #generation: Uint32Array;
+  readonly #sequence: Uint32Array;
+  /** Message-Seq of the last Permission; 0 before the first. */
+  readonly #heard: Uint32Array;
+  /** Milliseconds of the monotonic clock. */
+  readonly #asked: Float64Array;
+  readonly #permittedUntil: Float64Array;
+  readonly #reportedAt: Float64Array;
+  readonly #period: Float64Array;
+  readonly #allowed: Float64Array;
+  readonly #sent: Float64Array;
+  #live = 0;
+  #underWay = 0;
+  #settled: Settled = () => {};
+
+  /** @param run 16 hexadecimal digits that no other run has */
+  constructor(parts: SideParts, behaviour: SenderBehaviour, run: string) {
+    const { flows } = parts.space;
+    this.#side = new Side(parts);
+    this.#behaviour = behaviour;
+    this.#run = run;
+    this.#timers = new FlowTimers(flows, parts.time.now());
+    this.#state = new Uint8Array(flows);
+    this.#tries = new Uint8Array(flows);
+    this.#generation = new Uint32Array(flows);
+    this.#sequence = new Uint32Array(flows);
+    this.#heard = new Uint32Array(flows);
+    this.#asked = new Float64Array(flows);
+    this.#permittedUntil = new Float64Array(flows);
+    this.#reportedAt = new Float64Array(flows);
+    this.#period = new Float64Array(flows);
+    this.#allowed = new Float64Array(flows);
+    this.#sent = new Float64Array(flows);
+  }
+
+  /** Flows with permission. */
+  get live(): number {
+    return this.#live;
+  }
+
+  /** Queries without an answer so far. */
+  get underWay(): number {
+    return this.#underWay;
+  }
+
+  counters(): Record<string, number> {
+    return this.#side.counters.snapshot();
+  }
+
+  whenSettled(settled: Settled): void {
+    this.#settled = settled;
+  }
+
+  /** Fires what is due; called every few milliseconds. */
+  advance(): void {
+    this.#timers.advance(this.#now(), (index) => this.#due(index));
+  }
+
+  /**
+   * Asks for a flow that is idle; others are left as they are.
+   * @param since when it should have been asked for: from then on its latency counts
+   */
+  start(index: number, since: Milliseconds = this.#now()): boolean {
+    const state = this.#state[index];
+    if (state !== STATE.idle && state !== STATE.waiting) return false;
+    this.#heard[index] = 0;
+    this.#sent[index] = 0;
+    this.#allowed[index] = 0;
+    this.#count("flow.asked");
+    this.#ask(index, STATE.asking, since);
+    return true;
+  }
+
+  /** Refreshes a flow that has permission, ahead of its time. */
+  refresh(index: number, since: Milliseconds = this.#now()): boolean {
+    if (this.#state[index] !== STATE.permitted) return false;
+    this.#ask(index, STATE.refreshing, since);
+    return true;
+  }
+
+  /** Asks for more volume for a flow that has permission. */
+  modify(index: number, since: Milliseconds = this.#now()): boolean {
+    if (this.#state[index] !== STATE.permitted) return false;
+    this.#sent[index] = this.#allowed[index] ?? 0;
+    this.#count("flow.modified");
+    this.#ask(index, STATE.refreshing, since);
+    return true;
+  }
+
+  /** Gives a flow up that has permission, as a sender does: it no longer asks. A new one begins in its place. */
+  replace(index: number, since: Milliseconds): boolean {
+    if (this.#state[index] !== STATE.permitted) return false;
+    this.#count("flow.left");
+    this.#end(index);
+    return this.start(index, since);
+  }
+
+  // --- GIST
+
+  recvMessage(received: ReceivedMessage): PeerDecision {
+    if (!received.routingStateCheck) this.#take(received);
+    return { peer: false };
+  }
+
+  messageStatus(status: MessageStatus): void {
+    this.#side.status(status);
+  }
+
+  networkNotification({ type }: NetworkNotification): void {
+    this.#count(`notified.${type}`);
+  }
+
+  #take(received: ReceivedMessage): void {
+    const decoded = this.#side.read(received);
+    const place = this.#side.parts.space.placeOf(received.sessionId);
+    if (decoded === undefined || place === undefined) return;
+    const { index, generation } = place;
+    if (this.#id(index) !== received.sessionId || generation !== this.#generation[index])
+      return this.#count("dropped.old-session");
+    const { message } = decoded;
+    if (message.type === "permission") {
+      this.#side.sample(received, decoded);
+      this.#permission(index, message);
+    } else if (message.type === "notify") this.#notify(index, message);
+  }
+
+  #permission(index: number, permission: PbsPermission): void {
+    const heard = this.#heard[index] ?? 0;
+    if (heard !== 0 && !isNewer(permission.sequence, heard)) return this.#count("dropped.replayed");
+    this.#heard[index] = permission.sequence;
+    if (permission.allowedVolume === 0) return this.#refused(index);
+    const state = this.#state[index];
+    if (state === STATE.idle) return this.#count("dropped.idle");
+    const now = this.#now();
+    const lifetime = Math.min(permission.ttl, permission.refresh * REFRESHES_KEPT);
+    this.#permittedUntil[index] = now + lifetime;
+    this.#period[index] = Math.min(permission.refresh, permission.ttl / 2);
+    this.#allowed[index] = permission.allowedVolume;
+    const { gist, space } = this.#side.parts;
+    const mri = mriOf(space.flow(this.#place(index)), "downstream");
+    gist.setStateLifetime(PBS_NSLP_ID, this.#id(index), mri, ms(lifetime));
+    if (state === STATE.permitted) return this.#count("permission.unasked");
+    const latency = now - (this.#asked[index] ?? now);
+    if (state === STATE.asking || state === STATE.waiting) {
+      this.#live++;
+      this.setUp.record(latency);
+      this.#count("flow.granted");
+      this.#reportedAt[index] = now;
+    } else {
+      this.refreshed.record(latency);
+      this.#count("flow.refreshed");
+    }
+    if (state !== STATE.waiting) this.#underWay--;
+    this.#state[index] = STATE.permitted;
+    this.#scheduleRefresh(index);
+    this.#settled(index, "granted");
+  }
+
+  #refused(index: number): void {
+    const state = this.#state[index];
+    if (state === STATE.idle) return;
+    const had = state === STATE.permitted || state === STATE.refreshing;
+    this.#count(had ? "flow.revoked" : "flow.refused");
+    const settles = state === STATE.asking || state === STATE.refreshing;
+    this.#end(index);
+    if (this.#behaviour.replace) this.start(index);
+    if (settles) this.#settled(index, "refused");
+  }
+
+  /** What cannot be granted now is asked for again when the Notify says so, with some spread. */
+  #notify(index: number, { info }: PbsNotify): void {
+    this.#count(`notify.code-${info.code}`);
+    const state = this.#state[index];
+    if (info.retryAfter === 0 || (state !== STATE.asking && state !== STATE.refreshing)) return;
+    this.#count("flow.told-to-wait");
+    this.#tries[index] = 0;
+    const wait = between(this.#side.parts.random, 1, 1.25) * info.retryAfter;
+    if (state === STATE.asking) this.#wait(index, wait);
+    else this.#timers.set(index, ms(this.#now() + wait));
+  }
+
+  #wait(index: number, delay: number): void {
+    this.#underWay--;
+    this.#state[index] = STATE.waiting;
+    this.#timers.set(index, ms(this.#now() + delay));
+  }
+
+  #due(index: number): void {
+    const state = this.#state[index];
+    if (state === STATE.permitted) {
+      this.#count("refresh.due");
+      return this.#ask(index, STATE.refreshing, this.#now());
+    }
+    if (state === STATE.waiting) {
+      this.#count("flow.asked-again");
+      return this.#ask(index, STATE.asking, ms(this.#asked[index] ?? 0));
+    }
+    if (state !== STATE.idle) this.#unanswered(index);
+  }
+
+  #unanswered(index: number): void {
+    const tries = this.#tries[index] ?? 0;
+    if (tries > 0 && tries < this.#behaviour.timeouts.length) {
+      this.#count("retransmissions");
+      return this.#query(index);
+    }
+    if (tries === 0) return this.#query(index);
+    if (this.#state[index] === STATE.asking) return this.#failed(index);
+    this.#count("refresh.missed");
+    if (this.#now() < (this.#permittedUntil[index] ?? 0)) {
+      this.#tries[index] = 0;
+      return this.#query(index);
+    }
+    this.#count("flow.lost");
+    this.#end(index);
+    this.#settled(index, "failed");
+    if (this.#behaviour.retryAfter !== undefined) this.start(index);
+  }
+
+  #failed(index: number): void {
+    this.#count("flow.failed");
+    const { retryAfter } = this.#behaviour;
+    if (retryAfter === undefined) this.#end(index);
+    else this.#wait(index, retryAfter * between(this.#side.parts.random, 0.5, 1.5));
+    this.#settled(index, "failed");
+  }
+
+  #end(index: number): void {
+    const state = this.#state[index];
+    if (state === STATE.permitted || state === STATE.refreshing) this.#live--;
+    if (state === STATE.asking || state === STATE.refreshing) this.#underWay--;
+    this.#timers.cancel(index);
+    const { gist, space } = this.#side.parts;
+    const mri = mriOf(space.flow(this.#place(index)), "downstream");
+    gist.setStateLifetime(PBS_NSLP_ID, this.#id(index), mri, ms(0));
+    this.#state[index] = STATE.idle;
+    this.#generation[index] = (this.#generation[index] ?? 0) + 1;
+  }
+
+  #ask(index: number, state: number, since: Milliseconds): void {
+    this.#state[index] = state;
+    this.#tries[index] = 0;
+    this.#asked[index] = since;
+    this.#underWay++;
+    this.#query(index);
+  }
+
+  #query(index: number): void {
+    const { space, time } = this.#side.parts;
+    const { volume, timeouts } = this.#behaviour;
+    const flow = space.flow(this.#place(index));
+    const sequence = nextSequence(this.#sequence[index] || undefined, time.wall());
+    const tries = this.#tries[index] ?? 0;
+    const heard = this.#heard[index] ?? 0;
+    this.#sequence[index] = sequence;
+    this.#tries[index] = tries + 1;
+    this.#timers.set(index, ms(this.#now() + (timeouts[tries] ?? timeouts[0] ?? 0)));
+    const signer = this.#side.signer(space.senderOf(index));
+    const about = { id: this.#id(index), flow, direction: "downstream", signer } as const;
+    const sent = this.#report(index);
+    const allowed = this.#allowed[index] ?? 0;
+    const more = allowed > 0 && sent >= allowed * ASK_AGAIN_AT;
+    this.#side.send(about, {
+      type: "query",
+      flow,
+      sequence,
+      requestedVolume: bytes(allowed === 0 ? volume : more ? allowed + volume : allowed),
+      sentVolume: bytes(sent),
+      certificate: signer.certificate,
+      mark: { epoch: 0, ...(heard !== 0 && { heard }) },
+    });
+  }
+
+  /** Bytes that the flow says it has sent by now. */
+  #report(index: number): number {
+    const { reportedRate } = this.#behaviour;
+    const allowed = this.#allowed[index] ?? 0;
+    const before = this.#sent[index] ?? 0;
+    if (reportedRate === 0 || allowed === 0) return before;
+    const now = this.#now();
+    const elapsed = (now - (this.#reportedAt[index] ?? now)) / 1000;
+    const sent = Math.min(allowed, before + elapsed * reportedRate);
+    this.#reportedAt[index] = now;
+    this.#sent[index] = sent;
+    return sent;
+  }
+
+  #scheduleRefresh(index: number): void {
+    if (!this.#behaviour.refreshes) return this.#timers.cancel(index);
+    const period = this.#period[index] ?? 0;
+    const wait = between(this.#side.parts.random, 0.5 * period, 1.5 * period);
+    this.#timers.set(index, ms(this.#now() + wait));
+  }
+
+  #place(index: number): { index: number; generation: number } {
+    return { index, generation: this.#generation[index] ?? 0 };
+  }
+
+  #id(index: number) {
+    return this.#side.parts.space.sessionId(this.#run, this.#place(index));
+  }
+
+  #now(): Milliseconds {
+    return this.#side.parts.time.now();
+  }
+
+  #count(name: string): void {
+    this.#side.counters.count(name);
+  }
+}

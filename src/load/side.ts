@@ -1,0 +1,103 @@
+/** What sending and receiving side share: signing, sending, counting, and checking a share of what comes. */
+import { type Signer, verifySignature } from "../authorization/signing.js";
+import type { Trust } from "../authorization/trust.js";
+import { Counters } from "../base/counters.js";
+import type { Flow } from "../base/flow.js";
+import type { Random } from "../base/random.js";
+import type { Time } from "../base/time.js";
+import type { GistService, MessageStatus, ReceivedMessage } from "../gist/service.js";
+import type { Direction, SessionId } from "../gist/wire/messages.js";
+import { mriOf } from "../nslp/mri.js";
+import {
+  type DecodedPbs,
+  decodePbs,
+  encodeUnsigned,
+  PbsWireError,
+  signatureInput,
+  withSignature,
+} from "../nslp/wire/codec.js";
+import { PBS_NSLP_ID, type PbsPermission, type PbsQuery, type Unsigned } from "../nslp/wire/messages.js";
+import type { FlowSpace } from "./space.js";
+
+export interface SideParts {
+  readonly gist: GistService;
+  readonly space: FlowSpace;
+  /** By the flow's own host on this side. */
+  readonly signers: readonly Signer[];
+  readonly trust: Trust;
+  readonly time: Time;
+  readonly random: Random;
+  readonly verifiedShare: number;
+}
+
+export class Side {
+  readonly counters = new Counters();
+  readonly parts: SideParts;
+
+  constructor(parts: SideParts) {
+    this.parts = parts;
+  }
+
+  send(
+    about: {
+      readonly id: SessionId;
+      readonly flow: Flow;
+      readonly direction: Direction;
+      readonly signer: Signer;
+    },
+    message: Unsigned<PbsQuery> | Unsigned<PbsPermission>,
+  ): void {
+    const unsigned = encodeUnsigned(message);
+    const signature = about.signer.signSync(signatureInput(about.id, PBS_NSLP_ID, unsigned));
+    const data = withSignature(unsigned, signature);
+    this.counters.count("signatures");
+    this.counters.count(`${message.type}.sent`);
+    this.counters.count("bytes.sent", data.length);
+    this.parts.gist.sendMessage({
+      data,
+      nslpId: PBS_NSLP_ID,
+      sessionId: about.id,
+      mri: mriOf(about.flow, about.direction),
+      transfer: { reliable: true, secure: true },
+    });
+  }
+
+  signer(number: number): Signer {
+    const signer = this.parts.signers[number];
+    if (signer === undefined) throw new RangeError(`host ${number} has no identity`);
+    return signer;
+  }
+
+  /** A message as it is on the wire; undefined, and counted, when it is none. */
+  read(received: ReceivedMessage): DecodedPbs | undefined {
+    this.counters.count("bytes.received", received.data.length);
+    try {
+      const decoded = decodePbs(received.data);
+      this.counters.count(`${decoded.message.type}.received`);
+      return decoded;
+    } catch (error) {
+      if (!(error instanceof PbsWireError)) throw error;
+      this.counters.count("malformed");
+      return undefined;
+    }
+  }
+
+  /** Checks a share of the signatures, and counts those that are not good. */
+  sample(received: ReceivedMessage, { message, signedPart }: DecodedPbs): void {
+    const { verifiedShare, random, trust, time } = this.parts;
+    if (message.type === "notify" || verifiedShare === 0) return;
+    if (verifiedShare < 1 && random.fraction() >= verifiedShare) return;
+    const address = message.type === "query" ? message.flow.source : message.flow.destination;
+    const certificate = trust.check(message.certificate, address, time.wall());
+    if (certificate.type === "refused") return this.counters.count("signature.bad");
+    const input = signatureInput(received.sessionId, PBS_NSLP_ID, signedPart);
+    verifySignature(certificate, input, message.signature).then(
+      (good) => this.counters.count(good ? "signature.good" : "signature.bad"),
+      () => this.counters.count("signature.unchecked"),
+    );
+  }
+
+  status(status: MessageStatus): void {
+    if (status.error !== "no-error") this.counters.count(`undelivered.${status.error}`);
+  }
+}
