@@ -34,7 +34,7 @@ const STATE = {
 
 export type Outcome = "granted" | "refused" | "failed";
 
-/** Told whenever a Query of a flow came to an end. */
+/** Told when the asking of a flow came to an end; not while it asks again. */
 export type Settled = (index: number, outcome: Outcome) => void;
 
 export class SenderSide implements Nslp {
@@ -268,8 +268,9 @@ export class SenderSide implements Nslp {
   #failed(index: number): void {
     this.#count("flow.failed");
     const { retryAfter } = this.#behaviour;
-    if (retryAfter === undefined) this.#end(index);
-    else this.#wait(index, retryAfter * between(this.#side.parts.random, 0.5, 1.5));
+    if (retryAfter !== undefined)
+      return this.#wait(index, retryAfter * between(this.#side.parts.random, 0.5, 1.5));
+    this.#end(index);
     this.#settled(index, "failed");
   }
 

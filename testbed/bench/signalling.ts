@@ -122,7 +122,7 @@ async function live(quick: boolean): Promise<Case[]> {
   const duration = quick ? 20_000 : LIVE_MINUTES * 60_000;
   const plan = livePlan(flows, refresh);
   return onBed(plan, async (bed) => {
-    await all(bed, "start", 0, flows);
+    await fill(bed, flows);
     // Those that came first have to be refreshed once before all are in step with their own time.
     await sleep(refresh);
     const before = await bed.read();
@@ -161,7 +161,7 @@ async function restart(quick: boolean): Promise<Case[]> {
   const refresh = quick ? 10_000 : REFRESH;
   const plan = { ...livePlan(flows, refresh), senders: flows, receivers: 1 };
   return onBed(plan, async (bed) => {
-    await all(bed, "start", 0, flows);
+    await fill(bed, flows);
     await bed.restartSenders();
     const before = await bed.read();
     const asked = bed.pace({
@@ -231,9 +231,21 @@ async function onBed<T>(plan: LoadPlan, use: (bed: Bed) => Promise<T>): Promise<
   }
 }
 
+/** The first of them find no associations, so they come slowly. */
+async function fill(bed: Bed, flows: number): Promise<void> {
+  await all(bed, "start", 0, WARM_UP, AT_ONCE / 10);
+  await all(bed, "start", WARM_UP, flows - WARM_UP);
+}
+
 /** Does it to all of them, and throws unless each was granted; returns what there is afterwards. */
-async function all(bed: Bed, deed: "start" | "refresh", first: number, count: number): Promise<Reading> {
-  const { granted } = await bed.batch({ deed, first, count, window: AT_ONCE, limit: LIMIT });
+async function all(
+  bed: Bed,
+  deed: "start" | "refresh",
+  first: number,
+  count: number,
+  window = AT_ONCE,
+): Promise<Reading> {
+  const { granted } = await bed.batch({ deed, first, count, window, limit: LIMIT });
   if (granted < count) throw new Error(`only ${granted} of ${count} flows were granted`);
   return bed.read();
 }
