@@ -122,9 +122,15 @@ function tablesOf(options: RouterOptions, socket: string): Tables {
   const { directory, authority, keyType, configuration } = options;
   const addresses = options.addresses.map((text) => IpAddress.parse(text));
   const prefix = join(directory, "router");
-  const { keyFile, requestFile } = makeHostKey({ prefix, commonName: "router", addresses, type: keyType });
+  const { keyFile, requestFile } = makeHostKey({
+    prefix,
+    commonName: "router",
+    addresses,
+    type: keyType,
+    force: true,
+  });
   const outFile = `${prefix}.pem`;
-  issueCertificate({ authorityDirectory: authority, csrFile: requestFile, outFile });
+  issueCertificate({ authorityDirectory: authority, csrFile: requestFile, outFile, force: true });
   return {
     node: { name: "router" },
     identity: { certificate: outFile, key: keyFile, authorities: [join(authority, "ca.pem")] },
