@@ -8,6 +8,7 @@ import { eventsCommand } from "./commands/events.js";
 import { explainCommand } from "./commands/explain.js";
 import { flowCommand, flowsCommand } from "./commands/flows.js";
 import { keysCommands } from "./commands/keys.js";
+import { loadCommand } from "./commands/load.js";
 import { peersCommand } from "./commands/peers.js";
 import { requestCommand } from "./commands/request.js";
 import { statusCommand } from "./commands/status.js";
@@ -27,6 +28,7 @@ const COMMANDS: readonly Command[] = [
   peersCommand,
   explainCommand,
   doctorCommand,
+  loadCommand,
   ...keysCommands,
 ];
 

@@ -1,18 +1,31 @@
-/** All processes of a load that stays on this machine: the router, and for each lane a sending and a receiving one. */
+/**
+ * All processes of a load: in a network of its own the router, and for each lane a sending and a receiving one; against
+ * hosts that are there only one that sends.
+ */
 import { join } from "node:path";
 import { makeAuthority } from "../authorization/keys.js";
 import { Histogram } from "./histogram.js";
 import { interceptQueries, Lab } from "./lab.js";
-import type { HostOptions } from "./options.js";
+import type { HostOptions, IdentityFiles } from "./options.js";
 import type { LoadPlan } from "./plan.js";
 import { HostProcess, type Placement } from "./process.js";
 import type { BatchResult, Command, PaceResult, Snapshot } from "./protocol.js";
 import { Router, type Tables } from "./router.js";
+import type { AddressBlock } from "./space.js";
 
 const TLS_PORT = 5270;
 const QUEUE = 2700;
 /** More than any load offers, so that no limit of the router is what is measured. */
 const INTERCEPT_RATE = 1_000_000;
+
+/** Receivers that are there, and what this host is towards them. */
+export interface Given {
+  readonly receivers: AddressBlock;
+  /** Own address and interface on the way to them. */
+  readonly address: string;
+  readonly interface: string;
+  readonly identity: IdentityFiles;
+}
 
 /** Everything at one instant; counts of all lanes together, since the start. */
 export interface Reading {
@@ -25,26 +38,17 @@ export interface Reading {
 }
 
 export class Bed {
-  readonly router: Router;
   readonly plan: LoadPlan;
-  readonly #lab: Lab;
-  readonly #senders: HostProcess[];
-  readonly #receivers: HostProcess[];
+  readonly #own: { readonly lab: Lab; readonly router: Router } | undefined;
+  readonly #senders: HostProcess[] = [];
+  readonly #receivers: HostProcess[] = [];
 
-  private constructor(
-    plan: LoadPlan,
-    lab: Lab,
-    router: Router,
-    senders: HostProcess[],
-    receivers: HostProcess[],
-  ) {
+  private constructor(plan: LoadPlan, own: { readonly lab: Lab; readonly router: Router } | undefined) {
     this.plan = plan;
-    this.#lab = lab;
-    this.router = router;
-    this.#senders = senders;
-    this.#receivers = receivers;
+    this.#own = own;
   }
 
+  /** In a network of its own. Rejects, and leaves nothing behind, when the machine does not let it. */
   static async start(plan: LoadPlan): Promise<Bed> {
     const lab = new Lab(plan.lanes);
     try {
@@ -62,17 +66,42 @@ export class Bed {
         { namespace: lab.router, ...coresOf(plan.routerCores) },
       );
       lab.owns(router.pid);
-      const bed = new Bed(plan, lab, router, [], []);
+      const bed = new Bed(plan, { lab, router });
       for (let lane = 0; lane < plan.lanes; lane++) {
         interceptQueries(lab.receiver(lane), QUEUE);
-        bed.#receivers.push(await bed.#startHost("receiver", lane));
-        bed.#senders.push(await bed.#startHost("sender", lane));
+        bed.#receivers.push(await bed.#startInside(lab, "receiver", lane));
+        bed.#senders.push(await bed.#startInside(lab, "sender", lane));
       }
       return bed;
     } catch (error) {
       lab.close();
       throw error;
     }
+  }
+
+  /** Against receivers that are there, from this host and with its identity. */
+  static async towards(plan: LoadPlan, given: Given): Promise<Bed> {
+    const bed = new Bed({ ...plan, lanes: 1, senders: 1 }, undefined);
+    const options = {
+      ...bed.#hostOptions("sender"),
+      senders: { first: given.address, count: 1 },
+      receivers: given.receivers,
+      address: given.address,
+      interface: given.interface,
+      identity: given.identity,
+    };
+    bed.#senders.push(await HostProcess.start(options, coresOf(plan.hostCores)));
+    return bed;
+  }
+
+  /** Throws against given hosts, whose routers are not the tool's. */
+  get router(): Router {
+    if (this.#own === undefined) throw new Error("the router is not the tool's own");
+    return this.#own.router;
+  }
+
+  get hasRouter(): boolean {
+    return this.#own !== undefined;
   }
 
   /** Flows of each lane. */
@@ -82,12 +111,18 @@ export class Bed {
 
   async read(): Promise<Reading> {
     const at = performance.now();
-    const { cpuSeconds: routerCpu, residentBytes: routerBytes } = this.router.use();
+    const use = this.#own?.router.use();
     const [senders, receivers] = await Promise.all([
       Promise.all(this.#senders.map((host) => host.snapshot())),
       Promise.all(this.#receivers.map((host) => host.snapshot())),
     ]);
-    return { at, routerCpu, routerBytes, sender: together(senders), receiver: together(receivers) };
+    return {
+      at,
+      routerCpu: use?.cpuSeconds ?? 0,
+      routerBytes: use?.residentBytes ?? 0,
+      sender: together(senders),
+      receiver: together(receivers),
+    };
   }
 
   /** Flow numbers are those of all lanes together; each lane does its share. */
@@ -125,7 +160,7 @@ export class Bed {
     return {
       done: results.reduce((all, r) => all + r.done, 0),
       passedOver: results.reduce((all, r) => all + r.passedOver, 0),
-      behind: Math.max(...results.map((r) => r.behind)),
+      behind: Math.max(0, ...results.map((r) => r.behind)),
     };
   }
 
@@ -133,46 +168,51 @@ export class Bed {
     await Promise.all([...this.#senders, ...this.#receivers].map((host) => host.stopPace(name)));
   }
 
-  /** All senders lose their power, and come back with nothing but their addresses. */
-  async restartSenders(): Promise<void> {
-    await Promise.all(this.#senders.map((host) => host.kill()));
-    for (let lane = 0; lane < this.plan.lanes; lane++)
-      this.#senders[lane] = await this.#startHost("sender", lane);
+  /** Flows that are over are not replaced any more. */
+  async windDown(): Promise<void> {
+    await Promise.all(this.#senders.map((host) => host.windDown()));
   }
 
+  /** All senders lose their power, and come back with nothing but their addresses. */
+  async restartSenders(): Promise<void> {
+    const lab = this.#own?.lab;
+    if (lab === undefined) throw new Error("only senders of the tool's own network can be restarted");
+    await Promise.all(this.#senders.map((host) => host.kill()));
+    for (let lane = 0; lane < this.plan.lanes; lane++)
+      this.#senders[lane] = await this.#startInside(lab, "sender", lane);
+  }
+
+  /** Ends all processes, then takes the network away. */
   async close(): Promise<void> {
     try {
       await Promise.all([...this.#senders, ...this.#receivers].map((host) => host.stop()));
-      await this.router.stop();
+      await this.#own?.router.stop();
     } finally {
-      this.#lab.close();
+      this.#own?.lab.close();
     }
   }
 
-  async #startHost(role: HostOptions["role"], lane: number): Promise<HostProcess> {
+  async #startInside(lab: Lab, role: HostOptions["role"], lane: number): Promise<HostProcess> {
     const { plan } = this;
-    const end = role === "sender" ? this.#lab.sender(lane) : this.#lab.receiver(lane);
+    const end = role === "sender" ? lab.sender(lane) : lab.receiver(lane);
     const options: HostOptions = {
-      role,
-      flows: this.perLane,
-      senders: this.#lab.senders(lane, plan.senders),
-      receivers: this.#lab.receivers(lane, plan.receivers),
+      ...this.#hostOptions(role),
+      senders: lab.senders(lane, plan.senders),
+      receivers: lab.receivers(lane, plan.receivers),
       address: end.address,
       interface: end.interface,
-      tlsPort: TLS_PORT,
-      queue: QUEUE,
-      authority: join(this.#lab.directory, "authority"),
-      keyType: plan.keyType,
-      keys: plan.keys,
-      validity: plan.validity,
-      verifiedShare: plan.verifiedShare,
-      sending: plan.sending,
-      receiving: plan.receiving,
+      authority: join(lab.directory, "authority"),
     };
     const placement: Placement = { namespace: end.namespace, ...coresOf(plan.hostCores) };
     const host = await HostProcess.start(options, placement);
-    this.#lab.owns(host.pid);
+    lab.owns(host.pid);
     return host;
+  }
+
+  #hostOptions(role: HostOptions["role"]) {
+    const { keyType, keys, validity, verifiedShare, sending, receiving } = this.plan;
+    const behaviour = { keyType, keys, validity, verifiedShare, sending, receiving };
+    return { role, flows: this.perLane, tlsPort: TLS_PORT, queue: QUEUE, ...behaviour };
   }
 }
 
@@ -207,7 +247,7 @@ function together(snapshots: readonly Snapshot[]): Snapshot {
       receivedBytes: sum((s) => s.wire.receivedBytes),
       receivedPackets: sum((s) => s.wire.receivedPackets),
     },
-    stalled: Math.max(...snapshots.map((s) => s.stalled)),
+    stalled: Math.max(0, ...snapshots.map((s) => s.stalled)),
     pbs: sumOf(snapshots.map((s) => s.pbs)),
     gist: sumOf(snapshots.map((s) => s.gist)),
     setUp: merged(snapshots.map((s) => s.setUp)),

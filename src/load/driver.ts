@@ -56,6 +56,9 @@ export class Driver {
       case "stop-pace":
         this.#stopPace(command.name);
         return Promise.resolve(undefined);
+      case "wind-down":
+        if (!(this.#side instanceof ReceiverSide)) this.#side.windDown();
+        return Promise.resolve(undefined);
     }
   }
 

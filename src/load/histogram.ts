@@ -73,12 +73,14 @@ export class Histogram {
     return this.#max;
   }
 
-  /** What was recorded after an earlier state of the same histogram; its maximum is that of the whole. */
+  /** What was recorded after an earlier state of the same histogram; its maximum is that of its last bucket. */
   since(earlier: HistogramData | undefined): Histogram {
-    const difference = Histogram.from(this.data());
-    if (earlier === undefined) return difference;
+    if (earlier === undefined) return Histogram.from(this.data());
+    const difference = Histogram.from({ ...this.data(), max: 0 });
     const buckets = earlier.buckets.map(([index, count]) => [index, -count] as const);
     difference.add({ buckets, sum: -earlier.sum, max: 0 });
+    const last = difference.#counts.findLastIndex((count) => count > 0);
+    difference.#max = last < 0 ? 0 : Math.min(this.#max, upperEdge(last) / 1000);
     return difference;
   }
 

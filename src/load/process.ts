@@ -1,4 +1,7 @@
-/** A process of the tool, as the controlling one sees it. */
+/**
+ * A process of the tool, as the controlling one sees it. It has a process group of its own, so that what a terminal sends
+ * reaches the controlling one alone, which then ends the others in good order.
+ */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
@@ -45,7 +48,7 @@ export class HostProcess {
     const node = [process.execPath, "--max-old-space-size=8192", file, JSON.stringify(options)];
     const [program = "", ...rest] = placed(node, placement);
     this.#role = options.role;
-    this.#child = spawn(program, rest, { stdio: ["pipe", "pipe", "pipe"] });
+    this.#child = spawn(program, rest, { stdio: ["pipe", "pipe", "pipe"], detached: true });
     this.#child.stdin.on("error", () => undefined);
     this.#child.stderr.setEncoding("utf8").on("data", (text: string) => {
       this.#errors = (this.#errors + text).slice(-ERRORS_KEPT);
@@ -88,6 +91,10 @@ export class HostProcess {
 
   stopPace(name: string): Promise<unknown> {
     return this.#ask({ do: "stop-pace", name });
+  }
+
+  windDown(): Promise<unknown> {
+    return this.#ask({ do: "wind-down" });
   }
 
   /** As a power cut: nothing is said to anybody. */

@@ -30,6 +30,8 @@ export type Command =
       readonly name: string;
     }
   | { readonly do: "stop-pace"; readonly name: string }
+  /** From now on flows that are over are not replaced. */
+  | { readonly do: "wind-down" }
   | { readonly do: "snapshot" };
 
 export interface BatchResult {

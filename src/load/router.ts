@@ -67,7 +67,7 @@ export class Router {
     const command = [process.execPath, ...options.nodeArguments, pbsd, "--config", file];
     const [program = "", ...rest] = placed(command, placement);
     const output = openSync(log, "a");
-    const child = spawn(program, rest, { stdio: ["ignore", output, output], cwd: directory });
+    const child = spawn(program, rest, { stdio: ["ignore", output, output], cwd: directory, detached: true });
     const router = new Router(child, socket, log);
     await router.#ready();
     return router;

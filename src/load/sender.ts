@@ -59,6 +59,7 @@ export class SenderSide implements Nslp {
   readonly #sent: Float64Array;
   #live = 0;
   #underWay = 0;
+  #replaces: boolean;
   #settled: Settled = () => {};
 
   /** @param run 16 hexadecimal digits that no other run has */
@@ -66,6 +67,7 @@ export class SenderSide implements Nslp {
     const { flows } = parts.space;
     this.#side = new Side(parts);
     this.#behaviour = behaviour;
+    this.#replaces = behaviour.replace;
     this.#run = run;
     this.#timers = new FlowTimers(flows, parts.time.now());
     this.#state = new Uint8Array(flows);
@@ -97,6 +99,11 @@ export class SenderSide implements Nslp {
 
   whenSettled(settled: Settled): void {
     this.#settled = settled;
+  }
+
+  /** From now on flows that are over are not replaced. */
+  windDown(): void {
+    this.#replaces = false;
   }
 
   /** Fires what is due; called every few milliseconds. */
@@ -211,7 +218,7 @@ export class SenderSide implements Nslp {
     this.#count(had ? "flow.revoked" : "flow.refused");
     const settles = state === STATE.asking || state === STATE.refreshing;
     this.#end(index);
-    if (this.#behaviour.replace) this.start(index);
+    if (this.#replaces) this.start(index);
     if (settles) this.#settled(index, "refused");
   }
 
