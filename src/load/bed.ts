@@ -10,7 +10,7 @@ import type { HostOptions, IdentityFiles } from "./options.js";
 import type { LoadPlan } from "./plan.js";
 import { HostProcess, type Placement } from "./process.js";
 import type { BatchResult, Command, PaceResult, Snapshot } from "./protocol.js";
-import { Router, type Tables } from "./router.js";
+import { machineCpuSeconds, Router, type Tables } from "./router.js";
 import type { AddressBlock } from "./space.js";
 
 const TLS_PORT = 5270;
@@ -33,6 +33,8 @@ export interface Reading {
   readonly at: number;
   readonly routerCpu: number;
   readonly routerBytes: number;
+  /** Processor seconds of everything on this machine. */
+  readonly machineCpu: number;
   readonly sender: Snapshot;
   readonly receiver: Snapshot;
 }
@@ -112,6 +114,7 @@ export class Bed {
   async read(): Promise<Reading> {
     const at = performance.now();
     const use = this.#own?.router.use();
+    const machineCpu = machineCpuSeconds();
     const [senders, receivers] = await Promise.all([
       Promise.all(this.#senders.map((host) => host.snapshot())),
       Promise.all(this.#receivers.map((host) => host.snapshot())),
@@ -120,6 +123,7 @@ export class Bed {
       at,
       routerCpu: use?.cpuSeconds ?? 0,
       routerBytes: use?.residentBytes ?? 0,
+      machineCpu,
       sender: together(senders),
       receiver: together(receivers),
     };

@@ -15,8 +15,8 @@ export interface Figures {
     readonly share: number;
     readonly residentBytes: number;
   };
-  /** Cores that each side of the tool took. */
-  readonly cores: { readonly senders: number; readonly receivers: number };
+  /** Cores that each side of the tool took, and all else on the machine but the router: where that is much, times say little. */
+  readonly cores: { readonly senders: number; readonly receivers: number; readonly others: number };
   readonly flows: {
     readonly live: number;
     readonly granted: number;
@@ -47,6 +47,9 @@ export interface Figures {
 export function figures(name: string, from: Reading, to: Reading): Figures {
   const seconds = (to.at - from.at) / 1000;
   const cpuSeconds = to.routerCpu - from.routerCpu;
+  const senders = to.sender.cpuSeconds - from.sender.cpuSeconds;
+  const receivers = to.receiver.cpuSeconds - from.receiver.cpuSeconds;
+  const others = Math.max(0, to.machineCpu - from.machineCpu - cpuSeconds - senders - receivers);
   const sender = (counter: string): number => count(to.sender.pbs, counter) - count(from.sender.pbs, counter);
   const receiver = (counter: string): number =>
     count(to.receiver.pbs, counter) - count(from.receiver.pbs, counter);
@@ -63,10 +66,7 @@ export function figures(name: string, from: Reading, to: Reading): Figures {
       share: cpuSeconds / seconds,
       residentBytes: to.routerBytes,
     },
-    cores: {
-      senders: (to.sender.cpuSeconds - from.sender.cpuSeconds) / seconds,
-      receivers: (to.receiver.cpuSeconds - from.receiver.cpuSeconds) / seconds,
-    },
+    cores: { senders: senders / seconds, receivers: receivers / seconds, others: others / seconds },
     flows: {
       live: to.sender.live,
       granted,

@@ -34,8 +34,9 @@ function phaseText(figures: Figures, router: boolean): string {
     ]);
   lines.push(
     [
-      "tool",
-      `senders ${percent(figures.cores.senders)} of a core, receivers ${percent(figures.cores.receivers)}`,
+      "cores",
+      `senders ${percent(figures.cores.senders)} of one, receivers ${percent(figures.cores.receivers)}, ` +
+        `everything else on this machine ${percent(figures.cores.others)}`,
     ],
     [
       "messages",

@@ -305,5 +305,6 @@ function countsOf({ messages, signatures, bytes, pairs: count, perSecond, cores 
     wireBytes: bytes.wire,
     senderCores: Number(cores.senders.toFixed(3)),
     receiverCores: Number(cores.receivers.toFixed(3)),
+    otherCores: Number(cores.others.toFixed(3)),
   };
 }

@@ -11,6 +11,7 @@ import { flood } from "./flood.js";
 import { forgery } from "./forgery.js";
 import { hostile } from "./hostile.js";
 import { interop } from "./interop.js";
+import { load } from "./load.js";
 import { lossy } from "./lossy.js";
 import { narrow } from "./narrow.js";
 import { open } from "./open.js";
@@ -52,6 +53,7 @@ export const SCENARIOS: readonly Scenario[] = [
   roundtrip,
   reactions,
   lossy,
+  load,
   open,
   badinput,
 ];
