@@ -3,6 +3,7 @@
  * {@link HostOptions} as JSON. Commands come on standard input, answers go to standard output; it ends with its input.
  */
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { monitorEventLoopDelay, type IntervalHistogram } from "node:perf_hooks";
 import { loadIdentity } from "../authorization/keys.js";
@@ -16,7 +17,7 @@ import { ms } from "../base/units.js";
 import { GistNode } from "../gist/node.js";
 import { PBS_NSLP_ID } from "../nslp/wire/messages.js";
 import { Driver } from "./driver.js";
-import { issueNode, issueSigner, KeyStock, readAuthority } from "./identities.js";
+import { hostSigners, issueNode, KeyStock, readAuthority } from "./identities.js";
 import type { HostOptions } from "./options.js";
 import type { Answer, Command, Snapshot } from "./protocol.js";
 import { ReceiverSide } from "./receiver.js";
@@ -53,9 +54,12 @@ function identitiesOf(options: HostOptions, hosts: readonly IpAddress[]): Identi
   const own = IpAddress.parse(options.address);
   if (options.authority === undefined) return fromFiles(options, hosts.length);
   const authority = readAuthority(options.authority);
-  const stock = new KeyStock(options.keyType, options.keys);
-  const { signer, credentials } = issueNode(authority, stock.take(), `load ${options.role}`, [own]);
-  const signers = hosts.map((host) => issueSigner(authority, stock.take(), `load ${host}`, [host]));
+  const keys = KeyStock.make(options.keyType, options.keys);
+  // Of the node alone, so that the hosts take theirs from the first on.
+  const nodeKey = KeyStock.make(options.keyType, 1).take();
+  const { signer, credentials } = issueNode(authority, nodeKey, `load ${options.role}`, [own]);
+  const file = join(options.authority, `${options.role}-${options.address}.json`);
+  const signers = hostSigners(file, { authority, keys, hosts });
   return { node: signer, credentials: { ...credentials }, signers };
 }
 

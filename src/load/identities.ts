@@ -2,8 +2,8 @@
  * Many identities cheaply: a certificate for each address, over a small stock of keys, made in memory. A router checks
  * chain and signature of each certificate all the same; only making keys is spared.
  */
-import { createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildHost } from "../authorization/issue.js";
 import type { KeyChoice } from "../authorization/keys.js";
@@ -31,13 +31,50 @@ export function readAuthority(directory: string): Authority {
   return { der, pem, key: parsePrivateKey(readFileSync(file, "utf8"), file) };
 }
 
-/** Keys of one kind, to be shared out. */
+/** What outlives a power cut. Keys as PKCS#8 in PEM, certificates as DER in base64. */
+interface Stored {
+  readonly keys: readonly string[];
+  readonly certificates: readonly string[];
+}
+
+/**
+ * A signer for each host: those that the file holds from an earlier start, else new ones, which it holds then. Making a
+ * certificate takes a millisecond or more.
+ */
+export function hostSigners(
+  file: string,
+  make: { readonly authority: Authority; readonly keys: KeyStock; readonly hosts: readonly IpAddress[] },
+): readonly Signer[] {
+  const { authority, keys, hosts } = make;
+  if (existsSync(file)) {
+    const stored = JSON.parse(readFileSync(file, "utf8")) as Stored;
+    const stock = new KeyStock(stored.keys.map((pem) => createPrivateKey(pem)));
+    return stored.certificates.map((der) => new Signer(stock.take(), Buffer.from(der, "base64")));
+  }
+  const signers = hosts.map((host) => issueSigner(authority, keys.take(), `load ${host}`, [host]));
+  const stored: Stored = {
+    keys: keys.pems(),
+    certificates: signers.map(({ certificate }) => Buffer.from(certificate).toString("base64")),
+  };
+  writeFileSync(file, JSON.stringify(stored), { mode: 0o600 });
+  return signers;
+}
+
+/** Keys of one kind, to be shared out in turn. */
 export class KeyStock {
   readonly #keys: readonly KeyObject[];
   #next = 0;
 
-  constructor(type: KeyChoice, count: number) {
-    this.#keys = Array.from({ length: count }, () => newKey(type));
+  constructor(keys: readonly KeyObject[]) {
+    this.#keys = keys;
+  }
+
+  static make(type: KeyChoice, count: number): KeyStock {
+    return new KeyStock(Array.from({ length: count }, () => newKey(type)));
+  }
+
+  pems(): string[] {
+    return this.#keys.map((key) => key.export({ type: "pkcs8", format: "pem" }).toString());
   }
 
   take(): KeyObject {
@@ -53,7 +90,7 @@ function newKey(type: KeyChoice): KeyObject {
   return generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
 }
 
-export function issueSigner(
+function issueSigner(
   authority: Authority,
   key: KeyObject,
   name: string,

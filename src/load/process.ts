@@ -9,7 +9,9 @@ import { fileURLToPath } from "node:url";
 import type { HostOptions } from "./options.js";
 import type { Answer, BatchResult, Command, PaceResult, Snapshot } from "./protocol.js";
 
-const START_LIMIT_MS = 120_000;
+const START_LIMIT_MS = 60_000;
+/** For each host: its certificate is made at the start. */
+const START_FOR_HOST_MS = 10;
 const STOP_LIMIT_MS = 5000;
 const ERRORS_KEPT = 4000;
 
@@ -61,7 +63,8 @@ export class HostProcess {
   /** Resolves when its sockets are open and its identities made. Rejects with what it printed. */
   static async start(options: HostOptions, placement: Placement = {}): Promise<HostProcess> {
     const host = new HostProcess(options, placement);
-    const tooLate = setTimeout(() => void host.stop(), START_LIMIT_MS);
+    const hosts = options.role === "sender" ? options.senders : options.receivers;
+    const tooLate = setTimeout(() => void host.kill(), START_LIMIT_MS + hosts.count * START_FOR_HOST_MS);
     try {
       await new Promise((resolve, reject) => {
         host.#ready = { resolve, reject };
