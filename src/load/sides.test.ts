@@ -1,0 +1,279 @@
+import test from "ava";
+import { generateKeyPairSync } from "node:crypto";
+import { buildAuthority, buildHost } from "../authorization/issue.js";
+import { toPem } from "../authorization/pem.js";
+import { Signer } from "../authorization/signing.js";
+import { Trust } from "../authorization/trust.js";
+import { seededRandom } from "../base/random.js";
+import { FakeTime } from "../base/time.js";
+import { ms, seconds } from "../base/units.js";
+import type { GistService, Nslp, SendMessage } from "../gist/service.js";
+import { encodeNotify } from "../nslp/wire/codec.js";
+import { INFO_CLASS, INFO_CODE, PBS_NSLP_ID } from "../nslp/wire/messages.js";
+import { Driver } from "./driver.js";
+import type { ReceiverBehaviour, SenderBehaviour } from "./options.js";
+import { STILL } from "./plan.js";
+import { ReceiverSide } from "./receiver.js";
+import { SenderSide } from "./sender.js";
+import { FlowSpace } from "./space.js";
+
+const RUN = "00112233445566aa";
+const FLOWS = 12;
+const DAY = 24 * 3600 * 1000;
+
+const key = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+const space = new FlowSpace({
+  flows: FLOWS,
+  senders: { first: "10.64.0.1", count: 2 },
+  receivers: { first: "10.128.0.1", count: 2 },
+});
+const validity = { notBefore: Date.UTC(2025, 11, 1), notAfter: Date.UTC(2025, 11, 1) + 365 * DAY };
+const authority = buildAuthority(key.privateKey, "test", validity);
+const signerFor = (index: number, addresses: FlowSpace["senders"]): Signer => {
+  const host = {
+    commonName: `host ${index}`,
+    publicKey: key.publicKey,
+    addresses: addresses.slice(index, index + 1),
+    ...validity,
+  };
+  return new Signer(key.privateKey, buildHost(host, authority, key.privateKey));
+};
+
+/** Both sides, joined by a GIST that hands messages over at once, or loses them. */
+class Line {
+  readonly time = new FakeTime();
+  readonly sender: SenderSide;
+  readonly receiver: ReceiverSide;
+  readonly driver: Driver;
+  /** Whether a message goes on. */
+  passes: (send: SendMessage) => boolean = () => true;
+  readonly sessions = new Set<string>();
+
+  constructor(sending: Partial<SenderBehaviour> = {}, receiving: Partial<ReceiverBehaviour> = {}) {
+    const { time } = this;
+    const random = seededRandom(7);
+    const trust = new Trust([toPem("CERTIFICATE", authority)]);
+    const common = { space, trust, time, random, verifiedShare: 0 };
+    const side = (addresses: FlowSpace["senders"], other: () => Nslp) => ({
+      ...common,
+      signers: addresses.map((_, i) => signerFor(i, addresses)),
+      gist: this.#gist(other),
+    });
+    const sends = side(space.senders, () => this.receiver);
+    const receives = side(space.receivers, () => this.sender);
+    this.sender = new SenderSide(sends, { ...STILL.sending, refreshes: true, ...sending }, RUN);
+    this.receiver = new ReceiverSide(receives, { ...STILL.receiving, refresh: 60_000, ...receiving });
+    this.driver = new Driver(this.sender, time, random);
+  }
+
+  pass(duration: number): void {
+    for (let passed = 0; passed < duration; passed += 50) {
+      this.time.advance(ms(50));
+      this.sender.advance();
+      this.receiver.advance();
+      this.driver.advance();
+    }
+  }
+
+  count(name: string): number {
+    return this.sender.counters()[name] ?? 0;
+  }
+
+  deliver(nslp: Nslp, { data, sessionId, mri }: Pick<SendMessage, "data" | "sessionId" | "mri">): void {
+    this.sessions.add(sessionId);
+    void nslp.recvMessage({
+      data,
+      nslpId: PBS_NSLP_ID,
+      sessionId,
+      mri,
+      routingStateCheck: false,
+      siiHandle: "peer",
+      transfer: {
+        reliable: true,
+        secure: true,
+        explicitlyRouted: false,
+        returnRoutable: true,
+        lastNode: true,
+      },
+      ipTtl: 64,
+      ipDistance: 1,
+      hopCount: 31,
+      inboundInterface: "net0",
+    });
+  }
+
+  #gist(other: () => Nslp): GistService {
+    return {
+      register: () => undefined,
+      sendMessage: (send) => {
+        if (this.passes(send)) this.deliver(other(), send);
+      },
+      setStateLifetime: () => undefined,
+      invalidateRoutingState: () => undefined,
+    };
+  }
+}
+
+const isPermission = (send: SendMessage): boolean => send.data[0] === 2;
+
+test("flows are granted, refresh in their own time, and none is missed", (t) => {
+  const line = new Line();
+  for (let index = 0; index < FLOWS; index++) t.true(line.sender.start(index));
+  t.is(line.sender.live, FLOWS);
+  t.is(line.sender.underWay, 0);
+  line.pass(seconds(600));
+  t.is(line.sender.live, FLOWS);
+  const refreshed = line.count("flow.refreshed");
+  t.true(refreshed > FLOWS * 8 && refreshed < FLOWS * 13, `${refreshed} refreshes`);
+  t.is(line.count("retransmissions"), 0);
+  t.is(line.count("refresh.missed"), 0);
+  t.is(line.sender.refreshed.count, refreshed);
+});
+
+test("a Query without an answer is sent again; latency counts from the first", (t) => {
+  const line = new Line();
+  let lost = 0;
+  line.passes = (send) => isPermission(send) || ++lost > 1;
+  line.sender.start(0);
+  line.pass(1900);
+  t.is(line.sender.live, 0);
+  line.pass(200);
+  t.is(line.sender.live, 1);
+  t.is(line.count("retransmissions"), 1);
+  t.true(line.sender.setUp.summary().max >= 2000);
+});
+
+test("without any answer an asking fails, and begins again where it is told to", (t) => {
+  const silent = new Line();
+  silent.passes = () => false;
+  silent.sender.start(0);
+  silent.pass(20_000);
+  t.is(silent.count("flow.failed"), 1);
+  t.is(silent.count("query.sent"), 2);
+
+  const stubborn = new Line({ retryAfter: 5000 });
+  stubborn.passes = () => false;
+  stubborn.sender.start(0);
+  stubborn.pass(20_000);
+  t.true(stubborn.count("flow.failed") >= 1);
+  stubborn.passes = () => true;
+  stubborn.pass(20_000);
+  t.is(stubborn.sender.live, 1);
+  t.is(stubborn.sender.underWay, 0);
+});
+
+test("a flow whose refreshes get no answer is lost when its permission ends, not before", (t) => {
+  const line = new Line();
+  line.sender.start(0);
+  line.passes = (send) => !isPermission(send);
+  line.pass(300_000);
+  t.is(line.sender.live, 1);
+  t.true(line.count("refresh.missed") > 0);
+  line.pass(30_000);
+  t.is(line.sender.live, 0);
+  t.is(line.count("flow.lost"), 1);
+});
+
+test("receivers refuse and revoke the shares that they are told", (t) => {
+  const refusing = new Line({}, { refusedShare: 1 });
+  refusing.sender.start(0);
+  t.is(refusing.sender.live, 0);
+  t.is(refusing.count("flow.refused"), 1);
+
+  const revoking = new Line({ replace: true }, { revokedShare: 1, revokeWithin: 1000 });
+  revoking.sender.start(0);
+  revoking.pass(10_000);
+  t.is(revoking.sender.live, 1);
+  t.true(revoking.count("flow.revoked") > 5);
+  t.is(revoking.sessions.size, revoking.count("flow.revoked") + 1);
+  revoking.sender.windDown();
+  revoking.pass(2000);
+  t.is(revoking.sender.live, 0);
+});
+
+test("a flow that has sent most of its volume asks for more", (t) => {
+  const line = new Line({ volume: 1_000_000, reportedRate: 10_000 });
+  line.sender.start(0);
+  line.pass(600_000);
+  t.true((line.receiver.counters()["flow.extended"] ?? 0) >= 2);
+  t.is(line.sender.live, 1);
+});
+
+test("a flow that is told to wait asks again then", (t) => {
+  const line = new Line();
+  line.passes = () => false;
+  line.sender.start(0);
+  const place = { index: 0, generation: 0 };
+  const info = {
+    class: INFO_CLASS.transientFailure,
+    code: INFO_CODE.rateLimited,
+    objectType: 0,
+    retryAfter: ms(10_000),
+    text: "busy",
+  };
+  const flow = space.flow(place);
+  line.deliver(line.sender, {
+    data: encodeNotify({ type: "notify", flow, info }),
+    sessionId: space.sessionId(RUN, place),
+    mri: { method: "loose-end", direction: "upstream", source: flow.source, destination: flow.destination },
+  });
+  line.passes = () => true;
+  line.pass(9900);
+  t.is(line.count("query.sent"), 1);
+  line.pass(3000);
+  t.is(line.sender.live, 1);
+  t.is(line.count("flow.told-to-wait"), 1);
+});
+
+test("a batch keeps so many under way and says what came of them", async (t) => {
+  const line = new Line({}, { refusedShare: 0.5 });
+  const result = await line.driver.carryOut({
+    do: "batch",
+    deed: "start",
+    first: 0,
+    count: FLOWS,
+    window: 3,
+    limit: 1000,
+  });
+  t.like(result, { failed: 0 });
+  const { granted, refused } = result as { granted: number; refused: number };
+  t.is(granted + refused, FLOWS);
+  t.true(granted > 0 && refused > 0);
+});
+
+test("a batch ends at its limit", async (t) => {
+  const line = new Line();
+  line.passes = () => false;
+  const ended = line.driver.carryOut({
+    do: "batch",
+    deed: "start",
+    first: 0,
+    count: 4,
+    window: 2,
+    limit: 1000,
+  });
+  line.pass(1200);
+  t.like(await ended, { granted: 0, failed: 4 });
+});
+
+test("a pace replaces flows at its rate", async (t) => {
+  const line = new Line();
+  for (let index = 0; index < FLOWS; index++) line.sender.start(index);
+  const paced = line.driver.carryOut({
+    do: "pace",
+    deed: "leave",
+    first: 0,
+    among: FLOWS,
+    rate: 10,
+    arrival: "constant",
+    choose: "at-random",
+    name: "churn",
+  });
+  line.pass(10_000);
+  await line.driver.carryOut({ do: "stop-pace", name: "churn" });
+  const { done } = (await paced) as { done: number };
+  t.true(Math.abs(done - 100) <= 1, `${done} replaced`);
+  t.is(line.count("flow.left"), done);
+  t.is(line.sender.live, FLOWS);
+  t.is(line.sessions.size, FLOWS + done);
+});
