@@ -107,9 +107,9 @@ Against receivers that are there, with this host as the only sender; no pbsd may
   arguments: { min: 0, max: 0 },
   run: async (context, parsed) => {
     const plan = planOf(parsed);
-    const given = givenOf(parsed, plan);
     const ramp = parsed.values["ramp"] === true ? rampOf(parsed) : undefined;
     const shape = shapeOf(parsed, plan, ramp !== undefined);
+    const given = givenOf(parsed, plan);
     const stop = new AbortController();
     const end = endOnSignals(stop);
     try {
