@@ -3,16 +3,16 @@ import { parseArgs } from "node:util";
 import { ALGORITHMS } from "../../src/base/algorithm.js";
 import { authentication } from "./authentication.js";
 import { dataplane } from "./dataplane.js";
-import { print, type Report } from "./result.js";
 import { refreshing } from "./refreshing.js";
+import { print, type Report } from "./result.js";
 import { setup } from "./setup.js";
-import { signalling, SIGNALLING_CASES } from "./signalling.js";
+import { signalling, SIGNALLING_CASES, type SignallingOptions } from "./signalling.js";
 
-const BENCHMARKS: Readonly<Record<string, (quick: boolean, only: readonly string[]) => Promise<Report>>> = {
-  authentication,
-  dataplane,
-  refreshing,
-  setup,
+const BENCHMARKS: Readonly<Record<string, (options: SignallingOptions) => Promise<Report>>> = {
+  authentication: ({ quick, only }) => authentication(quick, only),
+  dataplane: ({ quick }) => dataplane(quick),
+  refreshing: ({ quick }) => refreshing(quick),
+  setup: ({ quick }) => setup(quick),
   signalling,
 };
 
@@ -22,14 +22,15 @@ const CASES: Readonly<Record<string, readonly string[]>> = {
   signalling: SIGNALLING_CASES,
 };
 
-const usage = `usage: npm run bench -- NAME [--json] [--quick] [--case CASE...]
+const usage = `usage: npm run bench -- NAME [--json] [--quick] [--case CASE]... [--flows N] [--minutes M]
 NAME: ${Object.keys(BENCHMARKS).join(", ")}
 --json   print one JSON document and nothing else
 --quick  one run of the main cases: shows that all works, not a measurement
 --case   only this; may be given again:
 ${Object.entries(CASES)
   .map(([name, cases]) => `         ${name}: ${cases.join(", ")}`)
-  .join("\n")}`;
+  .join("\n")}
+--flows, --minutes   in place of those of the cases live and restart of signalling`;
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -38,19 +39,36 @@ async function main(): Promise<number> {
       json: { type: "boolean", default: false },
       quick: { type: "boolean", default: false },
       case: { type: "string", multiple: true, default: [] },
+      flows: { type: "string" },
+      minutes: { type: "string" },
     },
   });
   const [name = ""] = positionals;
   const run = Object.hasOwn(BENCHMARKS, name) ? BENCHMARKS[name] : undefined;
-  const unknown = values.case.some((one) => !(CASES[name] ?? []).includes(one));
-  if (run === undefined || positionals.length !== 1 || unknown) {
+  const [flows, minutes] = [numberOf(values.flows), numberOf(values.minutes)];
+  const wrong =
+    (name !== "signalling" && (flows !== undefined || minutes !== undefined)) ||
+    values.case.some((one) => !(CASES[name] ?? []).includes(one)) ||
+    [flows, minutes].includes(Number.NaN);
+  if (run === undefined || positionals.length !== 1 || wrong) {
     console.error(usage);
     return 2;
   }
-  const result = await run(values.quick, values.case);
+  const result = await run({
+    quick: values.quick,
+    only: values.case,
+    ...(flows !== undefined && { flows }),
+    ...(minutes !== undefined && { minutes }),
+  });
   if (values.json) console.log(JSON.stringify(result));
   else print(result);
   return 0;
+}
+
+/** Undefined for none; NaN for one that is not a whole number from 1 to a million. */
+function numberOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  return /^[1-9]\d{0,6}$/.test(text) && Number(text) <= 1_000_000 ? Number(text) : Number.NaN;
 }
 
 process.exitCode = await main();

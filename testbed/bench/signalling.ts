@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KeyChoice } from "../../src/authorization/keys.js";
 import { Bed, type Reading } from "../../src/load/bed.js";
+import { MOST_HOSTS } from "../../src/load/lab.js";
 import { type Figures, figures } from "../../src/load/measure.js";
 import { type LoadPlan, STILL } from "../../src/load/plan.js";
 import { LOAD_CORE, median, ROUTER_CORE } from "./lab.js";
@@ -27,14 +28,39 @@ const LOOK_MS = 250;
 /** Routing state of flows that last is refreshed every 5 to 7.5 minutes. */
 const LONG_VALIDITY = 600_000;
 
-const PINNED = { routerCores: String(ROUTER_CORE), hostCores: String(LOAD_CORE) };
+/** A flow that got no answer asks again, so that a busy machine ends no run; the counts say how often. */
+const PINNED: LoadPlan = {
+  ...STILL,
+  routerCores: String(ROUTER_CORE),
+  hostCores: String(LOAD_CORE),
+  sending: { ...STILL.sending, retryAfter: 3000 },
+};
 
-const TYPES: readonly { readonly type: KeyChoice; readonly name: string }[] = [
-  { type: "rsa2048", name: "RSA-2048" },
-  { type: "p256", name: "P-256" },
+/** Without reports a router signs nothing; with them, as by default, it signs one into each refresh that passes. */
+const NO_REPORTS: LoadPlan["configuration"] = { detection: { reports: 0 } };
+
+const KINDS: readonly Pick<LoadPlan, "keyType" | "configuration">[] = [
+  { keyType: "rsa2048", configuration: NO_REPORTS },
+  { keyType: "rsa2048", configuration: {} },
+  { keyType: "p256", configuration: NO_REPORTS },
+  { keyType: "p256", configuration: {} },
 ];
+const NAMES: Readonly<Record<KeyChoice, string>> = { rsa2048: "RSA-2048", p256: "P-256", ed25519: "Ed25519" };
 
-const CASES: Readonly<Record<string, (quick: boolean) => Promise<Case[]>>> = {
+export interface SignallingOptions {
+  /** Few flows and little time, to see that all works. */
+  readonly quick: boolean;
+  /** Only these cases; all of them when there are none. */
+  readonly only: readonly string[];
+  /** Flows that live, or restart, and how long they live; undefined: what the case has. */
+  readonly flows?: number;
+  readonly minutes?: number;
+}
+
+/** Flows of one process of the tool. */
+const PER_LANE = 250_000;
+
+const CASES: Readonly<Record<string, (options: SignallingOptions) => Promise<Case[]>>> = {
   pairs,
   curve,
   live,
@@ -43,24 +69,22 @@ const CASES: Readonly<Record<string, (quick: boolean) => Promise<Case[]>>> = {
 
 export const SIGNALLING_CASES = Object.keys(CASES);
 
-/**
- * @param quick few flows and little time, to see that all works
- * @param only these cases; all of them when there are none
- */
-export async function signalling(quick: boolean, only: readonly string[]): Promise<Report> {
+export async function signalling(options: SignallingOptions): Promise<Report> {
+  const { only } = options;
   const results: Case[] = [];
   for (const [name, measure] of Object.entries(CASES))
-    if (only.length === 0 || only.includes(name)) results.push(...(await measure(quick)));
+    if (only.length === 0 || only.includes(name)) results.push(...(await measure(options)));
   return report("signalling", results);
 }
 
 /** New flows and refreshes with individual signatures, associations in place. */
-async function pairs(quick: boolean): Promise<Case[]> {
+async function pairs({ quick }: SignallingOptions): Promise<Case[]> {
   const flows = quick ? 1000 : 5000;
   const results: Case[] = [];
-  for (const { type, name } of quick ? TYPES.slice(0, 1) : TYPES) {
+  for (const kind of quick ? KINDS.slice(0, 2) : KINDS) {
+    const name = `${NAMES[kind.keyType]}${kind.configuration === NO_REPORTS ? "" : ", with reports"}`;
     const runs: { setUp: Figures; refresh: Figures }[] = [];
-    for (let run = 0; run < (quick ? 1 : 3); run++) runs.push(await pairsOnce(type, flows));
+    for (let run = 0; run < (quick ? 1 : 3); run++) runs.push(await pairsOnce(kind, flows));
     results.push(
       perCpu(
         `new flows, ${name}`,
@@ -76,10 +100,13 @@ async function pairs(quick: boolean): Promise<Case[]> {
   return results;
 }
 
-function pairsOnce(type: KeyChoice, flows: number): Promise<{ setUp: Figures; refresh: Figures }> {
-  const plan = { ...STILL, ...PINNED, keyType: type, flows: WARM_UP + flows };
+function pairsOnce(
+  kind: Pick<LoadPlan, "keyType" | "configuration">,
+  flows: number,
+): Promise<{ setUp: Figures; refresh: Figures }> {
+  const plan = { ...PINNED, ...kind, flows: WARM_UP + flows };
   return onBed(plan, async (bed) => {
-    await all(bed, "start", 0, WARM_UP);
+    await warmUp(bed);
     const [before, setUp] = [await bed.read(), await all(bed, "start", WARM_UP, flows)];
     const refresh = await all(bed, "refresh", WARM_UP, flows);
     await checkRouter(bed, WARM_UP + 2 * flows);
@@ -88,12 +115,12 @@ function pairsOnce(type: KeyChoice, flows: number): Promise<{ setUp: Figures; re
 }
 
 /** One router that gets more and more flows: what a pair costs, and what a flow takes. */
-async function curve(quick: boolean): Promise<Case[]> {
+async function curve({ quick }: SignallingOptions): Promise<Case[]> {
   const steps = quick ? [1000, 3000] : [1000, 10_000, 36_000, 100_000];
   const refreshed = quick ? 1000 : 5000;
-  const plan = { ...STILL, ...PINNED, flows: WARM_UP + Math.max(...steps) };
+  const plan = { ...PINNED, configuration: NO_REPORTS, flows: WARM_UP + Math.max(...steps) };
   return onBed(plan, async (bed) => {
-    await all(bed, "start", 0, WARM_UP);
+    await warmUp(bed);
     const empty = await bed.read();
     const results: Case[] = [];
     let there = 0;
@@ -116,10 +143,10 @@ async function curve(quick: boolean): Promise<Case[]> {
 }
 
 /** Flows that live by themselves: each refreshes in its own time, some go and others come. */
-async function live(quick: boolean): Promise<Case[]> {
-  const flows = quick ? 1000 : LIVE_FLOWS;
+async function live({ quick, flows: given, minutes }: SignallingOptions): Promise<Case[]> {
+  const flows = given ?? (quick ? 1000 : LIVE_FLOWS);
   const refresh = quick ? 10_000 : REFRESH;
-  const duration = quick ? 20_000 : LIVE_MINUTES * 60_000;
+  const duration = minutes === undefined && quick ? 20_000 : (minutes ?? LIVE_MINUTES) * 60_000;
   const plan = livePlan(flows, refresh);
   return onBed(plan, async (bed) => {
     await fill(bed, flows);
@@ -156,8 +183,8 @@ async function live(quick: boolean): Promise<Case[]> {
 }
 
 /** A power cut: all senders, each with a certificate of its own, ask again at once. */
-async function restart(quick: boolean): Promise<Case[]> {
-  const flows = quick ? 1000 : LIVE_FLOWS;
+async function restart({ quick, flows: given }: SignallingOptions): Promise<Case[]> {
+  const flows = Math.min(given ?? (quick ? 1000 : LIVE_FLOWS), MOST_HOSTS);
   const refresh = quick ? 10_000 : REFRESH;
   const plan = { ...livePlan(flows, refresh), senders: flows, receivers: 1 };
   return onBed(plan, async (bed) => {
@@ -213,11 +240,11 @@ async function whenBack(bed: Bed, from: Reading, flows: number, limit: number): 
 
 function livePlan(flows: number, refresh: number): LoadPlan {
   return {
-    ...STILL,
     ...PINNED,
     flows,
+    lanes: Math.ceil(flows / PER_LANE),
     validity: LONG_VALIDITY,
-    sending: { ...STILL.sending, refreshes: true, retryAfter: 5000 },
+    sending: { ...PINNED.sending, refreshes: true, retryAfter: 5000 },
     receiving: { ...STILL.receiving, refresh },
   };
 }
@@ -231,9 +258,13 @@ async function onBed<T>(plan: LoadPlan, use: (bed: Bed) => Promise<T>): Promise<
   }
 }
 
-/** The first of them find no associations, so they come slowly. */
-async function fill(bed: Bed, flows: number): Promise<void> {
+/** The first flows find no associations, so they come slowly. */
+async function warmUp(bed: Bed): Promise<void> {
   await all(bed, "start", 0, WARM_UP, AT_ONCE / 10);
+}
+
+async function fill(bed: Bed, flows: number): Promise<void> {
+  await warmUp(bed);
   await all(bed, "start", WARM_UP, flows - WARM_UP);
 }
 
@@ -293,12 +324,13 @@ function against2009(name: string, values: readonly number[], runs: readonly Fig
 }
 
 /** Of one run: what its figure is made of. */
-function countsOf({ messages, signatures, bytes, pairs: count, perSecond, cores }: Figures) {
+function countsOf({ messages, signatures, bytes, pairs: count, perSecond, cores, retransmissions }: Figures) {
   return {
     pairs: count,
     perSecond: Math.round(perSecond),
     queries: messages.queries,
     permissions: messages.permissions,
+    queriesAgain: retransmissions.pbs,
     gistMessages: messages.gist,
     signatures: signatures.made,
     pbsBytes: bytes.pbs,

@@ -54,6 +54,7 @@ export const loadCommand: Command = {
   --modify R          so many flows a second ask for more volume (default 0)
   --volume SIZE       that a flow asks for (default 10MB)
   --sends SIZE        that each flow reports as sent, a second (default 0)
+  --retry D           a flow without an answer asks again after so long (default: it does not)
   --revoke R          at the end the receivers revoke all flows, R a second
   --ramp              look for the highest rate of refreshes without a Query sent again, a missed refresh, or late answers
   --from R, --most R  rates at which the ramp begins and ends (default 100 and 20000 pairs a second)
@@ -87,6 +88,7 @@ Against receivers that are there, with this host as the only sender; no pbsd may
     modify: { type: "string" },
     volume: { type: "string" },
     sends: { type: "string" },
+    retry: { type: "string" },
     revoke: { type: "string" },
     ramp: { type: "boolean" },
     from: { type: "string" },
@@ -225,6 +227,7 @@ function planOf(parsed: Parsed): LoadPlan {
       reportedRate: sizeOf(parsed, "sends", "0"),
       refreshes: !ramp,
       replace: shareOf(parsed, "revoked") > 0,
+      ...(textOf(parsed, "retry") !== undefined && { retryAfter: durationOf(parsed, "retry", "0") }),
     },
     receiving: {
       ttl: durationOf(parsed, "lifetime", "24h"),
