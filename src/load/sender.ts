@@ -1,6 +1,6 @@
 /**
  * The sending side: asks for flows, refreshes them, asks for more and gives them up, for as many hosts as there are
- * identities. What it keeps of a flow stands in typed arrays: about 90 bytes, whatever GIST keeps for it.
+ * identities. What it keeps of a flow stands in typed arrays: about 80 bytes, whatever GIST keeps for it.
  */
 import { type Milliseconds, bytes, ms } from "../base/units.js";
 import { between } from "../base/random.js";

@@ -25,6 +25,8 @@ import {
 const MOST_FLOWS = 1_000_000;
 const MOST_RATE = 100_000;
 const MOST_AT_ONCE = 100_000;
+/** Receivers that are there: each is looked for among this machine's addresses. */
+const MOST_GIVEN = 256;
 const BAR = 24;
 /** Without a terminal a line now and then is enough. */
 const LINE_EVERY_MS = 10_000;
@@ -66,7 +68,7 @@ export const loadCommand: Command = {
   --plot FILE         writes a plot as SVG
 
 Against receivers that are there, with this host as the only sender; no pbsd may run on it:
-  --to ADDRESS        first receiver; with --receivers N those that follow it too
+  --to ADDRESS        first receiver; with --receivers N those that follow it too, up to ${MOST_GIVEN}
   --identity FILE, --key FILE, --authority FILE   this host's certificate, private key, and whom to believe
   --outside           the receivers may be outside this machine: only load what is yours`,
   options: {
@@ -218,7 +220,9 @@ function planOf(parsed: Parsed): LoadPlan {
     flows: countOf(parsed, "flows", 1000, MOST_FLOWS),
     lanes: given ? 1 : countOf(parsed, "lanes", 1, MOST_LANES),
     senders: given ? 1 : countOf(parsed, "senders", 32, MOST_HOSTS),
-    receivers: countOf(parsed, "receivers", given ? 1 : 32, MOST_HOSTS),
+    receivers: given
+      ? countOf(parsed, "receivers", 1, MOST_GIVEN)
+      : countOf(parsed, "receivers", 32, MOST_HOSTS),
     keyType: keyTypeOf(parsed),
     validity: durationOf(parsed, "validity", "10m"),
     sending: {
