@@ -387,6 +387,8 @@ export class RouterSession implements Session {
     const passing = this.#passing;
     const counted = datapath.read([this.flow])[0]?.bytes;
     if (passing === undefined || counted === undefined || this.#lastQuery.reports >= MAX_REPORTS) return;
+    // Of a flow without packets there is nothing to say.
+    if (counted === 0 && this.#sentVolume === 0) return;
     if (!reporting.take()) return counters.count("limited.report");
     try {
       const said = { epoch: this.#epoch, counted, sequence: this.#lastQuery.sequence };
