@@ -104,12 +104,12 @@ export class StreamConnection implements Connection {
     this.#socket.destroy();
   }
 
-  /** Messages of one turn of the event loop go out together: one TLS record, one system call. */
+  /** Messages of one turn of the event loop, whichever sockets caused them, go out together: one system call. */
   #cork(): void {
     if (this.#corked) return;
     this.#corked = true;
     this.#socket.cork();
-    process.nextTick(() => {
+    setImmediate(() => {
       this.#corked = false;
       this.#socket.uncork();
     });

@@ -50,8 +50,13 @@ export class Links {
   }
 }
 
+/** All that the kernel has of a kind: messages of at least so many bytes, of all IP versions. */
 // Not by the package's own parsers: they give up on the whole answer when they meet one attribute they do not expect.
-async function dump(socket: netlink.NetlinkSocket, type: number, headerBytes: number): Promise<Buffer[]> {
+export async function dump(
+  socket: Pick<netlink.NetlinkSocket, "request">,
+  type: number,
+  headerBytes: number,
+): Promise<Buffer[]> {
   const [messages] = await socket.request(type, Buffer.alloc(headerBytes), {
     flags: DUMP,
     timeout: KERNEL_ANSWERS_WITHIN,

@@ -2,7 +2,6 @@
  * Which way this host would send a flow's packets, asked of the kernel through rtnetlink and remembered for a
  * moment. Also the names of interfaces and the host's own addresses, kept up to date by the kernel's notifications.
  */
-import { readFile } from "node:fs/promises";
 import netlink from "netlink";
 import type { IpAddress, IpFamily } from "../../base/address.js";
 import type { Logger } from "../../base/log.js";
@@ -13,6 +12,7 @@ import type { Counters } from "./counters.js";
 import { type Exit, Exits } from "./exits.js";
 import { Gateways } from "./gateways.js";
 import { Links } from "./links.js";
+import { familiesHashingPorts, familiesWithPortRules, RULE_CHANGES } from "./port-rules.js";
 import { type Notice, RouteNotices } from "./route-notices.js";
 import { type Answer, decodeAnswer, encodeQuestion } from "./route-question.js";
 import { KERNEL_ANSWERS_WITHIN } from "./rtnetlink.js";
@@ -78,6 +78,8 @@ export class RouteTable {
   #outdated = false;
   /** IP versions in which ports choose among paths of equal cost, so that no question foretells a raw socket's way. */
   #unforeseeable: ReadonlySet<IpFamily> = new Set();
+  /** IP versions with rules for ports. */
+  #portRules: ReadonlySet<IpFamily> = new Set();
 
   constructor(options: RouteTableOptions) {
     this.#options = options;
@@ -167,7 +169,13 @@ export class RouteTable {
   /** Signalling of a flow that was moved takes the flow's path, whatever other rules say; its mark alone leads there. */
   #questionOf(mri: Mri): Question {
     const mark = this.#options.pathMark?.(mri) ?? 0;
-    return mark === 0 ? questionOf(mri) : { ...plainQuestion(mri), mark };
+    if (mark !== 0) return { ...plainQuestion(mri), mark };
+    const question = questionOf(mri);
+    return this.#portsMatter(question.target.family) ? question : betweenHosts(question);
+  }
+
+  #portsMatter(family: IpFamily): boolean {
+    return this.#unforeseeable.has(family) || this.#portRules.has(family);
   }
 
   /** Whether a raw socket without mark sends this way. */
@@ -302,7 +310,8 @@ export class RouteTable {
         // What the kernel does by itself has port 0.
         const foreign = notices.filter(({ port }) => port === 0 || port !== own);
         // Messages of links and addresses are numbered below those of routes and rules.
-        if (foreign.length > 0) this.#change(foreign.some(({ type }) => type < firstOfRoutes));
+        const outdated = ({ type }: Notice): boolean => type < firstOfRoutes || RULE_CHANGES.includes(type);
+        if (foreign.length > 0) this.#change(foreign.some(outdated));
       },
     );
     // Apart from the others: whoever scans a link makes so many that some get lost.
@@ -364,8 +373,8 @@ export class RouteTable {
   async #load(): Promise<void> {
     if (this.#requests === undefined) return;
     await this.#links.load(this.#requests);
-    const [v4, v6] = await Promise.all([hashesPorts(4), hashesPorts(6)]);
-    this.#unforeseeable = new Set([...(v4 ? ([4] as const) : []), ...(v6 ? ([6] as const) : [])]);
+    this.#unforeseeable = await familiesHashingPorts();
+    this.#portRules = await familiesWithPortRules(this.#requests);
   }
 
   #failed(error: unknown): void {
@@ -374,19 +383,14 @@ export class RouteTable {
   }
 }
 
+/** All flows between two hosts share the answer. */
+function betweenHosts({ target, source, dscp }: Question): Question {
+  return { target, source, dscp };
+}
+
 /** What the kernel looks at when a raw socket sends. */
 function plainQuestion(mri: Mri): Question {
   return { target: towards(mri) };
-}
-
-/** The kernel does not notify of this setting; it is read again with links and addresses. */
-async function hashesPorts(family: IpFamily): Promise<boolean> {
-  try {
-    const policy = await readFile(`/proc/sys/net/ipv${family}/fib_multipath_hash_policy`, "utf8");
-    return policy.trim() !== "0";
-  } catch {
-    return false;
-  }
 }
 
 function text(error: unknown): string {
