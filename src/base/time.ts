@@ -4,6 +4,7 @@
  * Timers stand in a hierarchical wheel: setting and cancelling are O(1) however many there are, which a daemon
  * with a million flows needs. A timer may fire up to one tick late, never early.
  */
+import { SlotWheel, TICK } from "./slot-wheel.js";
 import { type Milliseconds, ms } from "./units.js";
 
 /** A timer that was set. Cancelling it twice, or after it fired, does nothing. */
@@ -20,69 +21,58 @@ export interface Time {
   after(delay: Milliseconds, fire: () => void): Timer;
 }
 
-export const TICK = ms(10);
-const SLOT_BITS = 8;
-const SLOTS = 1 << SLOT_BITS;
-const LEVELS = 4;
+export { TICK };
 
 class Entry implements Timer {
-  tick: number;
+  /** Undefined once it fired or was cancelled. */
   fire: (() => void) | undefined;
-  previous: Entry | undefined;
-  next: Entry | undefined;
-  wheel: TimerWheel | undefined;
+  readonly #wheel: TimerWheel;
+  readonly #number: number;
 
-  constructor(tick: number, fire: (() => void) | undefined) {
-    this.tick = tick;
+  constructor(wheel: TimerWheel, number: number, fire: () => void) {
+    this.#wheel = wheel;
+    this.#number = number;
     this.fire = fire;
   }
 
   cancel(): void {
-    if (this.wheel === undefined) return;
-    this.wheel.count--;
-    this.wheel = undefined;
+    if (this.fire === undefined) return;
     this.fire = undefined;
-    unlink(this);
+    this.#wheel.cancelled(this.#number);
   }
-}
-
-/** Takes an entry out of its ring; every ring has a head, so both neighbours exist. */
-function unlink(entry: Entry): void {
-  if (entry.previous !== undefined) entry.previous.next = entry.next;
-  if (entry.next !== undefined) entry.next.previous = entry.previous;
-  entry.previous = undefined;
-  entry.next = undefined;
-}
-
-function emptyRing(): Entry {
-  const head = new Entry(0, undefined);
-  head.previous = head;
-  head.next = head;
-  return head;
 }
 
 /** The wheel alone, without a clock: whoever owns it says how far time has come. */
 export class TimerWheel {
-  /** Timers that are set. */
-  count = 0;
-  #tick: number;
+  readonly #wheel: SlotWheel;
+  /** Timers that are set, by number. */
+  readonly #entries: (Entry | undefined)[] = [];
+  readonly #free: number[] = [];
   /** What the first timer to throw has thrown since time was last moved. */
   #failure: { readonly error: unknown } | undefined;
-  readonly #levels: Entry[][] = Array.from({ length: LEVELS }, () =>
-    Array.from({ length: SLOTS }, () => emptyRing()),
-  );
 
   constructor(now: Milliseconds) {
-    this.#tick = Math.floor(now / TICK);
+    this.#wheel = new SlotWheel(now);
+  }
+
+  /** Timers that are set. */
+  get count(): number {
+    return this.#wheel.count;
   }
 
   set(at: Milliseconds, fire: () => void): Timer {
-    if (Number.isNaN(at)) throw new RangeError("a timer needs an instant");
-    const entry = new Entry(Math.max(Math.ceil(at / TICK), this.#tick + 1), fire);
-    entry.wheel = this;
-    this.count++;
-    this.#place(entry);
+    const number = this.#free.pop() ?? this.#entries.length;
+    const entry = new Entry(this, number, fire);
+    this.#wheel.set(number, at);
+    this.#entries[number] = entry;
     return entry;
+  }
+
+  /** For the timer itself. */
+  cancelled(number: number): void {
+    this.#wheel.cancel(number);
+    this.#entries[number] = undefined;
+    this.#free.push(number);
   }
 
   /**
@@ -90,13 +80,7 @@ export class TimerWheel {
    * first error is thrown at the end.
    */
   advance(now: Milliseconds): void {
-    const target = Math.floor(now / TICK);
-    while (this.#tick < target && this.count > 0) {
-      this.#tick++;
-      this.#cascade();
-      this.#fireSlot();
-    }
-    this.#tick = Math.max(this.#tick, target);
+    this.#wheel.advance(now, (number) => this.#fire(number));
     const failure = this.#failure;
     this.#failure = undefined;
     if (failure !== undefined) throw failure.error;
@@ -104,63 +88,19 @@ export class TimerWheel {
 
   /** The latest instant up to which no timer can be due; undefined when none is set. */
   nextLook(): Milliseconds | undefined {
-    if (this.count === 0) return undefined;
-    const slots = this.#levels[0] as Entry[];
-    for (let ahead = 1; ahead < SLOTS; ahead++) {
-      const tick = this.#tick + ahead;
-      const head = slots[tick % SLOTS] as Entry;
-      // At a turn of the wheel timers come down from the level above, so time must be looked at there.
-      if (head.next !== head || tick % SLOTS === 0) return ms(tick * TICK);
-    }
-    return ms((this.#tick + SLOTS) * TICK);
+    return this.#wheel.nextLook();
   }
 
-  #place(entry: Entry): void {
-    const distance = entry.tick - this.#tick;
-    let level = 0;
-    while (level < LEVELS - 1 && distance >= SLOTS ** (level + 1)) level++;
-    // What lies beyond the last level waits in its farthest slot and is placed again from there.
-    const farthest = this.#tick + SLOTS ** LEVELS - 1;
-    const slot = Math.floor(Math.min(entry.tick, farthest) / SLOTS ** level) % SLOTS;
-    const head = (this.#levels[level] as Entry[])[slot] as Entry;
-    const last = head.previous as Entry;
-    entry.previous = last;
-    entry.next = head;
-    last.next = entry;
-    head.previous = entry;
-  }
-
-  #cascade(): void {
-    for (let level = 1; level < LEVELS; level++) {
-      const span = SLOTS ** level;
-      if (this.#tick % span !== 0) return;
-      const head = (this.#levels[level] as Entry[])[(this.#tick / span) % SLOTS] as Entry;
-      for (const entry of takeAll(head)) this.#place(entry);
+  #fire(number: number): void {
+    const entry = this.#entries[number];
+    const fire = entry?.fire;
+    entry?.cancel();
+    try {
+      fire?.();
+    } catch (error) {
+      this.#failure ??= { error };
     }
   }
-
-  #fireSlot(): void {
-    const head = (this.#levels[0] as Entry[])[this.#tick % SLOTS] as Entry;
-    // A timer that fires may cancel a later one of the same slot, so they are taken one at a time.
-    for (let entry = head.next as Entry; entry !== head; entry = head.next as Entry) {
-      const { fire } = entry;
-      entry.cancel();
-      try {
-        fire?.();
-      } catch (error) {
-        this.#failure ??= { error };
-      }
-    }
-  }
-}
-
-function takeAll(head: Entry): Entry[] {
-  const entries: Entry[] = [];
-  for (let entry = head.next as Entry; entry !== head; entry = head.next as Entry) {
-    unlink(entry);
-    entries.push(entry);
-  }
-  return entries;
 }
 
 /** The machine's own time. One system timer serves all; it does not keep the process alive. */
