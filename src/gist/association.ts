@@ -88,6 +88,8 @@ export interface Loss {
 
 /** What stands on an association: routing state. */
 export interface AssociationUser {
+  /** Names it for good, also after it was at rest. */
+  readonly key: string;
   /** The association that was being opened can be used. */
   associationConnected(): void;
   /** The peer takes messages again. */
@@ -100,6 +102,8 @@ export interface AssociationUser {
 
 export interface AssociationOwner {
   removed(association: Association): void;
+  /** Wakes each user of the association that is at rest, one after the other, and lets it hear something. */
+  eachAtRest(association: Association, tell: (user: AssociationUser) => void): void;
 }
 
 /** So long after a message its reading is asked for; sooner when many messages wait for that. */
@@ -110,7 +114,11 @@ const MOST_ADDRESSES = 8;
 
 export const NOT_AUTHORISED = "the list of authorised peers does not let this node be one";
 
+let made = 0;
+
 export class Association {
+  /** No other association of this process has the same. */
+  readonly number = ++made;
   static readonly #actions: Readonly<Record<Action, (self: Association) => void>> = {
     open: (self) => self.#open(),
     opened: (self) => self.#done(self.#connection),
@@ -134,8 +142,10 @@ export class Association {
   readonly #context: GistContext;
   readonly #owner: AssociationOwner;
   readonly #users = new Set<AssociationUser>();
+  /** Users that are at rest: they have no object. */
+  #atRest = 0;
   readonly #addresses = new Map<string, IpAddress>();
-  readonly #ledger = new SentLedger<AssociationUser>();
+  readonly #ledger = new SentLedger<string>();
   /** Who has messages that wait for room, in the order in which they began to. */
   readonly #waiting = new Set<AssociationUser>();
   #identity: string;
@@ -264,12 +274,25 @@ export class Association {
 
   detach(user: AssociationUser): void {
     this.#waiting.delete(user);
-    if (this.#users.delete(user) && this.#users.size === 0) this.#raise("unused");
+    if (this.#users.delete(user) && this.#unused) this.#raise("unused");
+  }
+
+  /** The user goes to rest: it is still one, but must not be told anything before it was woken. */
+  rest(user: AssociationUser): void {
+    if (this.#users.delete(user)) this.#atRest++;
+  }
+
+  /** The user is back. */
+  wake(user: AssociationUser): void {
+    this.#atRest--;
+    this.#users.add(user);
   }
 
   /** All users move to another association with the same peer. */
   replaceBy(other: Association): void {
-    for (const user of [...this.#users]) user.associationReplaced(other);
+    const users = [...this.#users];
+    this.#owner.eachAtRest(this, (user) => user.associationReplaced(other));
+    for (const user of users) user.associationReplaced(other);
   }
 
   /** The connection is gone. */
@@ -337,7 +360,7 @@ export class Association {
 
   /** Remembers a message of a user until the peer is known to have read it. */
   remember(user: AssociationUser, send: SendMessage): void {
-    if (!this.#ledger.add(user, send)) this.#context.counters.count("limited.unconfirmed");
+    if (!this.#ledger.add(user.key, send)) this.#context.counters.count("limited.unconfirmed");
     if (this.#probe !== undefined) return;
     if (this.#ledger.length >= PROBE_EVERY) this.#raise("probe-due");
     else if (this.#probeTimer === undefined) this.#scheduleProbe();
@@ -345,7 +368,7 @@ export class Association {
 
   /** The user's last message that the peer is not known to have read, which is forgotten. */
   recall(user: AssociationUser): SendMessage | undefined {
-    return this.#ledger.recall(user);
+    return this.#ledger.recall(user.key);
   }
 
   view(): AssociationView {
@@ -437,7 +460,11 @@ export class Association {
     this.#connection = connection;
     this.#sentAt = this.#context.time.now();
     this.#raise("connected");
-    if (this.#users.size === 0) this.#raise("unused");
+    if (this.#unused) this.#raise("unused");
+  }
+
+  get #unused(): boolean {
+    return this.#users.size === 0 && this.#atRest === 0;
   }
 
   #objectionTo({ protocol, peer }: Connection): Loss | undefined {
@@ -465,6 +492,10 @@ export class Association {
     this.#users.clear();
     this.#waiting.clear();
     for (const user of users) user.associationLost(this.#loss);
+    this.#owner.eachAtRest(this, (user) => {
+      this.#users.delete(user);
+      user.associationLost(this.#loss);
+    });
   }
 
   // Both timers look when they fire whether there was traffic meanwhile: setting them anew for each message would

@@ -15,6 +15,9 @@ export class Associations implements AssociationOwner {
   readonly #opening = new Map<string, Association>();
   readonly #byConnection = new Map<Connection, Association>();
 
+  /** Set by who has users that can be at rest. */
+  eachAtRest: AssociationOwner["eachAtRest"] = () => {};
+
   constructor(context: GistContext) {
     this.#context = context;
   }

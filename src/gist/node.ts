@@ -28,7 +28,7 @@ import { RouteCache } from "./routes.js";
 import type { GistService, GistView, MessageError, Nslp, RoutingStateView, SendMessage } from "./service.js";
 import { type RoutingState, Sessions } from "./sessions.js";
 import { atLeast } from "./stack.js";
-import { stateView } from "./state-view.js";
+import { restView, stateView } from "./state-view.js";
 import { sendStateless } from "./stateless.js";
 import type {
   Connection,
@@ -104,7 +104,8 @@ export class GistNode implements GistService, TransportHandler {
   /** Every routing state, as it is now; made while it is walked. */
   *routes(): Iterable<RoutingStateView> {
     const now = this.#context.time.now();
-    for (const state of this.#sessions.all()) yield stateView(state, now);
+    for (const state of this.#sessions.awake()) yield stateView(state, now);
+    for (const rest of this.#sessions.atRest()) yield restView(rest, now);
   }
 
   /**

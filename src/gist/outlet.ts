@@ -79,6 +79,17 @@ export class Outlet {
     association?.attach(this.#user);
   }
 
+  /** Its user goes to rest; it keeps its place with the association. */
+  rest(): void {
+    this.#association?.rest(this.#user);
+  }
+
+  /** Its user is back, and still has its place with the association. */
+  wake(association: Association): void {
+    this.#association = association;
+    association.wake(this.#user);
+  }
+
   /** The association is gone of itself. */
   lost(): void {
     this.#association = undefined;

@@ -5,8 +5,7 @@
 import type { Timer } from "../base/time.js";
 import { TICK } from "../base/time.js";
 import type { GistContext } from "./context.js";
-import type { QueryingState } from "./querying.js";
-import type { Sessions } from "./sessions.js";
+import type { FlowSession, Sessions } from "./sessions.js";
 
 const PER_TURN = 256;
 
@@ -14,7 +13,7 @@ export class PathWatch {
   readonly #context: GistContext;
   readonly #sessions: Sessions;
   /** What is left to be looked at. */
-  #rest: Iterator<QueryingState> | undefined;
+  #rest: Iterator<FlowSession> | undefined;
   #again = false;
   #timer: Timer | undefined;
 
@@ -33,12 +32,13 @@ export class PathWatch {
 
   stop(): void {
     this.#timer?.cancel();
+    this.#rest?.return?.();
     this.#rest = undefined;
     this.#again = false;
   }
 
   #start(): void {
-    this.#rest = this.#sessions.allQuerying()[Symbol.iterator]();
+    this.#rest = this.#sessions.allQuerying();
     this.#timer = this.#context.time.after(TICK, () => this.#turn());
   }
 
@@ -49,8 +49,9 @@ export class PathWatch {
         this.#end();
         return;
       }
-      const state = next.value;
-      if (!this.#context.routes.lookup(state.mri, (route) => state.routeIs(route)))
+      const { nslpId, sessionId, mri } = next.value;
+      const session = { nslpId, sessionId, mri };
+      if (!this.#context.routes.lookup(mri, (route) => this.#sessions.routeIs(session, route)))
         this.#context.counters.count("limited.routes");
     }
     this.#timer = this.#context.time.after(TICK, () => this.#turn());

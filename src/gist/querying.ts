@@ -32,7 +32,7 @@ type Way =
   | { readonly kind: "again" }
   | { readonly kind: "none" };
 
-interface Peer {
+export interface Peer {
   readonly identity: string;
   readonly address: IpAddress;
 }
@@ -43,6 +43,25 @@ export interface QueryingOwner {
   handshake(change: 1 | -1): void;
   /** Behind a NAT the peer knows the flow by another MRI: from now on by this one, as this node would send it. */
   knownAs(state: QueryingState, mri: Mri): void;
+}
+
+/** All that there is to a state which is established and waits for its refresh, or its end. */
+export interface QueryingRest {
+  readonly kind: "querying";
+  readonly nslpId: number;
+  readonly sessionId: SessionId;
+  readonly mri: Mri;
+  readonly association: Association;
+  readonly peer: Peer;
+  readonly route: Route;
+  readonly proposed: readonly Carrier[];
+  readonly validUntil: Milliseconds;
+  readonly wantedUntil: number;
+  readonly usedAt: number;
+  readonly stale: boolean;
+  /** What comes next, and when. */
+  readonly next: "refresh-due" | "expired";
+  readonly due: Milliseconds;
 }
 
 interface Failure {
@@ -89,6 +108,8 @@ export class QueryingState implements AssociationUser {
   };
 
   readonly key: string;
+  /** When it was last asked for; set by the table that it stands in. */
+  touched = 0;
   readonly nslpId: number;
   readonly sessionId: SessionId;
   /** Downstream, as the Query has it. */
@@ -110,6 +131,9 @@ export class QueryingState implements AssociationUser {
   /** What the NSLP gave along for the Queries of this handshake. */
   #payload: Uint8Array | undefined;
   #timer: Timer | undefined;
+  /** What the timer raises, and when. */
+  #next: QueryingEvent = "no-response";
+  #due: Milliseconds = ms(0);
   #validUntil: Milliseconds;
   #wantedUntil = Number.NEGATIVE_INFINITY;
   #usedAt: number;
@@ -142,6 +166,41 @@ export class QueryingState implements AssociationUser {
 
   get state(): QueryingStateName {
     return this.#state;
+  }
+
+  /** What it is worth keeping of, if all that can be done without it is waiting. */
+  get atRest(): QueryingRest | undefined {
+    const { nslpId, sessionId, mri } = this;
+    const { association, waiting, peerMri } = this.#outlet;
+    const [peer, route, next] = [this.#peer, this.#route, this.#next];
+    if (this.#state !== "established" || association?.live !== true || waiting > 0) return undefined;
+    if (peerMri !== undefined || peer === undefined || route === undefined) return undefined;
+    if (next !== "refresh-due" && next !== "expired") return undefined;
+    const times = { validUntil: this.#validUntil, wantedUntil: this.#wantedUntil, usedAt: this.#usedAt };
+    const about = { nslpId, sessionId, mri, association, peer, route, proposed: this.#proposed };
+    return { kind: "querying", ...about, ...times, stale: this.#stale, next, due: this.#due };
+  }
+
+  /** Goes to rest: the object must not be used any more. */
+  rest(): void {
+    this.#timer?.cancel();
+    this.#outlet.rest();
+  }
+
+  /** Is as it was when it went to rest. */
+  wake(rest: QueryingRest): void {
+    this.#state = "established";
+    this.#wasEstablished = true;
+    this.#peer = rest.peer;
+    this.#route = rest.route;
+    this.#proposed = rest.proposed;
+    this.#validUntil = rest.validUntil;
+    this.#wantedUntil = rest.wantedUntil;
+    this.#usedAt = rest.usedAt;
+    this.#stale = rest.stale;
+    this.#outlet.path = { address: rest.peer.address, port: 0, localAddress: rest.route.interfaceAddress };
+    this.#outlet.wake(rest.association);
+    this.#setTimer(ms(Math.max(0, rest.due - this.#context.time.now())), rest.next);
   }
 
   /** Peer-Identity of the peer, in hexadecimal; undefined before the first Response. */
@@ -545,8 +604,11 @@ export class QueryingState implements AssociationUser {
   }
 
   #setTimer(delay: Milliseconds, event: QueryingEvent): void {
+    const { time } = this.#context;
     this.#timer?.cancel();
-    this.#timer = this.#context.time.after(delay, () => this.#raise(event));
+    this.#next = event;
+    this.#due = ms(time.now() + delay);
+    this.#timer = time.after(delay, () => this.#raise(event));
   }
 }
 
@@ -554,7 +616,7 @@ function samePeer(a: Peer, b: Peer): boolean {
   return a.identity === b.identity && a.address.equals(b.address);
 }
 
-function sameWay(a: Route, b: Route): boolean {
+export function sameWay(a: Route, b: Route): boolean {
   const sameNextHop =
     a.nextHop === undefined ? b.nextHop === undefined : b.nextHop?.equals(a.nextHop) === true;
   return sameNextHop && a.interfaceName === b.interfaceName && a.interfaceAddress.equals(b.interfaceAddress);

@@ -22,7 +22,6 @@ import type {
   GistQuery,
   GistResponse,
   Mri,
-  NetworkLayerInformation,
   SessionId,
 } from "./wire/messages.js";
 
@@ -34,6 +33,22 @@ export interface QueryArrival {
   readonly association: Association | undefined;
   /** What the NSLP sends back with the Response. */
   readonly payload?: Uint8Array | undefined;
+}
+
+/** All that there is to a state which is established and waits for the peer's refresh, or its end. */
+export interface RespondingRest {
+  readonly kind: "responding";
+  readonly nslpId: number;
+  readonly sessionId: SessionId;
+  readonly mri: Mri;
+  readonly association: Association;
+  readonly peer: { readonly identity: string; readonly address: IpAddress };
+  readonly inboundInterface: string;
+  readonly wantedUntil: number;
+  /** As the peer was told. */
+  readonly validity: Milliseconds;
+  /** When it expires. */
+  readonly due: Milliseconds;
 }
 
 export interface RespondingOwner {
@@ -69,6 +84,8 @@ export class RespondingState implements AssociationUser {
 
   /** Of the MRI as this node sends it, which is upstream. */
   readonly key: string;
+  /** When it was last asked for; set by the table that it stands in. */
+  touched = 0;
   readonly nslpId: number;
   readonly sessionId: SessionId;
   /** As this node sends it. */
@@ -100,7 +117,7 @@ export class RespondingState implements AssociationUser {
     context: GistContext,
     owner: RespondingOwner,
     key: string,
-    flow: { nslpId: number; sessionId: SessionId; mri: Mri; nli: NetworkLayerInformation },
+    flow: { nslpId: number; sessionId: SessionId; mri: Mri; interfaceAddress: IpAddress },
   ) {
     this.#context = context;
     this.#owner = owner;
@@ -108,12 +125,47 @@ export class RespondingState implements AssociationUser {
     this.nslpId = flow.nslpId;
     this.sessionId = flow.sessionId;
     this.mri = flow.mri;
-    this.#address = flow.nli.interfaceAddress;
+    this.#address = flow.interfaceAddress;
     this.#outlet = new Outlet(context, this);
   }
 
   get state(): RespondingStateName {
     return this.#state;
+  }
+
+  /** What it is worth keeping of, if all that can be done without it is waiting. */
+  get atRest(): RespondingRest | undefined {
+    const { nslpId, sessionId, mri } = this;
+    const { association, waiting, path, peerMri } = this.#outlet;
+    const [validity, due] = [this.#validity, this.#expiresAt];
+    if (this.#state !== "established" || association?.live !== true || waiting > 0) return undefined;
+    if (path === undefined || peerMri !== undefined || validity === undefined || due === undefined)
+      return undefined;
+    const peer = { identity: this.#identity, address: this.#address };
+    const about = { nslpId, sessionId, mri, association, peer, inboundInterface: this.#inboundInterface };
+    return { kind: "responding", ...about, wantedUntil: this.#wantedUntil, validity, due };
+  }
+
+  /** Goes to rest: the object must not be used any more. */
+  rest(): void {
+    this.#expiry?.cancel();
+    this.#stopAwaiting();
+    this.#outlet.rest();
+  }
+
+  /** Is as it was when it went to rest. */
+  wake(rest: RespondingRest): void {
+    const { time } = this.#context;
+    this.#state = "established";
+    this.#identity = rest.peer.identity;
+    this.#inboundInterface = rest.inboundInterface;
+    this.#wantedUntil = rest.wantedUntil;
+    this.#validity = rest.validity;
+    this.#expiresAt = rest.due;
+    // Over an association the port is not needed.
+    this.#outlet.path = { address: rest.peer.address, port: 0 };
+    this.#outlet.wake(rest.association);
+    this.#expiry = time.after(ms(Math.max(0, rest.due - time.now())), () => this.#raise("expired"));
   }
 
   /** Peer-Identity of the peer, in hexadecimal; "" before it has confirmed. */

@@ -1,8 +1,17 @@
-/** The routing state table: both kinds of state by {MRI, Session-ID, NSLPID}, the MRI as this node sends it. */
+/**
+ * The routing state table: both kinds of state by {MRI, Session-ID, NSLPID}, the MRI as this node sends it. A state that
+ * nothing happened to for a while goes to rest, and is woken when something does.
+ */
+import type { Timer } from "../base/time.js";
+import { TICK } from "../base/time.js";
+import { seconds } from "../base/units.js";
+import type { Association, AssociationUser } from "./association.js";
 import type { Associations } from "./associations.js";
 import { type GistContext, stateKey } from "./context.js";
-import { type QueryingOwner, QueryingState } from "./querying.js";
+import { type QueryingOwner, QueryingState, sameWay } from "./querying.js";
 import { type RespondingOwner, RespondingState } from "./responding.js";
+import { type Rest, type RestKind, RestingStates } from "./resting.js";
+import type { Route } from "./transport/transport.js";
 import type { Mri, NetworkLayerInformation, SessionId } from "./wire/messages.js";
 
 /** What names a session at one node. */
@@ -15,26 +24,38 @@ export interface FlowSession {
 
 export type RoutingState = QueryingState | RespondingState;
 
+/** So long after it was last asked for, a state goes to rest. */
+const REST_AFTER = seconds(1);
+/** Going to rest takes some microseconds; so many do at a time. */
+const REST_AT_ONCE = 512;
+
 export class Sessions implements QueryingOwner, RespondingOwner {
   readonly #context: GistContext;
   readonly #associations: Associations;
   readonly #querying = new Map<string, QueryingState>();
   readonly #responding = new Map<string, RespondingState>();
+  readonly #resting: RestingStates;
   /** States whose peer, behind a NAT, knows the flow by another MRI: by that. */
   readonly #behindNat = new Map<string, QueryingState>();
   #handshakes = 0;
+  #bedtime: Timer | undefined;
+  /** While somebody walks over all states none goes to rest: it would be missed. */
+  #walks = 0;
 
   constructor(context: GistContext, associations: Associations) {
     this.#context = context;
     this.#associations = associations;
+    this.#resting = new RestingStates(context, (rest) => this.#wake(rest));
+    associations.eachAtRest = (association, tell) => this.#eachAtRest(association, tell);
   }
 
   get counts(): { querying: number; responding: number } {
-    return { querying: this.#querying.size, responding: this.#responding.size };
+    const { querying, responding } = this.#resting.counts;
+    return { querying: this.#querying.size + querying, responding: this.#responding.size + responding };
   }
 
   get size(): number {
-    return this.#querying.size + this.#responding.size;
+    return this.#querying.size + this.#responding.size + this.#resting.size;
   }
 
   get full(): boolean {
@@ -46,39 +67,66 @@ export class Sessions implements QueryingOwner, RespondingOwner {
   }
 
   querying(session: FlowSession): QueryingState | undefined {
-    return this.#querying.get(keyOf(session));
+    const found = this.#touch(this.#querying.get(keyOf(session))) ?? this.#woken(session, "querying");
+    return found instanceof QueryingState ? found : undefined;
   }
 
   responding(session: FlowSession): RespondingState | undefined {
-    return this.#responding.get(keyOf(session));
+    const found = this.#touch(this.#responding.get(keyOf(session))) ?? this.#woken(session, "responding");
+    return found instanceof RespondingState ? found : undefined;
   }
 
   find(session: FlowSession): RoutingState | undefined {
     const key = keyOf(session);
-    return this.#querying.get(key) ?? this.#responding.get(key) ?? this.#behindNat.get(key);
+    const awake = this.#querying.get(key) ?? this.#responding.get(key) ?? this.#behindNat.get(key);
+    return this.#touch(awake) ?? this.#woken(session);
   }
 
-  *all(): Iterable<RoutingState> {
+  /** States that are awake. */
+  *awake(): Iterable<RoutingState> {
     yield* this.#querying.values();
     yield* this.#responding.values();
   }
 
-  /** A live view: what is added or removed while it is walked is seen so. */
-  allQuerying(): IterableIterator<QueryingState> {
-    return this.#querying.values();
+  /** States that are at rest. */
+  *atRest(): Iterable<Rest> {
+    yield* this.#resting.all("querying");
+    yield* this.#resting.all("responding");
+  }
+
+  /** The sessions of all querying states; what is added or removed while they are walked is seen so. */
+  *allQuerying(): IterableIterator<FlowSession> {
+    this.#walks++;
+    try {
+      yield* this.#resting.all("querying");
+      yield* this.#querying.values();
+    } finally {
+      this.#walks--;
+    }
+  }
+
+  /** What the route of a querying state's flow is now. */
+  routeIs(session: FlowSession, route: Route | undefined): void {
+    const before = this.#resting.routeOf(session);
+    if (before !== undefined && route !== undefined && sameWay(route, before)) return;
+    this.querying(session)?.routeIs(route);
   }
 
   addQuerying({ nslpId, sessionId, mri }: FlowSession): QueryingState {
     const flow = { nslpId, sessionId, mri };
     const state = new QueryingState(this.#context, this.#associations, this, keyOf(flow), flow);
     this.#querying.set(state.key, state);
+    this.#touch(state);
+    this.#restLater();
     return state;
   }
 
   addResponding({ nslpId, sessionId, mri }: FlowSession, nli: NetworkLayerInformation): RespondingState {
-    const flow = { nslpId, sessionId, mri, nli };
+    const flow = { nslpId, sessionId, mri, interfaceAddress: nli.interfaceAddress };
     const state = new RespondingState(this.#context, this, keyOf(flow), flow);
     this.#responding.set(state.key, state);
+    this.#touch(state);
+    this.#restLater();
     return state;
   }
 
@@ -109,12 +157,86 @@ export class Sessions implements QueryingOwner, RespondingOwner {
   }
 
   shutDown(reason: string): void {
-    for (const state of [...this.all()]) state.shutDown(reason);
+    this.#endEach(() => true, reason);
+    this.#bedtime?.cancel();
   }
 
   /** Forgets the state of an NSLP that is gone. */
   forget(nslpId: number): void {
-    for (const state of [...this.all()]) if (state.nslpId === nslpId) state.shutDown("the NSLP is gone");
+    this.#endEach((state) => state.nslpId === nslpId, "the NSLP is gone");
+  }
+
+  #endEach(is: (state: { readonly nslpId: number }) => boolean, reason: string): void {
+    for (const state of [...this.awake()]) if (is(state)) state.shutDown(reason);
+    for (const rest of this.#resting.takeEach((_way, nslpId) => is({ nslpId })))
+      this.#wake(rest).shutDown(reason);
+  }
+
+  #touch<S extends RoutingState>(state: S | undefined): S | undefined {
+    if (state !== undefined) state.touched = this.#context.time.now();
+    return state;
+  }
+
+  #woken(session: FlowSession, kind?: RestKind): RoutingState | undefined {
+    const rest = this.#resting.take(session, kind);
+    return rest === undefined ? undefined : this.#wake(rest);
+  }
+
+  #wake(rest: Rest): RoutingState {
+    if (rest.kind === "querying") {
+      const state = this.addQuerying(rest);
+      state.wake(rest);
+      return state;
+    }
+    const state = new RespondingState(this.#context, this, keyOf(rest), {
+      ...rest,
+      interfaceAddress: rest.peer.address,
+    });
+    this.#responding.set(state.key, state);
+    this.#touch(state);
+    state.wake(rest);
+    this.#restLater();
+    return state;
+  }
+
+  /** One at a time, so that a lost association does not need memory for all that stood on it. */
+  #eachAtRest(association: Association, tell: (user: AssociationUser) => void): void {
+    for (const rest of this.#resting.takeEach((way) => way.association === association)) {
+      const state = this.#wake(rest);
+      tell(state);
+      this.#rest(state);
+    }
+  }
+
+  #restLater(): void {
+    this.#bedtime ??= this.#context.time.after(REST_AFTER, () => this.#restSome());
+  }
+
+  #restSome(): void {
+    this.#bedtime = undefined;
+    const { time } = this.#context;
+    const before = time.now() - REST_AFTER;
+    let rested = 0;
+    if (this.#walks === 0)
+      for (const state of this.awake()) {
+        if (state.touched > before || !this.#rest(state)) continue;
+        if (++rested === REST_AT_ONCE) {
+          this.#bedtime = time.after(TICK, () => this.#restSome());
+          return;
+        }
+      }
+    if (this.#querying.size + this.#responding.size > 0) this.#restLater();
+  }
+
+  /** Whether it could go to rest. */
+  #rest(state: RoutingState): boolean {
+    const rest = state.atRest;
+    if (rest === undefined) return false;
+    state.rest();
+    if (state instanceof QueryingState) this.#querying.delete(state.key);
+    else this.#responding.delete(state.key);
+    this.#resting.put(rest);
+    return true;
   }
 }
 

@@ -2,6 +2,7 @@
 import { protocolName } from "../base/flow.js";
 import { type Milliseconds, ms } from "../base/units.js";
 import { QueryingState } from "./querying.js";
+import { endOf, type Rest } from "./resting.js";
 import type { RoutingStateView } from "./service.js";
 import type { RoutingState } from "./sessions.js";
 import type { Mri } from "./wire/messages.js";
@@ -18,6 +19,22 @@ export function stateView(state: RoutingState, now: Milliseconds): RoutingStateV
     peerIdentity: state.peerIdentity ?? "",
     carriedBy: state.association?.carrier ?? "datagram",
     expiresIn: expiresAt === undefined ? null : ms(Math.max(0, expiresAt - now)),
+  };
+}
+
+/** The same of one at rest. */
+export function restView(rest: Rest, now: Milliseconds): RoutingStateView {
+  const { kind, nslpId, sessionId, mri, peer, association } = rest;
+  return {
+    role: kind,
+    nslpId,
+    sessionId,
+    mri: mriText(mri),
+    state: "established",
+    peer: peer.address.toString(),
+    peerIdentity: peer.identity,
+    carriedBy: association.carrier,
+    expiresIn: ms(Math.max(0, endOf(rest) - now)),
   };
 }
 

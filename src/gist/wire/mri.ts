@@ -14,7 +14,7 @@ const FLAG = { p: 0x800, t: 0x400, f: 0x200, s: 0x100, a: 0x80, b: 0x40, d: 0x20
 const LOOSE_END_UPSTREAM = 0x800;
 
 /** Longest value: IPv6, path-coupled, all fields present. */
-const MAX_LENGTH = 52;
+export const LONGEST_MRI = 52;
 
 /** Where parts of the object stand, its header counted. */
 const VERSION_OFFSET = 6;
@@ -29,7 +29,7 @@ export function flipMri(mri: Mri): Mri {
 
 /** Text that is equal for equal MRIs, their direction included, and unequal for others. */
 export function mriKey(mri: Mri): string {
-  const bytes = writeMri(new ByteWriter(MAX_LENGTH), mri).finish();
+  const bytes = writeMri(new ByteWriter(LONGEST_MRI), mri).finish();
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
 }
 

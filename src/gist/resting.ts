@@ -1,0 +1,208 @@
+/**
+ * Routing state that nothing happens to, packed: a record of {@link RECORD} bytes and a timer in place of objects. States
+ * of one association share all that is of the peer and not of the flow.
+ */
+import { Interned } from "../base/interned.js";
+import { type KeyedHash, keyedHash } from "../base/keyed-hash.js";
+import { Records } from "../base/records.js";
+import { SlotIndex } from "../base/slot-index.js";
+import { SlotTimers } from "../base/slot-timers.js";
+import { type Milliseconds, ms } from "../base/units.js";
+import { ByteReader, ByteWriter } from "../base/wire.js";
+import type { GistContext } from "./context.js";
+import type { QueryingRest } from "./querying.js";
+import type { RespondingRest } from "./responding.js";
+import type { FlowSession } from "./sessions.js";
+import type { Route } from "./transport/transport.js";
+import { sessionIdBytes, sessionIdFromBytes } from "./wire/codec.js";
+import { LONGEST_MRI, readMri, writeMri } from "./wire/mri.js";
+
+export type Rest = QueryingRest | RespondingRest;
+export type RestKind = Rest["kind"];
+
+/** Where the fields of a record stand. */
+const AT = {
+  session: 0,
+  nslp: 16,
+  /** 0: the record is not in use. */
+  kind: 18,
+  flags: 19,
+  mriLength: 20,
+  mri: 24,
+  way: 76,
+  due: 80,
+  wantedUntil: 88,
+  /** Querying: until when it is valid. Responding: for how long, as the peer was told. */
+  validity: 96,
+  usedAt: 104,
+} as const;
+const RECORD = 112;
+const KIND = { querying: 1, responding: 2 } as const;
+const FLAG = { stale: 1, expires: 2 } as const;
+
+/** What states with the same peer have in common. */
+type Way =
+  | Pick<QueryingRest, "kind" | "association" | "peer" | "route" | "proposed">
+  | Pick<RespondingRest, "kind" | "association" | "peer" | "inboundInterface">;
+
+export class RestingStates {
+  readonly #records = new Records(RECORD);
+  readonly #index = new SlotIndex();
+  readonly #timers: SlotTimers;
+  readonly #ways = new Interned<Way>();
+  readonly #hash: KeyedHash;
+  readonly #counts = { querying: 0, responding: 0 };
+
+  /** @param due called with a state, no longer at rest, whose time has come */
+  constructor({ time, random }: Pick<GistContext, "time" | "random">, due: (rest: Rest) => void) {
+    this.#hash = keyedHash(random);
+    this.#timers = new SlotTimers(time, (slot) => due(this.#remove(slot)));
+  }
+
+  get counts(): Readonly<Record<RestKind, number>> {
+    return this.#counts;
+  }
+
+  get size(): number {
+    return this.#records.count;
+  }
+
+  /** Bytes of memory. */
+  get memory(): number {
+    return this.#records.memory + this.#index.memory + this.#timers.memory;
+  }
+
+  put(rest: Rest): void {
+    const slot = this.#records.take();
+    const session = sessionIdBytes(rest.sessionId);
+    this.#write(slot, session, rest);
+    this.#index.add(this.#hash(session), slot);
+    this.#timers.set(slot, rest.due);
+    this.#counts[rest.kind]++;
+  }
+
+  /** Takes a state out; undefined when none of this session, and of this kind if one is given, is at rest. */
+  take(session: FlowSession, kind?: RestKind): Rest | undefined {
+    const slot = this.#find(session, kind);
+    return slot === undefined ? undefined : this.#remove(slot);
+  }
+
+  /** The route of a querying state. */
+  routeOf(session: FlowSession): Route | undefined {
+    const slot = this.#find(session, "querying");
+    const way = slot === undefined ? undefined : this.#wayOf(slot);
+    return way?.kind === "querying" ? way.route : undefined;
+  }
+
+  /** All states of this kind as they are now; made while they are walked. What moves meanwhile may be missed. */
+  *all(kind: RestKind): IterableIterator<Rest> {
+    for (let slot = 0; slot < this.#records.end; slot++)
+      if (this.#records.u8(slot, AT.kind) === KIND[kind]) yield this.#read(slot);
+  }
+
+  /** Takes out, one after the other, what is such. */
+  *takeEach(is: (way: Way, nslpId: number) => boolean): IterableIterator<Rest> {
+    for (let slot = 0; slot < this.#records.end; slot++) {
+      if (this.#records.u8(slot, AT.kind) === 0) continue;
+      if (is(this.#wayOf(slot), this.#records.u16(slot, AT.nslp))) yield this.#remove(slot);
+    }
+  }
+
+  #find({ nslpId, sessionId, mri }: FlowSession, kind: RestKind | undefined): number | undefined {
+    if (this.size === 0) return undefined;
+    const records = this.#records;
+    const session = sessionIdBytes(sessionId);
+    const value = mriBytes(mri);
+    return this.#index.find(
+      this.#hash(session),
+      (slot) =>
+        records.holds(slot, AT.session, session) &&
+        records.u16(slot, AT.nslp) === nslpId &&
+        records.u8(slot, AT.mriLength) === value.length &&
+        records.holds(slot, AT.mri, value) &&
+        (kind === undefined || records.u8(slot, AT.kind) === KIND[kind]),
+    );
+  }
+
+  #remove(slot: number): Rest {
+    const rest = this.#read(slot);
+    this.#timers.cancel(slot);
+    this.#index.remove(this.#hash(this.#records.bytes(slot, AT.session, 16)), slot);
+    this.#ways.release(this.#records.i32(slot, AT.way));
+    this.#records.give(slot);
+    this.#counts[rest.kind]--;
+    return rest;
+  }
+
+  #write(slot: number, session: Uint8Array, rest: Rest): void {
+    const records = this.#records;
+    const value = mriBytes(rest.mri);
+    records.setBytes(slot, AT.session, session);
+    records.setU16(slot, AT.nslp, rest.nslpId);
+    records.setU8(slot, AT.kind, KIND[rest.kind]);
+    records.setU8(slot, AT.mriLength, value.length);
+    records.setBytes(slot, AT.mri, value);
+    records.setI32(slot, AT.way, this.#ways.take(wayKey(rest), wayOf(rest)));
+    records.setF64(slot, AT.due, rest.due);
+    records.setF64(slot, AT.wantedUntil, rest.wantedUntil);
+    if (rest.kind === "responding") return records.setF64(slot, AT.validity, rest.validity);
+    records.setF64(slot, AT.validity, rest.validUntil);
+    records.setF64(slot, AT.usedAt, rest.usedAt);
+    records.setU8(
+      slot,
+      AT.flags,
+      (rest.stale ? FLAG.stale : 0) | (rest.next === "expired" ? FLAG.expires : 0),
+    );
+  }
+
+  #read(slot: number): Rest {
+    const records = this.#records;
+    const mri = records.bytes(slot, AT.mri, records.u8(slot, AT.mriLength));
+    const about = {
+      nslpId: records.u16(slot, AT.nslp),
+      sessionId: sessionIdFromBytes(records.bytes(slot, AT.session, 16)),
+      mri: readMri(new ByteReader(mri)),
+      due: ms(records.f64(slot, AT.due)),
+      wantedUntil: records.f64(slot, AT.wantedUntil),
+    };
+    const validity = ms(records.f64(slot, AT.validity));
+    const way = this.#wayOf(slot);
+    if (way.kind === "responding") return { ...way, ...about, validity };
+    const flags = records.u8(slot, AT.flags);
+    return {
+      ...way,
+      ...about,
+      validUntil: validity,
+      usedAt: records.f64(slot, AT.usedAt),
+      stale: (flags & FLAG.stale) !== 0,
+      next: (flags & FLAG.expires) === 0 ? "refresh-due" : "expired",
+    };
+  }
+
+  #wayOf(slot: number): Way {
+    return this.#ways.get(this.#records.i32(slot, AT.way));
+  }
+}
+
+function wayOf(rest: Rest): Way {
+  const { association, peer } = rest;
+  return rest.kind === "querying"
+    ? { kind: rest.kind, association, peer, route: rest.route, proposed: rest.proposed }
+    : { kind: rest.kind, association, peer, inboundInterface: rest.inboundInterface };
+}
+
+function wayKey(rest: Rest): string {
+  const peer = `${rest.association.number} ${rest.peer.identity} ${rest.peer.address}`;
+  if (rest.kind === "responding") return `responding ${peer} ${rest.inboundInterface}`;
+  const { interfaceAddress, interfaceName, mtu, nextHop } = rest.route;
+  return `querying ${peer} ${interfaceAddress} ${interfaceName} ${mtu} ${nextHop ?? "-"} ${rest.proposed.join()}`;
+}
+
+function mriBytes(mri: FlowSession["mri"]): Uint8Array {
+  return writeMri(new ByteWriter(LONGEST_MRI), mri).finish();
+}
+
+/** When a state that is at rest is over, if nothing happens. */
+export function endOf(rest: Rest): Milliseconds {
+  return rest.kind === "querying" ? rest.validUntil : rest.due;
+}
