@@ -2,13 +2,13 @@
  * HalfSipHash-1-3 (Aumasson and Bernstein): a hash for tables whose keys come from others. Without the key, which is
  * random for each process, nobody can choose keys that fall together.
  */
-import type { Random } from "./random.js";
+import { systemRandom } from "./random.js";
 
 export type KeyedHash = (bytes: Uint8Array) => number;
 
-/** @returns a function to 32 bits, unsigned */
-export function keyedHash(random: Random): KeyedHash {
-  const key = new DataView(Uint8Array.from(random.bytes(8)).buffer);
+/** A function to 32 bits, unsigned. Its key is not from the randomness that is passed in: nothing that is seen depends on it. */
+export function keyedHash(): KeyedHash {
+  const key = new DataView(Uint8Array.from(systemRandom.bytes(8)).buffer);
   return halfSipHash(key.getUint32(0, true), key.getUint32(4, true));
 }
 

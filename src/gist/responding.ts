@@ -17,13 +17,7 @@ import type { NetworkNotification, SendMessage } from "./service.js";
 import { ownStack } from "./stack.js";
 import type { Datagram } from "./transport/transport.js";
 import { flipMri } from "./wire/codec.js";
-import type {
-  GistConfirm,
-  GistQuery,
-  GistResponse,
-  Mri,
-  SessionId,
-} from "./wire/messages.js";
+import type { GistConfirm, GistQuery, GistResponse, Mri, SessionId } from "./wire/messages.js";
 
 /** A Query together with how it came. */
 export interface QueryArrival {

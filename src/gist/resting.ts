@@ -3,7 +3,7 @@
  * of one association share all that is of the peer and not of the flow.
  */
 import { Interned } from "../base/interned.js";
-import { type KeyedHash, keyedHash } from "../base/keyed-hash.js";
+import { keyedHash } from "../base/keyed-hash.js";
 import { Records } from "../base/records.js";
 import { SlotIndex } from "../base/slot-index.js";
 import { SlotTimers } from "../base/slot-timers.js";
@@ -50,12 +50,11 @@ export class RestingStates {
   readonly #index = new SlotIndex();
   readonly #timers: SlotTimers;
   readonly #ways = new Interned<Way>();
-  readonly #hash: KeyedHash;
+  readonly #hash = keyedHash();
   readonly #counts = { querying: 0, responding: 0 };
 
   /** @param due called with a state, no longer at rest, whose time has come */
-  constructor({ time, random }: Pick<GistContext, "time" | "random">, due: (rest: Rest) => void) {
-    this.#hash = keyedHash(random);
+  constructor({ time }: Pick<GistContext, "time">, due: (rest: Rest) => void) {
     this.#timers = new SlotTimers(time, (slot) => due(this.#remove(slot)));
   }
 

@@ -2,9 +2,7 @@
  * The routing state table: both kinds of state by {MRI, Session-ID, NSLPID}, the MRI as this node sends it. A state that
  * nothing happened to for a while goes to rest, and is woken when something does.
  */
-import type { Timer } from "../base/time.js";
-import { TICK } from "../base/time.js";
-import { seconds } from "../base/units.js";
+import { Bedtime } from "../base/bedtime.js";
 import type { Association, AssociationUser } from "./association.js";
 import type { Associations } from "./associations.js";
 import { type GistContext, stateKey } from "./context.js";
@@ -24,11 +22,6 @@ export interface FlowSession {
 
 export type RoutingState = QueryingState | RespondingState;
 
-/** So long after it was last asked for, a state goes to rest. */
-const REST_AFTER = seconds(1);
-/** Going to rest takes some microseconds; so many do at a time. */
-const REST_AT_ONCE = 512;
-
 export class Sessions implements QueryingOwner, RespondingOwner {
   readonly #context: GistContext;
   readonly #associations: Associations;
@@ -38,14 +31,17 @@ export class Sessions implements QueryingOwner, RespondingOwner {
   /** States whose peer, behind a NAT, knows the flow by another MRI: by that. */
   readonly #behindNat = new Map<string, QueryingState>();
   #handshakes = 0;
-  #bedtime: Timer | undefined;
-  /** While somebody walks over all states none goes to rest: it would be missed. */
-  #walks = 0;
+  readonly #bedtime: Bedtime<RoutingState>;
 
   constructor(context: GistContext, associations: Associations) {
     this.#context = context;
     this.#associations = associations;
     this.#resting = new RestingStates(context, (rest) => this.#wake(rest));
+    this.#bedtime = new Bedtime<RoutingState>(
+      context.time,
+      () => this.awake(),
+      (state) => this.#rest(state),
+    );
     associations.eachAtRest = (association, tell) => this.#eachAtRest(association, tell);
   }
 
@@ -67,19 +63,20 @@ export class Sessions implements QueryingOwner, RespondingOwner {
   }
 
   querying(session: FlowSession): QueryingState | undefined {
-    const found = this.#touch(this.#querying.get(keyOf(session))) ?? this.#woken(session, "querying");
+    const found = this.#bedtime.touch(this.#querying.get(keyOf(session))) ?? this.#woken(session, "querying");
     return found instanceof QueryingState ? found : undefined;
   }
 
   responding(session: FlowSession): RespondingState | undefined {
-    const found = this.#touch(this.#responding.get(keyOf(session))) ?? this.#woken(session, "responding");
+    const found =
+      this.#bedtime.touch(this.#responding.get(keyOf(session))) ?? this.#woken(session, "responding");
     return found instanceof RespondingState ? found : undefined;
   }
 
   find(session: FlowSession): RoutingState | undefined {
     const key = keyOf(session);
     const awake = this.#querying.get(key) ?? this.#responding.get(key) ?? this.#behindNat.get(key);
-    return this.#touch(awake) ?? this.#woken(session);
+    return this.#bedtime.touch(awake) ?? this.#woken(session);
   }
 
   /** States that are awake. */
@@ -95,14 +92,13 @@ export class Sessions implements QueryingOwner, RespondingOwner {
   }
 
   /** The sessions of all querying states; what is added or removed while they are walked is seen so. */
-  *allQuerying(): IterableIterator<FlowSession> {
-    this.#walks++;
-    try {
-      yield* this.#resting.all("querying");
-      yield* this.#querying.values();
-    } finally {
-      this.#walks--;
-    }
+  allQuerying(): IterableIterator<FlowSession> {
+    return this.#bedtime.whileUp(this.#everyQuerying());
+  }
+
+  *#everyQuerying(): Iterable<FlowSession> {
+    yield* this.#resting.all("querying");
+    yield* this.#querying.values();
   }
 
   /** What the route of a querying state's flow is now. */
@@ -116,8 +112,7 @@ export class Sessions implements QueryingOwner, RespondingOwner {
     const flow = { nslpId, sessionId, mri };
     const state = new QueryingState(this.#context, this.#associations, this, keyOf(flow), flow);
     this.#querying.set(state.key, state);
-    this.#touch(state);
-    this.#restLater();
+    this.#bedtime.touch(state);
     return state;
   }
 
@@ -125,8 +120,7 @@ export class Sessions implements QueryingOwner, RespondingOwner {
     const flow = { nslpId, sessionId, mri, interfaceAddress: nli.interfaceAddress };
     const state = new RespondingState(this.#context, this, keyOf(flow), flow);
     this.#responding.set(state.key, state);
-    this.#touch(state);
-    this.#restLater();
+    this.#bedtime.touch(state);
     return state;
   }
 
@@ -158,7 +152,7 @@ export class Sessions implements QueryingOwner, RespondingOwner {
 
   shutDown(reason: string): void {
     this.#endEach(() => true, reason);
-    this.#bedtime?.cancel();
+    this.#bedtime.stop();
   }
 
   /** Forgets the state of an NSLP that is gone. */
@@ -170,11 +164,6 @@ export class Sessions implements QueryingOwner, RespondingOwner {
     for (const state of [...this.awake()]) if (is(state)) state.shutDown(reason);
     for (const rest of this.#resting.takeEach((_way, nslpId) => is({ nslpId })))
       this.#wake(rest).shutDown(reason);
-  }
-
-  #touch<S extends RoutingState>(state: S | undefined): S | undefined {
-    if (state !== undefined) state.touched = this.#context.time.now();
-    return state;
   }
 
   #woken(session: FlowSession, kind?: RestKind): RoutingState | undefined {
@@ -193,9 +182,8 @@ export class Sessions implements QueryingOwner, RespondingOwner {
       interfaceAddress: rest.peer.address,
     });
     this.#responding.set(state.key, state);
-    this.#touch(state);
+    this.#bedtime.touch(state);
     state.wake(rest);
-    this.#restLater();
     return state;
   }
 
@@ -206,26 +194,6 @@ export class Sessions implements QueryingOwner, RespondingOwner {
       tell(state);
       this.#rest(state);
     }
-  }
-
-  #restLater(): void {
-    this.#bedtime ??= this.#context.time.after(REST_AFTER, () => this.#restSome());
-  }
-
-  #restSome(): void {
-    this.#bedtime = undefined;
-    const { time } = this.#context;
-    const before = time.now() - REST_AFTER;
-    let rested = 0;
-    if (this.#walks === 0)
-      for (const state of this.awake()) {
-        if (state.touched > before || !this.#rest(state)) continue;
-        if (++rested === REST_AT_ONCE) {
-          this.#bedtime = time.after(TICK, () => this.#restSome());
-          return;
-        }
-      }
-    if (this.#querying.size + this.#responding.size > 0) this.#restLater();
   }
 
   /** Whether it could go to rest. */

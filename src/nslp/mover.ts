@@ -53,6 +53,11 @@ export class Mover {
     return this.#path?.name ?? null;
   }
 
+  /** The flow has never been moved, and is not about to be. */
+  get unused(): boolean {
+    return this.#path === undefined && !this.#moving && this.#heldUntil === 0;
+  }
+
   get possible(): boolean {
     return this.#context.paths !== undefined && !this.#moving;
   }

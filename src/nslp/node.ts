@@ -93,7 +93,9 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
   constructor(parts: PbsNodeParts) {
     const options = { ...DEFAULT_PBS_OPTIONS, ...parts.options };
     const { time } = parts;
-    this.#sessions = new Sessions(options);
+    this.#sessions = new Sessions<AnySession>(options, time, (rest) =>
+      RouterSession.fromRest(this.#context, rest),
+    );
     this.#ended = new BoundedMemory(time, options.maxEnded, options.quarantine);
     const counters = new Counters();
     this.#context = {
@@ -141,7 +143,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     this.#stopped = true;
     this.#context.batch.stop();
     this.#context.summaryQueries.stop();
-    for (const session of this.#sessions.all()) session.stop();
+    this.#sessions.stop();
   }
 
   /** From now on; what was granted stays granted. */
@@ -369,7 +371,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
 
   pending(): readonly PendingView[] {
     const views: PendingView[] = [];
-    for (const session of this.#sessions.all())
+    for (const session of this.#sessions.awake())
       if (session.role === "receiver" && session.asksAPerson) views.push(session.pendingView());
     return views;
   }

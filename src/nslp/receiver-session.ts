@@ -104,6 +104,7 @@ export class ReceiverSession implements Session, Watched, Answering {
   readonly flow: Flow;
   readonly upstreamPeer: string;
   readonly heard = new Heard();
+  touched = 0;
   readonly #context: PbsContext;
   readonly #requester: Requester;
   /** Bytes that earlier sessions of this flow used of a grant given once; its counts start anew here. */

@@ -28,6 +28,7 @@ import {
 import { Mover } from "./mover.js";
 import { refuseDefense, sendNotify } from "./notify.js";
 import { REFRESHES_KEPT } from "./options.js";
+import type { RouterRest } from "./resting.js";
 import { Heard, type Session } from "./session.js";
 import { authenticationView, type FlowView } from "./view.js";
 import { encodeNotify, MAX_REPORTS, withReport } from "./wire/codec.js";
@@ -64,6 +65,7 @@ export class RouterSession implements Session {
   readonly flow: Flow;
   readonly upstreamPeer: string;
   readonly heard = new Heard();
+  touched = 0;
   readonly #context: PbsContext;
   readonly #requester: string;
   /** Of the certificate that signs the flow's Queries. */
@@ -97,6 +99,7 @@ export class RouterSession implements Session {
   #refreshes = 0;
   #reason: string | null = null;
   #timer: Timer | undefined;
+  /** Calls to the packet path that have not returned. */
   #installing = 0;
   #over = false;
 
@@ -112,6 +115,59 @@ export class RouterSession implements Session {
     this.#requester = about.requester;
     this.#senderKey = about.senderKey;
     this.#mover = new Mover(context, this);
+  }
+
+  /** As it was when it went to rest; it does nothing before {@link wake}. */
+  static fromRest(context: PbsContext, rest: RouterRest): RouterSession {
+    const { id, flow, asker } = rest;
+    const session = new RouterSession(context, { id, flow, ...asker });
+    session.heard.query = rest.heardQuery;
+    session.heard.permission = rest.heardPermission;
+    session.heard.signers.query = asker.querySigner;
+    session.heard.signers.permission = rest.permissionSigner;
+    session.#state = "permission";
+    session.#sentVolume = rest.sentVolume;
+    session.#permission = { allowedVolume: rest.allowedVolume, ttl: rest.ttl, refresh: rest.refresh };
+    session.#association = rest.association;
+    session.#epoch = rest.epoch;
+    session.#reported = rest.reported;
+    session.#refreshes = rest.refreshes;
+    session.#until = rest.until;
+    session.#previousPeer = rest.way.previousPeer;
+    session.#nextPeer = rest.way.nextPeer;
+    return session;
+  }
+
+  get atRest(): RouterRest | undefined {
+    const { query, permission, signers } = this.heard;
+    const busy = this.#installing > 0 || this.#passing !== undefined || this.#held !== undefined;
+    if (this.#state !== "permission" || busy || this.#refused !== undefined || this.#reason !== null)
+      return undefined;
+    if (!this.#mover.unused || this.#permission === undefined) return undefined;
+    if (query === undefined || permission === undefined) return undefined;
+    if (signers.query === undefined || signers.permission === undefined) return undefined;
+    const { id, flow, upstreamPeer, previousPeer, nextPeer } = this;
+    const [requester, senderKey] = [this.#requester, this.#senderKey];
+    return {
+      id,
+      flow,
+      asker: { upstreamPeer, requester, senderKey, querySigner: signers.query },
+      way: { previousPeer, nextPeer },
+      permissionSigner: signers.permission,
+      heardQuery: query,
+      heardPermission: permission,
+      ...this.#permission,
+      sentVolume: this.#sentVolume,
+      association: this.#association,
+      epoch: this.#epoch,
+      reported: this.#reported,
+      refreshes: this.#refreshes,
+      until: ms(this.#until),
+    };
+  }
+
+  wake(): void {
+    this.#wait(ms(Math.max(0, this.#until - this.#context.time.now())), "state-over");
   }
 
   get pending(): boolean {
@@ -186,7 +242,9 @@ export class RouterSession implements Session {
   }
 
   async revoke(reason: string): Promise<void> {
+    this.#installing++;
     await this.#context.installer.remove(this.flow);
+    this.#installing--;
     this.#reason = reason;
     const text = `revoked at a router: ${reason}`;
     // Or the sender's next refresh would bring it back.

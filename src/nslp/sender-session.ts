@@ -88,6 +88,7 @@ export class SenderSession implements Session, Member {
   readonly heard = new Heard();
   /** Names the two hosts of the flow. */
   readonly pair: string;
+  touched = 0;
   readonly #context: PbsContext;
   #state: SenderState = "idle";
   #sequence: number | undefined;

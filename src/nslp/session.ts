@@ -1,6 +1,7 @@
 /** What a session of any role offers to the node. */
 import type { Flow } from "../base/flow.js";
 import type { SessionId } from "../gist/wire/messages.js";
+import type { RouterRest } from "./resting.js";
 import type { FlowView, Role } from "./view.js";
 
 /** What a session has accepted: replays are older, and another signer has no part in it. */
@@ -27,6 +28,12 @@ export interface Session {
   readonly heard: Heard;
   /** Its permission is in the packet path, or is on its way there. */
   readonly holds: boolean;
+  /** When it was last asked for; set by the table that it stands in. */
+  touched: number;
+  /** What it is worth keeping of, if all that can be done without it is waiting. Absent: it is always awake. */
+  readonly atRest?: RouterRest | undefined;
+  /** Takes up again what it was at before it went to rest. */
+  wake?(): void;
   view(): FlowView;
   /** An operator ends it. */
   revoke(reason: string): Promise<void>;

@@ -1,7 +1,13 @@
-/** The tables of sessions: by Session-ID and by flow, with their bounds. */
+/**
+ * The tables of sessions: by Session-ID and by flow, with their bounds. A router's session that nothing happened to for a
+ * while goes to rest, and is woken when something does.
+ */
+import { Bedtime } from "../base/bedtime.js";
 import { type Flow, flowKey } from "../base/flow.js";
+import type { Time } from "../base/time.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { PbsOptions } from "./options.js";
+import { type RouterRest, RestingRouters } from "./resting.js";
 import type { Session } from "./session.js";
 import { NoSuchFlow } from "./view.js";
 
@@ -12,30 +18,57 @@ export class Sessions<S extends Session> {
   readonly #pending = new Set<S>();
   readonly #pendingOf = new Map<string, number>();
   readonly #options: PbsOptions;
+  readonly #resting: RestingRouters;
+  readonly #bedtime: Bedtime<S>;
+  readonly #revive: (rest: RouterRest) => S;
 
-  constructor(options: PbsOptions) {
+  /** @param revive makes the object of a session that was at rest */
+  constructor(options: PbsOptions, time: Time, revive: (rest: RouterRest) => S) {
     this.#options = options;
+    this.#revive = revive;
+    this.#resting = new RestingRouters(time, (rest) => this.#wake(rest));
+    this.#bedtime = new Bedtime(
+      time,
+      () => this.#byId.values(),
+      (session) => this.#rest(session),
+    );
   }
 
   byId(id: SessionId): S | undefined {
-    return this.#byId.get(id);
+    return this.#bedtime.touch(this.#byId.get(id)) ?? this.#woken(this.#resting.takeById(id));
   }
 
   byFlow(flow: Flow): S | undefined {
-    return this.#byFlow.get(flowKey(flow));
+    return (
+      this.#bedtime.touch(this.#byFlow.get(flowKey(flow))) ?? this.#woken(this.#resting.takeByFlow(flow))
+    );
   }
 
-  all(): IterableIterator<S> {
+  /** Those that are awake; all but routers' always are. */
+  awake(): IterableIterator<S> {
     return this.#byId.values();
   }
 
+  /** All, to be looked at only: what is at rest stays there. */
+  *all(): IterableIterator<S> {
+    yield* this.#byId.values();
+    for (const rest of this.#resting.all()) yield this.#revive(rest);
+  }
+
   get size(): number {
-    return this.#byId.size;
+    return this.#byId.size + this.#resting.size;
+  }
+
+  /** Nothing happens any more. */
+  stop(): void {
+    this.#bedtime.stop();
+    this.#resting.stop();
+    for (const session of this.#byId.values()) session.stop();
   }
 
   /** Why one more session cannot be taken; undefined when it can. */
   fullFor(peer: string | undefined): string | undefined {
-    if (this.#byId.size >= this.#options.maxSessions) return "this node keeps no more sessions";
+    if (this.size >= this.#options.maxSessions) return "this node keeps no more sessions";
     if (this.#pending.size >= this.#options.maxPending)
       return "too many flows are waiting for an answer here";
     if (peer !== undefined && (this.#pendingOf.get(peer) ?? 0) >= this.#options.maxPendingPerPeer)
@@ -44,8 +77,7 @@ export class Sessions<S extends Session> {
   }
 
   add(session: S): void {
-    this.#byId.set(session.id, session);
-    this.#byFlow.set(flowKey(session.flow), session);
+    this.#insert(session);
     this.#pending.add(session);
     this.#countPending(session, 1);
   }
@@ -65,16 +97,52 @@ export class Sessions<S extends Session> {
   /** By any unique beginning of the id. Throws {@link NoSuchFlow}. */
   find(beginning: string): S {
     const exact = this.#byId.get(beginning as SessionId);
-    if (exact !== undefined) return exact;
-    let found: S | undefined;
-    for (const [id, session] of this.#byId) {
-      if (!id.startsWith(beginning)) continue;
-      if (found !== undefined) throw new NoSuchFlow(`more than one flow's id begins with "${beginning}"`);
-      found = session;
-    }
-    if (found === undefined || beginning === "")
-      throw new NoSuchFlow(`no flow's id begins with "${beginning}"`);
+    if (exact !== undefined) return this.#bedtime.touch(exact);
+    const [found, another] = this.#idsWith(beginning);
+    if (another !== undefined) throw new NoSuchFlow(`more than one flow's id begins with "${beginning}"`);
+    const session = found === undefined || beginning === "" ? undefined : this.byId(found);
+    if (session === undefined) throw new NoSuchFlow(`no flow's id begins with "${beginning}"`);
+    return session;
+  }
+
+  /** At most two. */
+  #idsWith(beginning: string): SessionId[] {
+    const found: SessionId[] = [];
+    for (const ids of [this.#byId.keys(), this.#resting.ids()])
+      for (const id of ids) {
+        if (id.startsWith(beginning)) found.push(id);
+        if (found.length > 1) return found;
+      }
     return found;
+  }
+
+  #insert(session: S): void {
+    this.#byId.set(session.id, session);
+    this.#byFlow.set(flowKey(session.flow), session);
+    this.#bedtime.touch(session);
+  }
+
+  #woken(rest: RouterRest | undefined): S | undefined {
+    return rest === undefined ? undefined : this.#wake(rest);
+  }
+
+  #wake(rest: RouterRest): S {
+    const session = this.#revive(rest);
+    this.#insert(session);
+    session.wake?.();
+    return session;
+  }
+
+  /** Whether it could go to rest. */
+  #rest(session: S): boolean {
+    const rest = session.atRest;
+    // Another session of the flow may have taken its place in the one table and not yet in the other.
+    if (rest === undefined || this.#byFlow.get(flowKey(session.flow)) !== session) return false;
+    session.stop();
+    this.#byId.delete(session.id);
+    this.#byFlow.delete(flowKey(session.flow));
+    this.#resting.put(rest);
+    return true;
   }
 
   #countPending(session: S, change: number): void {
