@@ -14,7 +14,6 @@ export class WireError extends Error {
 
 /** Reads forward through a buffer. A read past the end throws {@link WireError}; nothing is ever cut short. */
 export class ByteReader {
-  readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #base: number;
   #position = 0;
@@ -22,7 +21,6 @@ export class ByteReader {
   /** @param base offset of `bytes` in the whole input, for error messages */
   constructor(bytes: Uint8Array, base = 0) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#base = base;
   }
 
@@ -36,15 +34,20 @@ export class ByteReader {
   }
 
   u8(): number {
-    return this.#view.getUint8(this.#take(1));
+    return this.#bytes[this.#take(1)] as number;
   }
 
   u16(): number {
-    return this.#view.getUint16(this.#take(2));
+    const at = this.#take(2);
+    return ((this.#bytes[at] as number) << 8) | (this.#bytes[at + 1] as number);
   }
 
+  // Not by a DataView: making one for each reader costs more than all that is read with it.
   u32(): number {
-    return this.#view.getUint32(this.#take(4));
+    const at = this.#take(4);
+    const bytes = this.#bytes;
+    const high = ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+    return high * 0x10000 + (((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number));
   }
 
   /** The next `length` bytes as a view into the input, not a copy. */
@@ -75,12 +78,10 @@ export class ByteReader {
 /** Appends to a buffer that grows by doubling. */
 export class ByteWriter {
   #buffer: Uint8Array;
-  #view: DataView;
   #length = 0;
 
   constructor(capacity = 256) {
     this.#buffer = new Uint8Array(capacity);
-    this.#view = new DataView(this.#buffer.buffer);
   }
 
   get length(): number {
@@ -89,19 +90,23 @@ export class ByteWriter {
 
   u8(value: number): this {
     const start = this.#grow(1);
-    this.#view.setUint8(start, value);
+    this.#buffer[start] = value;
     return this;
   }
 
   u16(value: number): this {
     const start = this.#grow(2);
-    this.#view.setUint16(start, value);
+    this.#buffer[start] = value >>> 8;
+    this.#buffer[start + 1] = value;
     return this;
   }
 
   u32(value: number): this {
     const start = this.#grow(4);
-    this.#view.setUint32(start, value);
+    this.#buffer[start] = value >>> 24;
+    this.#buffer[start + 1] = value >>> 16;
+    this.#buffer[start + 2] = value >>> 8;
+    this.#buffer[start + 3] = value;
     return this;
   }
 
@@ -125,7 +130,8 @@ export class ByteWriter {
   /** Overwrites two bytes that were written before, such as a length known only at the end. */
   patchU16(position: number, value: number): void {
     if (position + 2 > this.#length) throw new RangeError("patch beyond what was written");
-    this.#view.setUint16(position, value);
+    this.#buffer[position] = value >>> 8;
+    this.#buffer[position + 1] = value;
   }
 
   /** What was written so far, as a copy of exact length. */
@@ -133,7 +139,18 @@ export class ByteWriter {
     return this.#buffer.slice(0, this.#length);
   }
 
-  /** Makes room and returns where it starts. Replaces buffer and view, so neither may be taken before the call. */
+  /** What was written so far, not copied: it holds until something else is written. */
+  view(): Uint8Array {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  /** Back to the beginning, with the same buffer. */
+  clear(): this {
+    this.#length = 0;
+    return this;
+  }
+
+  /** Makes room and returns where it starts. Replaces the buffer, so it may not be taken before the call. */
   #grow(count: number): number {
     const start = this.#length;
     this.#length += count;
@@ -141,7 +158,6 @@ export class ByteWriter {
       const bigger = new Uint8Array(Math.max(this.#buffer.length * 2, this.#length));
       bigger.set(this.#buffer.subarray(0, start));
       this.#buffer = bigger;
-      this.#view = new DataView(bigger.buffer);
     }
     return start;
   }

@@ -149,6 +149,8 @@ export class Association {
   /** Who has messages that wait for room, in the order in which they began to. */
   readonly #waiting = new Set<AssociationUser>();
   #identity: string;
+  /** Made when it is first asked for: every message that comes has it. */
+  #handle: SiiHandle | undefined;
   #state: AssociationState = "none";
   #connection: Connection | undefined;
   #peerHoldTime: Milliseconds;
@@ -200,7 +202,9 @@ export class Association {
 
   /** The first Confirm says who the peer is, where no certificate does. */
   identify(identity: string): void {
-    if (this.standsFor(identity)) this.#identity = identity;
+    if (!this.standsFor(identity)) return;
+    this.#identity = identity;
+    this.#handle = undefined;
   }
 
   get state(): AssociationState {
@@ -231,7 +235,8 @@ export class Association {
   }
 
   get handle(): SiiHandle {
-    return siiHandle(this.identity, this.interfaceAddress);
+    this.#handle ??= siiHandle(this.identity, this.interfaceAddress);
+    return this.#handle;
   }
 
   /** The peer's Interface-Address as it first told it; before that the address of the connection. */
@@ -248,6 +253,7 @@ export class Association {
   addAddress(address: IpAddress): boolean {
     if (this.#addresses.size >= MOST_ADDRESSES) return false;
     this.#addresses.set(address.toString(), address);
+    this.#handle = undefined;
     return true;
   }
 

@@ -8,14 +8,14 @@ import { Records } from "../base/records.js";
 import { SlotIndex } from "../base/slot-index.js";
 import { SlotTimers } from "../base/slot-timers.js";
 import { type Milliseconds, ms } from "../base/units.js";
-import { ByteReader, ByteWriter } from "../base/wire.js";
+import { ByteReader } from "../base/wire.js";
 import type { GistContext } from "./context.js";
 import type { QueryingRest } from "./querying.js";
 import type { RespondingRest } from "./responding.js";
 import type { FlowSession } from "./sessions.js";
 import type { Route } from "./transport/transport.js";
 import { sessionIdBytes, sessionIdFromBytes } from "./wire/codec.js";
-import { LONGEST_MRI, readMri, writeMri } from "./wire/mri.js";
+import { mriBytes, readMri } from "./wire/mri.js";
 
 export type Rest = QueryingRest | RespondingRest;
 export type RestKind = Rest["kind"];
@@ -156,25 +156,46 @@ export class RestingStates {
 
   #read(slot: number): Rest {
     const records = this.#records;
-    const mri = records.bytes(slot, AT.mri, records.u8(slot, AT.mriLength));
-    const about = {
-      nslpId: records.u16(slot, AT.nslp),
-      sessionId: sessionIdFromBytes(records.bytes(slot, AT.session, 16)),
-      mri: readMri(new ByteReader(mri)),
-      due: ms(records.f64(slot, AT.due)),
-      wantedUntil: records.f64(slot, AT.wantedUntil),
-    };
-    const validity = ms(records.f64(slot, AT.validity));
     const way = this.#wayOf(slot);
-    if (way.kind === "responding") return { ...way, ...about, validity };
+    const nslpId = records.u16(slot, AT.nslp);
+    const sessionId = sessionIdFromBytes(records.bytes(slot, AT.session, 16));
+    const mri = readMri(new ByteReader(records.bytes(slot, AT.mri, records.u8(slot, AT.mriLength))));
+    const due = ms(records.f64(slot, AT.due));
+    const wantedUntil = records.f64(slot, AT.wantedUntil);
+    const validity = ms(records.f64(slot, AT.validity));
+    const { association, peer } = way;
+    if (way.kind === "responding") {
+      const { kind, inboundInterface } = way;
+      return {
+        kind,
+        nslpId,
+        sessionId,
+        mri,
+        association,
+        peer,
+        inboundInterface,
+        wantedUntil,
+        validity,
+        due,
+      };
+    }
+    const { kind, route, proposed } = way;
     const flags = records.u8(slot, AT.flags);
     return {
-      ...way,
-      ...about,
+      kind,
+      nslpId,
+      sessionId,
+      mri,
+      association,
+      peer,
+      route,
+      proposed,
       validUntil: validity,
+      wantedUntil,
       usedAt: records.f64(slot, AT.usedAt),
       stale: (flags & FLAG.stale) !== 0,
       next: (flags & FLAG.expires) === 0 ? "refresh-due" : "expired",
+      due,
     };
   }
 
@@ -195,10 +216,6 @@ function wayKey(rest: Rest): string {
   if (rest.kind === "responding") return `responding ${peer} ${rest.inboundInterface}`;
   const { interfaceAddress, interfaceName, mtu, nextHop } = rest.route;
   return `querying ${peer} ${interfaceAddress} ${interfaceName} ${mtu} ${nextHop ?? "-"} ${rest.proposed.join()}`;
-}
-
-function mriBytes(mri: FlowSession["mri"]): Uint8Array {
-  return writeMri(new ByteWriter(LONGEST_MRI), mri).finish();
 }
 
 /** When a state that is at rest is over, if nothing happens. */

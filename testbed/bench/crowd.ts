@@ -62,6 +62,8 @@ const FIRST_PORT = 10_000;
 const AT_ONCE = 256;
 /** Refreshes that are signed ahead, so that signing is not measured. */
 const REFRESHES = 2000;
+/** The best of so many counts: whatever else runs on the machine only makes it worse. */
+const ROUNDS = 5;
 const LONG = seconds(86_400);
 /** After the last flow everything has gone to rest. */
 const REST_MS = 3000;
@@ -520,6 +522,8 @@ const { user, system } = process.cpuUsage(began);
 const full = await atRest();
 const added = options.flows - WARM_UP;
 const refreshed = Math.min(REFRESHES, options.flows);
+const rounds: number[] = [];
+for (let i = 0; i < ROUNDS; i++) rounds.push((await hosts.refresh(0, refreshed)) / refreshed);
 const crowd: Crowd = {
   heap: (full.heapUsed - empty.heapUsed) / added,
   arrays: (full.arrayBuffers - empty.arrayBuffers) / added,
@@ -527,7 +531,7 @@ const crowd: Crowd = {
   resident: (full.rss - empty.rss) / added,
   process: full.rss,
   setUp: (user + system) / added,
-  refresh: (await hosts.refresh(0, refreshed)) / refreshed,
+  refresh: Math.min(...rounds),
 };
 console.log(JSON.stringify(crowd));
 process.exit(0);

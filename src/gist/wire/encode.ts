@@ -55,7 +55,7 @@ export function encodeGist(message: GistMessage): Uint8Array {
   }
   if ("opaque" in message) for (const object of message.opaque ?? []) writeOpaque(writer, object);
   finishHeader(writer);
-  return writer.finish();
+  return writer.view();
 }
 
 function payloadLength(message: GistMessage): number {

@@ -27,10 +27,18 @@ export function flipMri(mri: Mri): Mri {
   return { ...mri, direction: mri.direction === "downstream" ? "upstream" : "downstream" };
 }
 
-/** Text that is equal for equal MRIs, their direction included, and unequal for others. */
+/** Every look-up needs a key, so that they are all made in one place. */
+const scratch = new ByteWriter(LONGEST_MRI);
+
+/** The bytes of an MRI object's value, until the next call. */
+export function mriBytes(mri: Mri): Uint8Array {
+  return writeMri(scratch.clear(), mri).view();
+}
+
+/** Text that is equal for equal MRIs, their direction included, and unequal for others. Not for people. */
 export function mriKey(mri: Mri): string {
-  const bytes = writeMri(new ByteWriter(LONGEST_MRI), mri).finish();
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+  const bytes = mriBytes(mri);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 }
 
 /** What of an MRI a node may refuse. */

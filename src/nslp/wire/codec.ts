@@ -180,7 +180,7 @@ export function decodePbs(input: Uint8Array): DecodedPbs {
   if (input.length > MAX_MESSAGE)
     throw new PbsWireError(`a message of ${input.length} bytes is too long`, 0, 0);
   if (input.length < 4) throw new PbsWireError("the message header is cut short", 0, 0);
-  const own = Uint8Array.from(input);
+  const own = new Uint8Array(input);
   const reader = new ByteReader(own);
   const type = reader.u32() >>> 24;
   const objects = new ObjectSequence(reader);
