@@ -3,6 +3,7 @@
  * receiver that keep nothing of a flow but its number. What the process grows by is the router's. No kernel and no sockets
  * are in it. Argument: {@link CrowdOptions} as JSON; prints one {@link Crowd} as JSON. Run with --expose-gc.
  */
+import { verify, X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -48,9 +49,11 @@ export interface Crowd {
   readonly resident: number;
   /** Bytes of the whole process at the end. */
   readonly process: number;
-  /** Microseconds of processor time for each flow; of a refresh without what the hosts do. */
+  /** Microseconds of processor time for a new flow, hosts included, and for a refresh, the router alone. */
   readonly setUp: number;
   readonly refresh: number;
+  /** The same for checking the two signatures of a refresh, and nothing else. */
+  readonly signatures: number;
 }
 
 const HOSTS = { sender: "192.168.20.1", router: "192.168.20.3", receiver: "192.168.21.4" } as const;
@@ -217,6 +220,20 @@ class Hosts implements Transport {
     const { user, system } = process.cpuUsage(started);
     this.#permissions = [];
     return user + system;
+  }
+
+  /** Microseconds of processor time to check two signatures, on this thread. */
+  checkTwo(times: number): number {
+    const message = this.#sender.certificate;
+    const signature = this.#sender.signSync(message);
+    const key = new X509Certificate(message).publicKey;
+    const digest = this.#sender.keyType === "ed25519" ? null : "sha256";
+    const input = this.#sender.keyType === "p256" ? ({ key, dsaEncoding: "ieee-p1363" } as const) : key;
+    const started = process.cpuUsage();
+    for (let i = 0; i < 2 * times; i++)
+      if (!verify(digest, message, input, signature)) throw new Error("a signature of ours is not good");
+    const { user, system } = process.cpuUsage(started);
+    return (user + system) / times;
   }
 
   async #step(): Promise<void> {
@@ -532,6 +549,7 @@ const crowd: Crowd = {
   process: full.rss,
   setUp: (user + system) / added,
   refresh: Math.min(...rounds),
+  signatures: Math.min(...rounds.map(() => hosts.checkTwo(refreshed))),
 };
 console.log(JSON.stringify(crowd));
 process.exit(0);

@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { ALGORITHMS } from "../../src/base/algorithm.js";
 import { authentication } from "./authentication.js";
 import { dataplane } from "./dataplane.js";
+import { memory } from "./memory.js";
 import { refreshing } from "./refreshing.js";
 import { print, type Report } from "./result.js";
 import { setup } from "./setup.js";
@@ -11,6 +12,7 @@ import { signalling, SIGNALLING_CASES, type SignallingOptions } from "./signalli
 const BENCHMARKS: Readonly<Record<string, (options: SignallingOptions) => Promise<Report>>> = {
   authentication: ({ quick, only }) => authentication(quick, only),
   dataplane: ({ quick }) => dataplane(quick),
+  memory: ({ quick }) => memory(quick),
   refreshing: ({ quick }) => refreshing(quick),
   setup: ({ quick }) => setup(quick),
   signalling,
