@@ -180,7 +180,7 @@ const detection = {
   moves: whole(1, 100_000).default(DEFAULT_MOVES.rate),
   return_after: duration(ms(0)).default(DEFAULT_MOVES.returnAfter),
   block_for: duration(seconds(1)).default(seconds(600)),
-  reports: whole(0, 1_000_000).default(2000),
+  reports: whole(0, 1_000_000).default(200),
 };
 
 const pathway = {

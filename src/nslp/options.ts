@@ -125,7 +125,7 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   collect: ms(100),
   maxListed: MAX_LISTED,
   supportRetry: seconds(600),
-  reportRate: 2000,
+  reportRate: 200,
   glanceRate: 1000,
   askRate: 100,
   leaveAfter: seconds(10),
