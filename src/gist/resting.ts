@@ -10,9 +10,10 @@ import { SlotTimers } from "../base/slot-timers.js";
 import { type Milliseconds, ms } from "../base/units.js";
 import { ByteReader } from "../base/wire.js";
 import type { GistContext } from "./context.js";
+import type { FlowSession } from "./flow-session.js";
 import type { QueryingRest } from "./querying.js";
 import type { RespondingRest } from "./responding.js";
-import type { FlowSession } from "./sessions.js";
+
 import type { Route } from "./transport/transport.js";
 import { sessionIdBytes, sessionIdFromBytes } from "./wire/codec.js";
 import { mriBytes, readMri } from "./wire/mri.js";

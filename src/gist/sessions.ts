@@ -6,20 +6,14 @@ import { Bedtime } from "../base/bedtime.js";
 import type { Association, AssociationUser } from "./association.js";
 import type { Associations } from "./associations.js";
 import { type GistContext, stateKey } from "./context.js";
+import type { FlowSession } from "./flow-session.js";
 import { type QueryingOwner, QueryingState, sameWay } from "./querying.js";
 import { type RespondingOwner, RespondingState } from "./responding.js";
 import { type Rest, type RestKind, RestingStates } from "./resting.js";
 import type { Route } from "./transport/transport.js";
-import type { Mri, NetworkLayerInformation, SessionId } from "./wire/messages.js";
+import type { Mri, NetworkLayerInformation } from "./wire/messages.js";
 
-/** What names a session at one node. */
-export interface FlowSession {
-  readonly nslpId: number;
-  readonly sessionId: SessionId;
-  /** As this node sends it. */
-  readonly mri: Mri;
-}
-
+export type { FlowSession } from "./flow-session.js";
 export type RoutingState = QueryingState | RespondingState;
 
 export class Sessions implements QueryingOwner, RespondingOwner {

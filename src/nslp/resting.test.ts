@@ -37,6 +37,10 @@ const rest: fc.Arbitrary<RouterRest> = fc.record({
     senderKey: fc.constant(senderKey),
     querySigner: fc.constantFrom("aa", "bb"),
   }),
+  way: fc.record({
+    previousPeer: fc.constantFrom("peer 1", "peer 2"),
+    nextPeer: fc.constantFrom("peer 3", undefined),
+  }),
   permissionSigner: fc.constantFrom("cc", "dd"),
   heardQuery: u32,
   heardPermission: u32,
