@@ -64,6 +64,12 @@ interface Answer extends Kept {
   readonly association: Association | undefined;
 }
 
+/**
+ * Asked for more so often in vain, the volume is used up. What comes first after the asking may still be the answer to an
+ * earlier Query: on a fast flow several are under way.
+ */
+const GAINLESS = 3;
+
 /** A Query that the receiver asks for is sent within so many milliseconds. */
 const ASKED_WITHIN = 50;
 
@@ -105,6 +111,8 @@ export class SenderSession implements Session, Member {
   #exhausted = false;
   /** More was asked for since then, so that an answer without more is the answer to that. */
   #askedSince = false;
+  /** Answers to that, in a row, that brought nothing. */
+  #gainless = 0;
   #over = false;
   #reason: string | null = null;
   #retryAfter = ms(0);
@@ -359,6 +367,8 @@ export class SenderSession implements Session, Member {
     this.#answer = { allowedVolume, ttl, refresh, association };
     this.#changed = !sameAssociation(association, this.#permission?.association);
     this.#settled();
+    const gained = allowedVolume > (this.#permission?.allowedVolume ?? 0);
+    this.#gainless = gained ? 0 : this.#gainless + (this.#askedSince ? 1 : 0);
     if (this.#askedSince) this.#reason = "the granted volume is used up and was not extended";
     this.#on("granted");
     if (permission.epoch?.ask === true) this.#queryWhenAsked();
@@ -432,9 +442,7 @@ export class SenderSession implements Session, Member {
       case "new-algorithm":
         return this.#changed;
       case "nothing-gained":
-        return (
-          this.#askedSince && (this.#answer?.allowedVolume ?? 0) <= (this.#permission?.allowedVolume ?? 0)
-        );
+        return this.#gainless >= GAINLESS;
     }
   }
 

@@ -18,10 +18,9 @@ const REFRESHES = 11;
 /** On the way from sender to receiver. */
 const HONEST: readonly { readonly what: string; readonly trouble: PathTrouble }[] = [
   { what: "1 % random loss, reordering within 30 ms", trouble: { what: "data", loss: 0.01, spread: 30 } },
-  { what: "1 % lost in bursts of 20", trouble: { what: "data", loss: 0.01, burst: 20 } },
   {
-    what: "200 ms of delay, signalling too, and 1 % lost",
-    trouble: { what: "everything", delay: 200, loss: 0.01 },
+    what: "200 ms of delay, signalling too, and 1 % lost in bursts of 20",
+    trouble: { what: "everything", delay: 200, loss: 0.01, burst: 20 },
   },
   { what: "200 ms of delay and 100 ms of reordering", trouble: { what: "data", delay: 200, spread: 100 } },
 ];
