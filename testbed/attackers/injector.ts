@@ -63,7 +63,7 @@ export class Injector {
       ...(replay && { replay: replay.seconds, listen: replay.wire }),
     });
     const program = testbed.spawn(node, [PYTHON, SCRIPT, text]);
-    await program.says("ready", 60_000);
+    await program.says("ready", 180_000);
     return new Injector(program);
   }
 
