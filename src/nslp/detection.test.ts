@@ -173,6 +173,32 @@ test("bytes of before packets were signed convict nobody: a new epoch begins", a
   }
 });
 
+test("an answer to an earlier Query does not end a flow that asks for more", async (t) => {
+  const line = await granted();
+  const id = line.flows("sender")[0]?.id ?? "";
+  let lost = true;
+  line.tamper = (message, from) => (lost && from === "sender" ? [] : [message]);
+  traffic(line, 11 * MB);
+  // The second try says that it needs more.
+  await line.pass(seconds(3));
+  const earlier = {
+    type: "permission",
+    flow: FLOW,
+    sequence: nextSequence(undefined, line.time.wall()),
+    allowedVolume: bytes(10 * MB),
+    ttl: seconds(600),
+    refresh: seconds(10),
+    defense: { solution: 1, algorithm: 0, key: new Uint8Array() },
+  } as const;
+  inject(line, signed(credentials.signers.receiver, id, earlier), "router", "sender");
+  lost = false;
+  await line.pass(seconds(1));
+  t.true(permitted(line, "sender"));
+  line.datapath("sender").pass(FLOW, MB);
+  await line.pass(seconds(5));
+  t.true((line.flows("sender")[0]?.allowedVolume ?? 0) > 10 * MB);
+});
+
 test("a path that goes dark is found long before the refresh", async (t) => {
   const line = await granted({ paths: ["via 10.0.0.2"], refresh: 60 });
   const second = async (): Promise<void> => {
