@@ -67,8 +67,8 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
   await report.step("a fifth dropped is found, and the hop is named", async (step) => {
     await expectFound(step, testbed, streams, "loss", { what: "data", device: "far", loss: 0.2 });
   });
-  await report.step("data held back for 4 s, signalling not: found, and the hop is named", async (step) => {
-    await expectFound(step, testbed, streams, "black-hole", { what: "data", device: "far", delay: 4000 });
+  await report.step("data held back for 6 s, signalling not: found, and the hop is named", async (step) => {
+    await expectFound(step, testbed, streams, "black-hole", { what: "data", device: "far", delay: 6000 });
   });
   for (const one of sending) await one.stop();
   for (const { level, iperf } of LEVELS)
