@@ -56,6 +56,9 @@ export interface Passing {
   readonly hopCount: number;
 }
 
+/** Lifetimes for which GIST is asked to keep its state: most summaries then need not ask. */
+const ROUTE_AHEAD = 4;
+
 /** What is kept of a Permission. */
 type Kept = Pick<PbsPermission, "allowedVolume" | "ttl" | "refresh">;
 
@@ -96,6 +99,8 @@ export class RouterSession implements Session {
   /** Sessions that a Notify to be passed on names. */
   #listed: readonly SessionId[] | undefined;
   #until = 0;
+  /** GIST keeps its routing state so long, unless it is told otherwise; it is when the flow ends. */
+  #routeUntil = 0;
   #refreshes = 0;
   #reason: string | null = null;
   #timer: Timer | undefined;
@@ -198,6 +203,7 @@ export class RouterSession implements Session {
   /** GIST is looking for the next node, or has found another. */
   pathUncertain(): void {
     this.#nextPeer = undefined;
+    this.#routeUntil = 0;
   }
 
   /** What a summary Query says of this flow; it has been checked that it may. */
@@ -223,6 +229,7 @@ export class RouterSession implements Session {
   /** A Permission whose signature and sequence were checked. */
   permission(permission: PbsPermission, passing: Passing, from: string): void {
     this.#nextPeer = from;
+    this.#routeUntil = 0;
     if (permission.allowedVolume > 0) return this.#demanded(permission, passing);
     this.#passing = passing;
     this.#reason = permission.info?.text ?? "the receiver refused";
@@ -507,7 +514,9 @@ export class RouterSession implements Session {
     const lifetime = lifetimeOf(this.#permission);
     this.#until = this.#context.time.now() + lifetime;
     this.#wait(lifetime, "state-over");
-    keepRoute(this.#context, this.id, this.flow, lifetime);
+    if (this.#until <= this.#routeUntil) return;
+    this.#routeUntil = this.#context.time.now() + lifetime * ROUTE_AHEAD;
+    keepRoute(this.#context, this.id, this.flow, ms(lifetime * ROUTE_AHEAD));
   }
 
   #wait(duration: Milliseconds, event: "wait-over" | "state-over"): void {
