@@ -109,15 +109,14 @@ export function rootOf(leaf: Uint8Array, path: TreePath): Uint8Array {
   return reached;
 }
 
-function stepsOf({ leaves, index, siblings }: TreePath): Step[] {
-  const steps: Step[] = [];
+/** One at a time: in a known tree the first or second is the last that is looked at. */
+function* stepsOf({ leaves, index, siblings }: TreePath): Generator<Step> {
   let taken = 0;
   for (let level = 0, place = index, last = leaves - 1; last > 0; level++, place >>= 1, last >>= 1) {
     if (place % 2 === 0 && place === last) continue;
-    steps.push({ level, place, sibling: siblings.subarray(taken, taken + HASH_LENGTH) });
+    yield { level, place, sibling: siblings.subarray(taken, taken + HASH_LENGTH) };
     taken += HASH_LENGTH;
   }
-  return steps;
 }
 
 /** Of a tree whose root is believed: the hashes that follow from it, as far as paths have shown them. */
