@@ -276,7 +276,7 @@ export class SenderSession implements Session, Member {
 
   notify(info: Info, pending: boolean, listed: readonly SessionId[] = []): void {
     if (info.code === INFO_CODE.noOtherPath) return this.#routerIsStuck();
-    if (this.#isAboutSaving(info)) return this.#saveLess();
+    if (isAboutSaving(info)) return this.#saveLess();
     if (info.code === INFO_CODE.refreshSingly) return this.#refreshSingly(listed);
     this.#because(info, "a node on the path refused");
     if (pending) return this.#on("pending");
@@ -501,12 +501,9 @@ export class SenderSession implements Session, Member {
     return this.#state === "permission" ? supports.ask(this.flow) : supports.proven(this.flow);
   }
 
-  #isAboutSaving({ code, objectType }: Info): boolean {
-    return this.#support !== 0 && code === INFO_CODE.unknownObject && SAVING.includes(objectType);
-  }
-
-  /** A node on the path cannot do what the last Query asked of it. */
+  /** A node on the path cannot do what a Query asked of it. If that was not the last one, it has no more to say. */
   #saveLess(): void {
+    if (this.#support === 0) return;
     const { supports, counters } = this.#context;
     counters.count("support.refused");
     supports.refused(this.flow, this.#support);
@@ -788,6 +785,10 @@ export class SenderSession implements Session, Member {
   #count(): FlowCount | undefined {
     return this.#context.datapath.read([this.flow])[0];
   }
+}
+
+function isAboutSaving({ code, objectType }: Info): boolean {
+  return code === INFO_CODE.unknownObject && SAVING.includes(objectType);
 }
 
 function withoutKey({ allowedVolume, ttl, refresh, association }: Answer): Kept {
