@@ -33,11 +33,37 @@ static int get_doubles(napi_env env, napi_value value, size_t count, double **ou
   return 0;
 }
 
+enum { AHEAD = 12 };
+
+/* Hashes of the next flows of a batch. */
+struct ahead {
+  uint64_t hash[AHEAD];
+};
+
+static void hash_one(const struct engine *e, const struct keys *keys, size_t i, struct ahead *ahead) {
+  if (i >= keys->count) return;
+  ahead->hash[i % AHEAD] = table_hash(e->table, &keys->key[i]);
+  table_prefetch_index(e->table, ahead->hash[i % AHEAD]);
+}
+
+static void start_ahead(const struct engine *e, const struct keys *keys, struct ahead *ahead) {
+  for (size_t i = 0; i < AHEAD; i++) hash_one(e, keys, i, ahead);
+}
+
+/* The index of a flow further on, and the entry of one half as far, come into the cache while this one is changed. */
+static void fetch_ahead(const struct engine *e, const struct keys *keys, size_t i, struct ahead *ahead) {
+  hash_one(e, keys, i + AHEAD, ahead);
+  if (i + AHEAD / 2 < keys->count) table_prefetch_entry(e->table, ahead->hash[(i + AHEAD / 2) % AHEAD]);
+}
+
 /* Only when the table is nearly full it is looked how many flows are new. A flow that is named twice counts twice. */
 static int fits(struct engine *e, const struct keys *keys) {
   if (keys->count <= UINT32_MAX && table_has_room(e->table, (uint32_t)keys->count)) return 1;
   uint64_t additional = 0;
+  struct ahead ahead;
+  start_ahead(e, keys, &ahead);
   for (size_t i = 0; i < keys->count; i++) {
+    fetch_ahead(e, keys, i, &ahead);
     const struct entry *entry = table_find(e->table, &keys->key[i], table_hash(e->table, &keys->key[i]));
     if (!entry || (atomic_load(&entry->term) & TERM_REFUSED)) additional++;
   }
@@ -61,10 +87,13 @@ static int permit_all(struct engine *e, const struct keys *keys, const double *v
   static const struct authentication none;
   uint64_t now = clock_now();
   int result = 0;
+  struct ahead ahead;
+  start_ahead(e, keys, &ahead);
   for (size_t i = 0; i < keys->count; i++) {
     struct permission permission = read_permission(&values[i * PERMIT_VALUES], now);
     const struct authentication *authentication = authentications ? &authentications[i] : &none;
     enum permit_result permitted;
+    fetch_ahead(e, keys, i, &ahead);
     if (engine_permit(e, &keys->key[i], &permission, authentication, &permitted) < 0) result = -1;
     is_new[i] = permitted == PERMIT_NEW;
   }
@@ -263,7 +292,12 @@ napi_value addon_remove(napi_env env, napi_callback_info info) {
   if (get_arguments(env, info, 2, a) < 0) return NULL;
   struct engine *e = get_engine(env, a[0]);
   if (!e || get_keys(env, a[1], &keys) < 0) return NULL;
-  for (size_t i = 0; i < keys.count; i++) engine_remove(e, &keys.key[i]);
+  struct ahead ahead;
+  start_ahead(e, &keys, &ahead);
+  for (size_t i = 0; i < keys.count; i++) {
+    fetch_ahead(e, &keys, i, &ahead);
+    engine_remove(e, &keys.key[i]);
+  }
   return make_number(env, (double)table_ticket(e->table));
 }
 

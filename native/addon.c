@@ -5,6 +5,7 @@
 
 #include "addon-engine.h"
 #include "addon-values.h"
+#include "addon-xdp.h"
 #include "clock.h"
 
 enum { EVENT_VALUES = 2, EVENTS_AT_ONCE = 256, STATUS_VALUES = 3, MAX_ENTRIES = 1 << 28, MAX_HELD = 1 << 20 };
@@ -74,6 +75,15 @@ static int get_queues(napi_env env, napi_value options, struct engine_options *o
   return holds <= 1 ? 0 : throw_error(env, "EINVAL", "there can be one queue for holding");
 }
 
+/* With XDP programs the table lies where they look into it. */
+static int get_space(napi_env env, napi_value options, struct engine_options *o) {
+  napi_value xdp;
+  napi_valuetype type = napi_undefined;
+  if (napi_get_named_property(env, options, "xdp", &xdp) != napi_ok || napi_typeof(env, xdp, &type) != napi_ok)
+    return throw_error(env, "EINVAL", "xdp cannot be read");
+  return type == napi_undefined ? 0 : get_table_space(env, xdp, &o->space);
+}
+
 static int get_options(napi_env env, napi_value options, struct engine_options *o) {
   uint32_t enforce = 0, hold_milliseconds = 0;
   if (get_field_u32(env, options, "capacity", MAX_ENTRIES, &o->capacity) < 0 ||
@@ -95,6 +105,7 @@ static int get_options(napi_env env, napi_value options, struct engine_options *
     return throw_error(env, "EINVAL", "capacity and holdPackets must be 1 or more");
   o->enforce = (int)enforce;
   o->hold_time = hold_milliseconds * NANOSECONDS_PER_MILLISECOND;
+  if (get_space(env, options, o) < 0) return -1;
   return get_queues(env, options, o);
 }
 
@@ -242,6 +253,17 @@ NAPI_MODULE_INIT() {
       METHOD("peerCredentials", addon_peer_credentials),
       METHOD("watchRoutes", addon_watch_routes),
       METHOD("unwatchRoutes", addon_unwatch_routes),
+      METHOD("xdpOpen", addon_xdp_open),
+      METHOD("xdpListen", addon_xdp_listen),
+      METHOD("xdpDropAdopted", addon_xdp_drop_adopted),
+      METHOD("xdpClose", addon_xdp_close),
+      METHOD("xdpAttach", addon_xdp_attach),
+      METHOD("xdpDetach", addon_xdp_detach),
+      METHOD("xdpAllowEgress", addon_xdp_allow_egress),
+      METHOD("xdpFeatures", addon_xdp_features),
+      METHOD("xdpCounters", addon_xdp_counters),
+      METHOD("xdpTry", addon_xdp_try),
+      {"xdpCounterNames", NULL, NULL, NULL, NULL, xdp_counter_names(env), napi_enumerable, NULL},
       {"counterNames", NULL, NULL, NULL, NULL, counter_names(env), napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof properties / sizeof *properties, properties);

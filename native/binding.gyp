@@ -1,4 +1,5 @@
 {
+  "variables": {"xdp%": "<!(sh bpf/available)"},
   "targets": [
     {
       "target_name": "pbs_native",
@@ -7,6 +8,7 @@
         "addon-peer.c",
         "addon-table.c",
         "addon-values.c",
+        "addon-xdp.c",
         "addon.c",
         "ah-cover.c",
         "ah-find.c",
@@ -36,11 +38,33 @@
         "tree-cache.c",
         "tree.c",
         "ways.c",
-        "worker.c"
+        "worker.c",
+        "xdp-features.c"
       ],
       "cflags": ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-cast-function-type", "<!@(pkg-config --cflags libmnl)"],
       "defines": ["_GNU_SOURCE", "NAPI_VERSION=8"],
-      "libraries": ["<!@(pkg-config --libs libmnl)", "-lpthread"]
+      "libraries": ["<!@(pkg-config --libs libmnl)", "-lpthread"],
+      "conditions": [
+        ["xdp=='yes'", {
+          "sources": ["xdp-events.c", "xdp.c"],
+          "libraries": ["-lbpf"],
+          "dependencies": ["pbs_bpf"]
+        }, {
+          "sources": ["xdp-absent.c"]
+        }]
+      ]
+    },
+    {
+      "target_name": "pbs_bpf",
+      "type": "none",
+      "conditions": [["xdp=='yes'", {"actions": [
+        {
+          "action_name": "compile",
+          "inputs": ["bpf/pbs.bpf.c", "flow.h", "siphash.h", "table-layout.h", "xdp-layout.h"],
+          "outputs": ["<(PRODUCT_DIR)/pbs.bpf.o"],
+          "action": ["sh", "bpf/compile", "bpf/pbs.bpf.c", "<(PRODUCT_DIR)/pbs.bpf.o"]
+        }
+      ]}]]
     }
   ]
 }

@@ -62,7 +62,8 @@ static int start_workers(struct engine *e) {
 
 static int set_up(struct engine *e, const struct engine_options *o, void (*wake)(void *), void *context,
                   int *failed_queue) {
-  e->table = table_create(o->capacity, o->refusals);
+  e->table = o->space.control ? table_create_in(&o->space, o->capacity, o->refusals)
+                              : table_create(o->capacity, o->refusals);
   e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (!e->table || e->stop_fd < 0 || events_init(&e->events, ENGINE_EVENTS, wake, context) < 0) return -1;
   if (protections_init(&e->protections, e->table, o->capacity) < 0) return -1;

@@ -65,6 +65,7 @@ struct engine_options {
     enum purpose purpose;
   } queue[ENGINE_QUEUES];
   kernel_set_names sets; /* empty: no kernel sets */
+  struct table_space space; /* of the table; `control` NULL: memory of its own */
 };
 
 /* What is to be done about AH with packets of a flow; `association` NULL: packets have none, unless what is there stays. */

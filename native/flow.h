@@ -3,7 +3,13 @@
 #define PBS_FLOW_H
 
 #include <stdint.h>
+#ifdef __bpf__
+#define memcpy __builtin_memcpy
+#define memset __builtin_memset
+#define memcmp __builtin_memcmp
+#else
 #include <string.h>
+#endif
 
 enum { FLOW_KEY_BYTES = 40, FLOW_KEY_WORDS = 5 };
 

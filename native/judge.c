@@ -19,12 +19,12 @@ static uint32_t count_segments(struct table *table, const struct packet *packet)
 }
 
 /* Once until the next install; if the ring is full, at one of the next packets. */
-static void raise_once(const struct judge *judge, struct entry *entry, uint8_t flag, enum event_type type,
+static void raise_once(const struct judge *judge, struct entry *entry, uint32_t flag, enum event_type type,
                        uint64_t bytes, struct counters *counters) {
   if (atomic_load_explicit(&entry->raised, memory_order_relaxed) & flag) return;
   if (atomic_fetch_or(&entry->raised, flag) & flag) return;
   if (events_push(judge->events, type, &entry->key, bytes)) return;
-  atomic_fetch_and(&entry->raised, (uint8_t)~flag);
+  atomic_fetch_and(&entry->raised, ~flag);
   counters_add(counters, COUNTER_EVENTS_LATE, 1);
 }
 

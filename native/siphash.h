@@ -5,9 +5,13 @@
 #ifndef PBS_SIPHASH_H
 #define PBS_SIPHASH_H
 
-#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
+#ifdef __bpf__
+#define le64toh(word) (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? (word) : __builtin_bswap64(word))
+#else
+#include <endian.h>
+#endif
 
 struct sip_state {
   uint64_t v0, v1, v2, v3;

@@ -9,31 +9,10 @@
 
 #include "siphash.h"
 
-/*
- * The index: buckets of one cache line. A word is the hash's high half and the entry's number plus 1, so that a lookup
- * touches an entry only if it is the right one. A flow that finds its bucket full stands in one of the next, and each
- * bucket that it passed counts it. Lookups run beside changes, hence nothing is ever moved; what is removed leaves
- * nothing behind.
- */
-enum { BUCKET_WORDS = 7 };
-
-#define WORD_FREE 0ULL
-
-struct bucket {
-  _Alignas(64) _Atomic uint64_t word[BUCKET_WORDS];
-  _Atomic uint64_t passed; /* flows that belong here, or before, and stand further on */
-};
-
 #define NO_ENTRY UINT32_MAX
 
 /* Entries that wait for readers to leave. */
 enum { RETIRED_SLACK = 4096 };
-
-#define READER_OUTSIDE UINT64_MAX
-
-struct reader {
-  _Alignas(64) _Atomic uint64_t epoch;
-};
 
 struct refusal {
   uint32_t entry;
@@ -41,9 +20,10 @@ struct refusal {
 };
 
 struct table {
-  uint64_t key[2];
+  struct table_control *control;
   struct bucket *index;
   struct entry *entries;
+  uint64_t key[2];
   uint64_t mask;
   uint32_t total;    /* entries there are */
   uint32_t unused;   /* entries from here on were never used */
@@ -55,8 +35,11 @@ struct table {
   uint32_t refusal_slots, refusal_first, refusal_count;
   uint64_t refusal_stamp;
   int readers;
-  struct reader reader[TABLE_READERS];
-  _Alignas(64) _Atomic uint64_t epoch;
+  struct reader_slot *foreign;
+  uint32_t foreign_count, foreign_stride;
+  int owns_memory;
+  /* Of a table in maps, whose memory is all there from the start: a bit for each entry that is free. NULL: `free` has them. */
+  uint64_t *vacant;
 };
 
 static void *map_lazily(size_t bytes) {
@@ -67,42 +50,74 @@ static void *map_lazily(size_t bytes) {
 static size_t index_bytes(const struct table *t) { return (t->mask + 1) * sizeof *t->index; }
 static size_t entries_bytes(const struct table *t) { return (size_t)t->total * sizeof *t->entries; }
 
+static uint32_t refusal_slots(uint32_t refusals) { return refusals == 0 ? 1 : refusals; }
+
 /* At most seven tenths of the words are in use. */
-static uint64_t index_mask(uint32_t entries) {
-  uint64_t buckets = 128;
-  while (buckets * BUCKET_WORDS * 7 < (uint64_t)entries * 10) buckets *= 2;
-  return buckets - 1;
+void table_sizes(uint32_t capacity, uint32_t refusals, uint64_t *buckets, uint64_t *entries) {
+  uint64_t flows = (uint64_t)capacity + refusal_slots(refusals);
+  *entries = flows + RETIRED_SLACK;
+  *buckets = 128;
+  while (*buckets * BUCKET_WORDS * 7 < flows * 10) *buckets *= 2;
 }
 
-static int allocate(struct table *t) {
-  if (getrandom(t->key, sizeof t->key, 0) != (ssize_t)sizeof t->key) return -1;
-  t->index = map_lazily(index_bytes(t));
-  t->entries = map_lazily(entries_bytes(t));
-  t->refusals = calloc(t->refusal_slots, sizeof *t->refusals);
-  return t->index && t->entries && t->refusals ? 0 : -1;
-}
-
-struct table *table_create(uint32_t capacity, uint32_t refusals) {
-  struct table *t = aligned_alloc(64, sizeof *t);
+static struct table *make_table(uint32_t capacity, uint32_t refusals) {
+  struct table *t = calloc(1, sizeof *t);
   if (!t) return NULL;
-  memset(t, 0, sizeof *t);
+  uint64_t buckets, entries;
+  table_sizes(capacity, refusals, &buckets, &entries);
   t->capacity = capacity;
-  t->refusal_slots = refusals == 0 ? 1 : refusals;
-  t->mask = index_mask(capacity + t->refusal_slots);
-  t->total = capacity + t->refusal_slots + RETIRED_SLACK;
+  t->refusal_slots = refusal_slots(refusals);
+  t->mask = buckets - 1;
+  t->total = (uint32_t)entries;
   t->free = t->retired_first = t->retired_last = NO_ENTRY;
-  atomic_init(&t->epoch, 1);
-  for (int i = 0; i < TABLE_READERS; i++) atomic_init(&t->reader[i].epoch, READER_OUTSIDE);
-  if (allocate(t) == 0) return t;
-  int error = errno;
+  t->refusals = calloc(t->refusal_slots, sizeof *t->refusals);
+  return t;
+}
+
+/* A table that failed to come about; errno stays. */
+static struct table *give_up(struct table *t, int error) {
   table_destroy(t);
   errno = error;
   return NULL;
 }
 
+static int start_control(struct table *t) {
+  struct table_control *c = t->control;
+  if (getrandom(c->key, sizeof c->key, 0) != (ssize_t)sizeof c->key) return -1;
+  c->capacity = t->capacity;
+  c->refusals = t->refusal_slots;
+  c->total = t->total;
+  c->mask = t->mask;
+  atomic_store(&c->epoch, 1);
+  c->layout = TABLE_LAYOUT;
+  return 0;
+}
+
+/* Readers of an earlier process are gone, wherever they were. */
+static void take_control(struct table *t) {
+  for (int i = 0; i < TABLE_READERS; i++) atomic_store(&t->control->reader[i].epoch, READER_OUTSIDE);
+  memcpy(t->key, t->control->key, sizeof t->key);
+}
+
+struct table *table_create(uint32_t capacity, uint32_t refusals) {
+  struct table *t = make_table(capacity, refusals);
+  if (!t) return NULL;
+  t->owns_memory = 1;
+  t->control = map_lazily(sizeof *t->control);
+  t->index = map_lazily(index_bytes(t));
+  t->entries = map_lazily(entries_bytes(t));
+  if (!t->refusals || !t->control || !t->index || !t->entries || start_control(t) < 0) return give_up(t, errno);
+  take_control(t);
+  return t;
+}
+
 void table_destroy(struct table *t) {
-  if (t->index) munmap(t->index, index_bytes(t));
-  if (t->entries) munmap(t->entries, entries_bytes(t));
+  if (t->owns_memory) {
+    if (t->control) munmap(t->control, sizeof *t->control);
+    if (t->index) munmap(t->index, index_bytes(t));
+    if (t->entries) munmap(t->entries, entries_bytes(t));
+  }
+  free(t->vacant);
   free(t->refusals);
   free(t);
 }
@@ -119,8 +134,6 @@ uint64_t table_hash(const struct table *t, const struct flow_key *key) {
   return siphash_words(t->key, words, FLOW_KEY_WORDS, 1, 3);
 }
 
-static uint32_t word_entry(uint64_t word) { return (uint32_t)word - 1; }
-static int word_matches(uint64_t word, uint64_t hash) { return word >> 32 == hash >> 32 && word != WORD_FREE; }
 static uint64_t word_of(uint64_t hash, uint32_t number) { return (hash >> 32 << 32) | (number + 1); }
 
 /* Where a flow was found. */
@@ -169,42 +182,58 @@ void table_prefetch_entry(const struct table *t, uint64_t hash) {
     __builtin_prefetch(entry + 64, 1);
     return;
   }
+  /* Not there: it will stand where it prefers to, if it is installed. */
+  if (!t->vacant) return;
+  const char *preferred = (const char *)&t->entries[preferred_entry(hash, t->total)];
+  __builtin_prefetch(preferred, 1);
+  __builtin_prefetch(preferred + 64, 1);
 }
 
 int table_reader(struct table *t) { return t->readers < TABLE_READERS ? t->readers++ : -1; }
 
 void table_enter(struct table *t, int reader) {
-  atomic_exchange(&t->reader[reader].epoch, atomic_load(&t->epoch));
+  atomic_exchange(&t->control->reader[reader].epoch, atomic_load(&t->control->epoch));
 }
 
 void table_leave(struct table *t, int reader) {
-  atomic_store_explicit(&t->reader[reader].epoch, READER_OUTSIDE, memory_order_release);
+  atomic_store_explicit(&t->control->reader[reader].epoch, READER_OUTSIDE, memory_order_release);
 }
 
-uint64_t table_ticket(struct table *t) { return atomic_fetch_add(&t->epoch, 1) + 1; }
+uint64_t table_ticket(struct table *t) { return atomic_fetch_add(&t->control->epoch, 1) + 1; }
+
+static const struct reader_slot *foreign_reader(const struct table *t, uint32_t number) {
+  return (const struct reader_slot *)((const char *)t->foreign + (size_t)number * t->foreign_stride);
+}
 
 /* READER_OUTSIDE is larger than any ticket. */
 int table_settled(struct table *t, uint64_t ticket) {
   for (int i = 0; i < t->readers; i++)
-    if (atomic_load(&t->reader[i].epoch) < ticket) return 0;
+    if (atomic_load(&t->control->reader[i].epoch) < ticket) return 0;
+  for (uint32_t i = 0; i < t->foreign_count; i++)
+    if (atomic_load(&foreign_reader(t, i)->epoch) < ticket) return 0;
   return 1;
 }
 
 int table_has_room(const struct table *t, uint32_t additional) { return additional <= t->capacity - t->permitted; }
 
-static void reclaim(struct table *t) {
-  while (t->retired_first != NO_ENTRY) {
-    uint32_t number = t->retired_first;
-    struct entry *entry = &t->entries[number];
-    if (!table_settled(t, entry->stamp)) return;
-    t->retired_first = entry->next;
-    if (t->retired_first == NO_ENTRY) t->retired_last = NO_ENTRY;
-    entry->next = t->free;
-    t->free = number;
+static uint32_t vacant_words(const struct table *t) { return (t->total + 63) / 64; }
+
+/* The vacant entry next after `from`, or NO_ENTRY. */
+static uint32_t pop_vacant(struct table *t, uint32_t from) {
+  uint32_t word = from / 64;
+  uint64_t bits = t->vacant[word] >> from % 64 << from % 64;
+  for (uint32_t i = 0; bits == 0 && i < vacant_words(t); i++) {
+    word = (word + 1) % vacant_words(t);
+    bits = t->vacant[word];
   }
+  if (bits == 0) return NO_ENTRY;
+  uint32_t bit = (uint32_t)__builtin_ctzll(bits);
+  t->vacant[word] &= ~(1ULL << bit);
+  return word * 64 + bit;
 }
 
-static uint32_t pop_free(struct table *t) {
+static uint32_t pop_free(struct table *t, uint64_t hash) {
+  if (t->vacant) return pop_vacant(t, preferred_entry(hash, t->total));
   uint32_t number = t->free;
   if (number != NO_ENTRY) {
     t->free = t->entries[number].next;
@@ -213,14 +242,34 @@ static uint32_t pop_free(struct table *t) {
   return t->unused < t->total ? t->unused++ : NO_ENTRY;
 }
 
+static void put_free(struct table *t, uint32_t number) {
+  if (t->vacant) {
+    t->vacant[number / 64] |= 1ULL << number % 64;
+    return;
+  }
+  t->entries[number].next = t->free;
+  t->free = number;
+}
+
+static void reclaim(struct table *t) {
+  while (t->retired_first != NO_ENTRY) {
+    uint32_t number = t->retired_first;
+    struct entry *entry = &t->entries[number];
+    if (!table_settled(t, entry->stamp)) return;
+    t->retired_first = entry->next;
+    if (t->retired_first == NO_ENTRY) t->retired_last = NO_ENTRY;
+    put_free(t, number);
+  }
+}
+
 /* Waits only when thousands of entries were removed within one batch of a reader. */
-static uint32_t take_entry(struct table *t) {
+static uint32_t take_entry(struct table *t, uint64_t hash) {
   if (t->free == NO_ENTRY) reclaim(t);
-  uint32_t number = pop_free(t);
+  uint32_t number = pop_free(t, hash);
   while (number == NO_ENTRY) {
     sched_yield();
     reclaim(t);
-    number = pop_free(t);
+    number = pop_free(t, hash);
   }
   return number;
 }
@@ -280,6 +329,7 @@ static void raise_count(struct entry *entry, uint64_t least) {
 static void write_permission(struct entry *entry, const struct permission *p) {
   if (p->recounts) set(&entry->bytes, p->count_from);
   else raise_count(entry, p->counted_at_least);
+  entry->adopted = 0;
   set(&entry->allowed, p->allowed);
   set(&entry->notify_at, p->notify_at);
   atomic_store_explicit(&entry->raised, 0, memory_order_relaxed);
@@ -289,8 +339,8 @@ static void write_permission(struct entry *entry, const struct permission *p) {
 }
 
 /* An entry that nobody sees yet. */
-static struct entry *fresh_entry(struct table *t, const struct flow_key *key, uint32_t *number) {
-  *number = take_entry(t);
+static struct entry *fresh_entry(struct table *t, const struct flow_key *key, uint64_t hash, uint32_t *number) {
+  *number = take_entry(t, hash);
   struct entry *entry = &t->entries[*number];
   memset((void *)entry, 0, sizeof *entry);
   entry->key = *key;
@@ -316,7 +366,7 @@ enum permit_result table_permit(struct table *t, const struct flow_key *key, uin
     return PERMIT_NEW;
   }
   uint32_t number;
-  entry = fresh_entry(t, key, &number);
+  entry = fresh_entry(t, key, hash, &number);
   write_permission(entry, permission);
   index_insert(t, hash, number);
   return PERMIT_NEW;
@@ -368,7 +418,7 @@ void table_refuse(struct table *t, const struct flow_key *key, uint64_t hash, ui
     return;
   }
   uint32_t number;
-  entry = fresh_entry(t, key, &number);
+  entry = fresh_entry(t, key, hash, &number);
   write_refusal(entry, until, open);
   remember_refusal(t, number);
   index_insert(t, hash, number);
@@ -383,4 +433,92 @@ struct entry *table_next_permitted(struct table *t, uint32_t *cursor, uint32_t e
   return NULL;
 }
 
+uint32_t table_drop_adopted(struct table *t, uint32_t start, uint32_t end, uint64_t now) {
+  uint32_t left = 0;
+  struct entry *entry;
+  while ((entry = table_next_permitted(t, &start, end)) != NULL) {
+    if (!entry->adopted) continue;
+    if (atomic_load_explicit(&entry->term, memory_order_relaxed) > now) {
+      left++;
+      continue;
+    }
+    struct flow_key key = entry->key;
+    table_remove(t, &key, table_hash(t, &key));
+  }
+  return left;
+}
+
 uint32_t table_used(const struct table *t) { return t->unused; }
+
+/* What is not found by the index was not yet, or no longer, in the table when its process ended. */
+static uint8_t *entries_found(struct table *t) {
+  uint8_t *found = calloc(t->total, 1);
+  if (!found) return NULL;
+  for (uint64_t b = 0; b <= t->mask; b++)
+    for (int i = 0; i < BUCKET_WORDS; i++) {
+      uint64_t word = atomic_load_explicit(&t->index[b].word[i], memory_order_relaxed);
+      if (word == WORD_FREE) continue;
+      if (word_entry(word) < t->total) found[word_entry(word)] = 1;
+      else atomic_store(&t->index[b].word[i], WORD_FREE);
+    }
+  return found;
+}
+
+/* Keys of AH, and who was refused, were only known to the process that is gone. */
+static int is_kept(const struct entry *entry) {
+  return !is_refused(entry) && atomic_load_explicit(&entry->protection, memory_order_relaxed) == 0;
+}
+
+static void adopt_entry(struct table *t, uint32_t number, int found) {
+  struct entry *entry = &t->entries[number];
+  if (!found) {
+    set(&entry->term, TERM_NONE);
+    put_free(t, number);
+    return;
+  }
+  t->permitted++;
+  entry->set_added = 0;
+  entry->adopted = 1;
+  struct flow_key key = entry->key;
+  if (!is_kept(entry) || t->permitted > t->capacity) {
+    set(&entry->term, TERM_NONE); /* no longer a refusal, which would not be counted as permitted */
+    table_remove(t, &key, table_hash(t, &key));
+  }
+}
+
+static int adopt(struct table *t) {
+  uint8_t *found = entries_found(t);
+  if (!found) return -1;
+  for (uint32_t i = 0; i < t->total; i++) adopt_entry(t, i, found[i]);
+  free(found);
+  return 0;
+}
+
+static int fits_control(const struct table *t) {
+  const struct table_control *c = t->control;
+  return c->layout == TABLE_LAYOUT && c->capacity == t->capacity && c->refusals == t->refusal_slots &&
+         c->total == t->total && c->mask == t->mask;
+}
+
+struct table *table_create_in(const struct table_space *space, uint32_t capacity, uint32_t refusals) {
+  struct table *t = make_table(capacity, refusals);
+  if (!t) return NULL;
+  t->control = space->control;
+  t->index = space->index;
+  t->entries = space->entries;
+  t->foreign = space->foreign;
+  t->foreign_count = space->foreign_count;
+  t->foreign_stride = space->foreign_stride;
+  t->unused = t->total;
+  t->vacant = calloc(vacant_words(t), sizeof *t->vacant);
+  if (!t->refusals || !t->vacant) return give_up(t, ENOMEM);
+  int is_new = t->control->layout == 0;
+  if (is_new && start_control(t) < 0) return give_up(t, errno);
+  if (!fits_control(t)) return give_up(t, EINVAL);
+  take_control(t);
+  if (is_new) {
+    for (uint32_t i = 0; i < t->total; i++) put_free(t, i);
+    return t;
+  }
+  return adopt(t) == 0 ? t : give_up(t, ENOMEM);
+}

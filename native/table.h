@@ -11,45 +11,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "flow.h"
-
-enum { TABLE_READERS = 16 };
-
-/* Of `raised`: events that were already sent for this permission. */
-enum { RAISED_THRESHOLD = 1, RAISED_EXHAUSTED = 2 };
-
-/* The same byte of an entry that is refused: its packets go in the class of traffic without permission. */
-enum { REFUSED_OPEN = 1 };
-
-/* Of `term`: the flow is refused, not permitted, until the time in the other bits. */
-#define TERM_REFUSED (1ULL << 63)
-
-/* Term of entries that are not in the table. */
-#define TERM_NONE 0ULL
-
-#define NO_THRESHOLD UINT64_MAX
-
-/* The first 64 bytes are all that a lookup and a verdict read; the rest is fetched together with them. */
-struct entry {
-  _Alignas(64) struct flow_key key;
-  _Atomic uint64_t term;    /* monotonic nanoseconds, and TERM_REFUSED */
-  _Atomic uint64_t allowed; /* cap on `bytes` */
-  _Atomic uint64_t bytes;
-  _Alignas(64) _Atomic uint64_t packets;
-  _Atomic uint64_t last; /* when the last packet passed; 0: none did */
-  _Atomic uint64_t notify_at;
-  _Atomic uint64_t over_volume;
-  _Atomic uint64_t expired;
-  uint64_t stamp;       /* while retired: the ticket after which it is free. While refused: which refusal it is */
-  uint32_t set_added;   /* monotonic seconds of the last addition to the kernel set, 0 for never */
-  uint32_t next;        /* list of free or retired entries */
-  _Atomic uint16_t mss; /* what this flow's sender announced, for segments of the opposite flow; 0: unknown */
-  _Atomic uint8_t raised;
-  _Atomic uint8_t path; /* at the sender, number of the path that its packets take; 0: the routing table's */
-  _Atomic uint32_t protection; /* what is done about AH, by number; 0: nothing */
-};
-
-_Static_assert(sizeof(struct entry) == 128, "two cache lines an entry");
+#include "table-layout.h"
 
 struct table;
 
@@ -65,6 +27,25 @@ struct permission {
 };
 
 enum permit_result { PERMIT_CHANGED, PERMIT_NEW, PERMIT_FULL };
+
+/* Where a table lies when it is not in memory of its own: maps that XDP programs look into too. */
+struct table_space {
+  struct table_control *control;
+  struct bucket *index;
+  struct entry *entries;
+  /* One for each processor that runs the programs, `foreign_stride` bytes apart. */
+  struct reader_slot *foreign;
+  uint32_t foreign_count, foreign_stride;
+};
+
+/* Buckets of the index, and entries, that a table of this size has. */
+void table_sizes(uint32_t capacity, uint32_t refusals, uint64_t *buckets, uint64_t *entries);
+
+/*
+ * A table in `space`, which is zeros, or holds one of an earlier process: of that the permissions without AH are kept, with
+ * their counts, and nothing else. NULL with errno; EINVAL: what is there is of another size or layout.
+ */
+struct table *table_create_in(const struct table_space *space, uint32_t capacity, uint32_t refusals);
 
 /*
  * A table for `capacity` permissions and, apart from them, `refusals` refusals. Memory is taken from the system as
@@ -116,6 +97,12 @@ int table_remove(struct table *table, const struct flow_key *key, uint64_t hash)
 /* A ticket that is settled once no reader works with what was found before now. */
 uint64_t table_ticket(struct table *table);
 int table_settled(struct table *table, uint64_t ticket);
+
+/*
+ * Of entries from number `start` to below `end`, takes out permissions of an earlier process whose time is over: nobody
+ * else will. Returns how many others of that process there are.
+ */
+uint32_t table_drop_adopted(struct table *table, uint32_t start, uint32_t end, uint64_t now);
 
 /* How many entries were ever used. */
 uint32_t table_used(const struct table *table);

@@ -1,4 +1,5 @@
 /** `npm run testbed -- …`: networks in namespaces, and scenarios that run in them. */
+import { setEngineMode } from "./lib/engine.js";
 import { setGistMode } from "./lib/gistd.js";
 import { leftovers, findTopology, removeRun, type RunRecord, runs } from "./lib/registry.js";
 import { namespaceOf } from "./lib/network.js";
@@ -13,7 +14,9 @@ const USAGE = `usage: testbed [--json] COMMAND
   up TOPOLOGY [--bare] [--gist own|external]   make a network and start pbsd on its nodes (--bare: without pbsd)
   exec [--run ID] NODE COMMAND…   run any program inside a node
   list                        topologies, and networks that are up
-  scenario NAME [--gist own|external]   run one scenario in a network of its own; external: every pbsd uses a gistd
+  scenario NAME [--gist own|external] [--engine auto|xdp|nfqueue]
+                              run one scenario in a network of its own; external: every pbsd uses a gistd;
+                              engine: what judges packets in the routers
   scenarios                   names of the scenarios
   down [ID]                   remove a network, or all that are up
   leftovers                   exit 1 if anything of an ended run is still there
@@ -146,8 +149,19 @@ function chooseGist(args: readonly string[]): readonly string[] {
   return args.toSpliced(at, 2);
 }
 
+/** Takes --engine out of the arguments, and does what it says. */
+function chooseEngine(args: readonly string[]): readonly string[] {
+  const at = args.indexOf("--engine");
+  if (at < 0) return args;
+  const mode = args[at + 1];
+  if (mode !== "auto" && mode !== "xdp" && mode !== "nfqueue")
+    throw new Usage("--engine is auto, xdp or nfqueue");
+  setEngineMode(mode);
+  return args.toSpliced(at, 2);
+}
+
 async function scenario({ json, args: all }: Command): Promise<number> {
-  const args = chooseGist(all);
+  const args = chooseEngine(chooseGist(all));
   const found = SCENARIOS.find(({ name }) => name === args[0]);
   if (found === undefined || args.length > 1)
     throw new Usage(`scenario needs one of: ${SCENARIOS.map(({ name }) => name).join(", ")}`);

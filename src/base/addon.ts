@@ -16,10 +16,15 @@ export function addon(): unknown {
 }
 
 function load(): unknown {
+  return createRequire(import.meta.url)(addonFile());
+}
+
+/** Where it is; what is built with it stands beside it. Throws when it was not built. */
+export function addonFile(): string {
   const require = createRequire(import.meta.url);
   for (const place of PLACES) {
     const path = resolved(require, place);
-    if (path !== undefined) return require(path);
+    if (path !== undefined) return path;
   }
   throw new Error("the native addon is missing; build it with: npm run build:native");
 }

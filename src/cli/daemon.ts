@@ -14,7 +14,7 @@ import type { Mri } from "../gist/wire/messages.js";
 import { flowOf } from "../nslp/mri.js";
 import { PbsNode } from "../nslp/node.js";
 import { Firewall } from "../traffic/firewall.js";
-import { NfqueueDatapath } from "../traffic/nfqueue.js";
+import { openEngine } from "../traffic/engine.js";
 import { Paths } from "../traffic/paths.js";
 import { SourceBlocker } from "../traffic/source-block.js";
 import { identityOf, renewedIdentity } from "./lifecycle.js";
@@ -67,7 +67,8 @@ export class Daemon {
     const started = new Started();
     try {
       const time = new SystemTime();
-      const datapath = NfqueueDatapath.open(datapathOptions(config, log, time));
+      const options = datapathOptions(config, log, time);
+      const datapath = await openEngine(config.packets.engine, options, await firewall.obstacle());
       started.add(() => datapath.stop());
       const paths = await Paths.open({
         paths: config.path,

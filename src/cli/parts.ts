@@ -5,7 +5,7 @@ import { seconds } from "../base/units.js";
 import type { Config } from "../config/config.js";
 import type { PbsOptions } from "../nslp/options.js";
 import type { FirewallOptions } from "../traffic/firewall.js";
-import type { NfqueueOptions } from "../traffic/nfqueue.js";
+import type { XdpOptions } from "../traffic/xdp.js";
 
 /** The set holds flows for a while after their permission has ended, so it is larger than the table. */
 const SET_FACTOR = 2;
@@ -48,8 +48,8 @@ export function routingStatesFor({ packets }: Config): number {
   return 2 * packets.capacity;
 }
 
-export function datapathOptions(config: Config, logger: Logger, time: Time): NfqueueOptions {
-  const { node, packets, legacy } = config;
+export function datapathOptions(config: Config, logger: Logger, time: Time): XdpOptions {
+  const { node, packets, legacy, exempt } = config;
   const lets = node.mode === "open" || legacy.length > 0;
   const { queueBase, capacity, holdPacketsPerFlow, holdPackets, holdTime, refuseMark, enforce } = packets;
   return {
@@ -63,6 +63,7 @@ export function datapathOptions(config: Config, logger: Logger, time: Time): Nfq
     ...(lets && { openMark: packets.openMark }),
     logger,
     time,
+    exempt,
   };
 }
 

@@ -7,6 +7,7 @@ import { assertUnused } from "../control/socket.js";
 import { cleanUpExits } from "../gist/transport/cleanup.js";
 import { Firewall } from "../traffic/firewall.js";
 import { Paths } from "../traffic/paths.js";
+import { XdpDatapath } from "../traffic/xdp.js";
 import { Daemon } from "./daemon.js";
 import { failureText } from "./failure.js";
 import { checkFiles, print, runProgram, serve } from "./lifecycle.js";
@@ -47,7 +48,8 @@ async function cleanUp(file: string | undefined): Promise<number> {
   await (await Firewall.probe(CLEANUP_OPTIONS)).remove();
   await cleanUpExits();
   await Paths.cleanup();
-  return print("rules, sets and routes are removed; this machine is open\n");
+  XdpDatapath.detach();
+  return print("rules, sets, routes and XDP programs are removed; this machine is open\n");
 }
 
 function socketOf(file: string | undefined): string {

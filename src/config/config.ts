@@ -93,6 +93,7 @@ export interface PacketsConfig {
   /** Fragments are put together before they are judged; otherwise they are dropped. */
   readonly reassemble: boolean;
   readonly firewall: "auto" | "nft" | "legacy";
+  readonly engine: "auto" | "xdp" | "nfqueue";
 }
 
 /** Another way out for flows to some destinations; at least one of `via` and `device`. */

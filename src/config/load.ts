@@ -70,6 +70,7 @@ function build(parsed: Parsed, file: string): Config {
       enforce: packets.enforce,
       reassemble: packets.reassemble,
       firewall: packets.firewall,
+      engine: packets.engine,
     },
     exempt: parsed.exempt.map(toExemptClass),
     open: { rate: parsed.open.rate, sourceRate: parsed.open.source_rate },

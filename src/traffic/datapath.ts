@@ -131,6 +131,16 @@ export interface Datapath {
   stop(): Promise<void>;
 }
 
+/** Which engine judges first what comes in by an interface. */
+export interface InterfaceEngine {
+  readonly name: string;
+  readonly engine: "xdp" | "xdp-generic" | "nfqueue";
+  /** Whether permitted flows are sent by this interface without the stack. */
+  readonly transmits: boolean;
+  /** Why it is not xdp, or does not transmit. */
+  readonly reason?: string;
+}
+
 export interface DatapathStatus {
   readonly engine: string;
   readonly flows: number;
@@ -145,4 +155,6 @@ export interface DatapathStatus {
     readonly packets: number;
     readonly dropped: number;
   }[];
+  /** Of an engine that differs by interface. */
+  readonly interfaces?: readonly InterfaceEngine[];
 }

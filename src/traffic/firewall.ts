@@ -105,6 +105,24 @@ export class Firewall {
     return counters;
   }
 
+  /**
+   * Why packets must not go past the kernel's rules: there are some of the machine's own, or address translation.
+   * Undefined: there are none but ours.
+   */
+  async obstacle(): Promise<string | undefined> {
+    for (const backend of BACKENDS)
+      for (const family of this.#families) {
+        if (!mayHaveRules(backend, family)) continue;
+        for (const [name, table] of await save(backend, family))
+          if (table.foreign)
+            return `table ${name} has rules of this machine, which XDP programs would go past`;
+      }
+    const other = (await nftTables()).find((table) => !KEPT_BY_IPTABLES.test(table));
+    return other === undefined
+      ? undefined
+      : `nftables' table ${other} is there, which XDP programs would go past`;
+  }
+
   async #installed(): Promise<boolean> {
     for (const family of this.#families)
       for (const table of (await save(this.backend, family)).values())
@@ -171,6 +189,17 @@ async function removeRules(backend: Backend, families: readonly IpFamily[]): Pro
     await restore(backend, family, text);
     if (backend === "nft") await removeMadeTables(family, saved);
   }
+}
+
+/** Those that iptables-save shows, if they are its own. */
+const KEPT_BY_IPTABLES = /^ip6? (?:filter|mangle|nat|raw|security)$/;
+
+/** Family and name of each; none where there is no nft. */
+async function nftTables(): Promise<string[]> {
+  if (!existsOnPath("nft")) return [];
+  return [...(await run("nft", ["list", "tables"])).matchAll(/^table (\S+ \S+)$/gm)].map(
+    ([, name = ""]) => name,
+  );
 }
 
 /** Asking legacy iptables about a table makes the kernel create it; so ask only about those that are there. */

@@ -2,9 +2,14 @@
  * The N-API addon, declared by hand: its functions take typed arrays, so that one call does a whole batch. A flow is
  * {@link KEY_BYTES} bytes in them. Every function throws an Error with a `code` on wrong arguments.
  */
-import { addon } from "../base/addon.js";
+import { dirname, join } from "node:path";
+import { addon, addonFile } from "../base/addon.js";
 import { AddressError, IpAddress } from "../base/address.js";
 import { type Flow, hasPorts } from "../base/flow.js";
+import type { Handle, XdpHandle } from "./native-handles.js";
+import type { NativeXdp } from "./xdp-native.js";
+
+export type { Handle } from "./native-handles.js";
 
 /** Source and destination, 16 bytes each (IPv4: 4 and zeros), ports, protocol, family, two zeros. */
 export const KEY_BYTES = 40;
@@ -54,13 +59,6 @@ export const PROBLEM = { malformed: 1, headersTooLong: 2, fragment: 3, notAFlow:
 /** Numbers of {@link Native.status} before the counters: flows, packets held, bytes of the table. */
 export const STATUS_VALUES = 3;
 
-declare const opaque: unique symbol;
-
-/** An engine inside the addon. */
-export interface Handle {
-  readonly [opaque]: "engine";
-}
-
 export interface NativeOptions {
   readonly capacity: number;
   /** Refusals that are remembered, apart from `capacity`; the oldest gives way. */
@@ -84,9 +82,11 @@ export interface NativeOptions {
   /** Sets of the sources of permitted flows. */
   readonly knownSet4: string;
   readonly knownSet6: string;
+  /** Programs that are to look into this engine's table. */
+  readonly xdp?: XdpHandle;
 }
 
-export interface Native {
+export interface Native extends NativeXdp {
   readonly counterNames: readonly string[];
   /** Starts the threads. `wake` is called when there are events after there were none. */
   open(options: NativeOptions, wake: () => void): Handle;
@@ -128,6 +128,14 @@ export interface Native {
 /** The addon, loaded at the first call. Throws when it was not built. */
 export function native(): Native {
   return addon() as Native;
+}
+
+/** The compiled XDP programs, beside the addon. */
+const PROGRAMS = "pbs.bpf.o";
+
+/** File with the compiled XDP programs. Throws when the addon was not built. */
+export function programsFile(): string {
+  return join(dirname(addonFile()), PROGRAMS);
 }
 
 /** Keys of `flows`, one after the other. Throws {@link AddressError} for a flow between the two families. */

@@ -33,6 +33,7 @@ import {
   READ_VALUES,
   STATUS_VALUES,
 } from "./native.js";
+import type { XdpHandle } from "./native-handles.js";
 
 export interface NfqueueOptions {
   /** First of four queue numbers; the next three, for permitted, held and authenticated packets, are this engine's. */
@@ -55,6 +56,8 @@ export interface NfqueueOptions {
   readonly time?: Time;
   /** False: the table alone, without queues and kernel sets, which needs no privileges. */
   readonly kernel?: boolean;
+  /** XDP programs that look into this engine's table. */
+  readonly xdp?: XdpHandle;
 }
 
 /** Why the engine cannot start or do what was asked; `code` is the addon's, such as EFULL or EPERM. */
@@ -70,10 +73,12 @@ export class NfqueueError extends Error {
   }
 }
 
-const REFUSALS = 65_536;
+export const REFUSALS = 65_536;
 const EVENTS_AT_ONCE = 256;
 /** Elements added to the kernel sets before other work gets its turn; about 2 ms. */
 const SET_SLICE = 2048;
+/** Entries looked over before other work gets its turn. */
+const ADOPTED_SLICE = 32_768;
 /**
  * Elements of the sets live 600 s whatever a permission's lifetime is. All permissions are gone through in KEEP_STEPS
  * steps of KEEP_PERIOD, and added again where that is more than 200 s ago, so at most every 400 s.
@@ -156,8 +161,12 @@ export class NfqueueDatapath implements Datapath {
     }
   }
 
-  async remove(flows: readonly Flow[]): Promise<void> {
-    const keys = encodeFlows(flows);
+  remove(flows: readonly Flow[]): Promise<void> {
+    return this.removeEncoded(encodeFlows(flows));
+  }
+
+  /** {@link remove} of flows that are encoded already, {@link KEY_BYTES} bytes each. */
+  async removeEncoded(keys: Uint8Array): Promise<void> {
     const ticket = this.#call(() => this.#native.remove(this.#handle, keys));
     while (!this.#stopped && !this.#native.settled(this.#handle, ticket)) await setImmediate();
   }
@@ -213,6 +222,24 @@ export class NfqueueDatapath implements Datapath {
     };
   }
 
+  /** Raises what XDP programs tell of the flows of this table. Returns whether permissions of an earlier process were found. */
+  listenTo(programs: XdpHandle): boolean {
+    return this.#call(() => this.#native.xdpListen(programs, this.#handle));
+  }
+
+  /** Takes out permissions of an earlier process whose time is over. Resolves to how many others of it there are. */
+  async dropAdopted(): Promise<number> {
+    const out = new Float64Array(2);
+    let left = 0;
+    for (let start = 0; start === 0 || start < (out[1] ?? 0); start += ADOPTED_SLICE) {
+      if (this.#stopped) return 0;
+      this.#call(() => this.#native.xdpDropAdopted(this.#handle, start, start + ADOPTED_SLICE, out));
+      left += out[0] ?? 0;
+      await setImmediate();
+    }
+    return left;
+  }
+
   /** Bytes of memory that the flow table has taken so far. */
   tableBytes(): number {
     const out = new Float64Array(STATUS_VALUES + this.#native.counterNames.length + this.#queues.length);
@@ -260,6 +287,7 @@ export class NfqueueDatapath implements Datapath {
       holdPackets,
       holdPacketsPerFlow,
       holdTime,
+      xdp,
     } = this.#options;
     try {
       return this.#native.open(
@@ -279,6 +307,7 @@ export class NfqueueDatapath implements Datapath {
           insertSet6: kernel ? INSERT_SET[6] : "",
           knownSet4: kernel ? KNOWN_SET[4] : "",
           knownSet6: kernel ? KNOWN_SET[6] : "",
+          ...(xdp === undefined ? {} : { xdp }),
         },
         () => this.#deliver(),
       );

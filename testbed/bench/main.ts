@@ -8,6 +8,7 @@ import { refreshing } from "./refreshing.js";
 import { print, type Report } from "./result.js";
 import { setup } from "./setup.js";
 import { signalling, SIGNALLING_CASES, type SignallingOptions } from "./signalling.js";
+import { xdp } from "./xdp.js";
 
 const BENCHMARKS: Readonly<Record<string, (options: SignallingOptions) => Promise<Report>>> = {
   authentication: ({ quick, only }) => authentication(quick, only),
@@ -16,6 +17,7 @@ const BENCHMARKS: Readonly<Record<string, (options: SignallingOptions) => Promis
   refreshing: ({ quick }) => refreshing(quick),
   setup: ({ quick }) => setup(quick),
   signalling,
+  xdp: ({ quick }) => xdp(quick),
 };
 
 /** What can be measured alone. */

@@ -11,6 +11,7 @@ import {
 import { IpAddress } from "../../src/base/address.js";
 import { Client } from "../../src/cli/client.js";
 import type { NodeShape } from "../topologies.js";
+import { engineOf } from "./engine.js";
 import { GistDaemon, gistMode } from "./gistd.js";
 import { inNamespace, type Outcome, Program, run } from "./programs.js";
 import { pbsctl, pbsd } from "./repository.js";
@@ -79,12 +80,14 @@ export class Daemon {
   readonly keys: NodeKeys;
   /** Does the signalling; undefined where pbsd does it itself. */
   readonly #gistd: GistDaemon | undefined;
+  readonly #engine: string;
   #program: Program | undefined;
 
   constructor(shape: NodeShape, namespace: string, directory: string, authority: string) {
     this.name = shape.name;
     this.namespace = namespace;
     this.directory = directory;
+    this.#engine = engineOf(shape.forwards);
     mkdirSync(directory, { recursive: true });
     this.keys = makeNodeKeys({
       authority,
@@ -142,6 +145,7 @@ export class Daemon {
       control: { socket: this.socket },
       log: { level: "debug", ...log },
       ...others,
+      packets: { engine: this.#engine, ...others.packets },
     };
     writeFileSync(this.configFile, stringify(tables));
   }

@@ -35,6 +35,10 @@ function statusText(status: StatusView): string {
       ({ number, purpose, packets, dropped }) =>
         [`queue ${number}`, `${purpose}: ${packets} packets, ${dropped} dropped`] as const,
     ),
+    ...(datapath.interfaces ?? []).map(
+      ({ name, engine, reason }) =>
+        [`interface ${name}`, reason === undefined ? engine : `${engine}: ${reason}`] as const,
+    ),
     ...counterLines("packets", datapath.counters),
     ...counterLines("pbs", status.counters.pbs),
     ...counterLines("gist", status.counters.gist),

@@ -1,0 +1,240 @@
+#include "addon-xdp.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "addon-engine.h"
+#include "addon-values.h"
+#include "clock.h"
+#include "xdp-events.h"
+#include "xdp.h"
+
+enum { MAX_ENTRIES = 1 << 28, PATH_BYTES = 4096, MAX_FRAME = 1 << 16 };
+
+static const napi_type_tag XDP_TAG = {0x7062732d78647000ULL, 0x686f6c6465723031ULL};
+
+/* What JavaScript holds. */
+struct holder {
+  struct xdp *xdp; /* NULL once closed */
+  struct xdp_listener *listener;
+};
+
+/* Hooks run in the opposite order of their coming, so the engine, which came before this one, still has its events. */
+static void clean_up(void *data) {
+  struct holder *h = data;
+  if (h->listener) xdp_listener_stop(h->listener);
+  h->listener = NULL;
+}
+
+/* An engine may outlive this value, and its table lies here: the memory stays until it is closed or the process ends. */
+static void finalize(napi_env env, void *data, void *hint) {
+  struct holder *h = data;
+  (void)env;
+  (void)hint;
+  if (!h->xdp) free(h);
+}
+
+static struct holder *get_holder(napi_env env, napi_value value) {
+  bool is_ours = false;
+  void *data = NULL;
+  if (napi_check_object_type_tag(env, value, &XDP_TAG, &is_ours) == napi_ok && is_ours &&
+      napi_get_value_external(env, value, &data) == napi_ok)
+    return data;
+  throw_error(env, "EINVAL", "these are not the XDP programs");
+  return NULL;
+}
+
+static struct holder *get_open_holder(napi_env env, napi_value value) {
+  struct holder *h = get_holder(env, value);
+  if (!h || h->xdp) return h;
+  throw_error(env, "ECLOSED", "the XDP programs are closed");
+  return NULL;
+}
+
+int get_table_space(napi_env env, napi_value value, struct table_space *out) {
+  struct holder *h = get_open_holder(env, value);
+  if (!h) return -1;
+  *out = xdp_space(h->xdp);
+  return 0;
+}
+
+static int get_exempts(napi_env env, napi_value options, struct xdp_options *o) {
+  napi_value value;
+  void *bytes = NULL;
+  size_t count = 0;
+  if (napi_get_named_property(env, options, "exempts", &value) != napi_ok ||
+      get_typed_array(env, value, napi_uint8_array, &bytes, &count) < 0)
+    return -1;
+  if (count % sizeof *o->exempt != 0 || count > sizeof o->exempt)
+    return throw_error(env, "EINVAL", "there can be %d exempt patterns of %zu bytes", XDP_EXEMPTS, sizeof *o->exempt);
+  if (count > 0) memcpy(o->exempt, bytes, count);
+  o->exempts = (uint32_t)(count / sizeof *o->exempt);
+  return 0;
+}
+
+napi_value addon_xdp_open(napi_env env, napi_callback_info info) {
+  napi_value a[1], value = NULL;
+  static char path[PATH_BYTES];
+  uint32_t enforce = 0, open = 0;
+  struct xdp_options o = {.object = path};
+  if (get_arguments(env, info, 1, a) < 0 || get_field_string(env, a[0], "object", path, sizeof path) < 0 ||
+      get_field_u32(env, a[0], "capacity", MAX_ENTRIES, &o.capacity) < 0 ||
+      get_field_u32(env, a[0], "refusals", MAX_ENTRIES, &o.refusals) < 0 ||
+      get_field_u32(env, a[0], "enforce", 1, &enforce) < 0 || get_field_u32(env, a[0], "open", 1, &open) < 0 ||
+      get_exempts(env, a[0], &o) < 0)
+    return NULL;
+  o.enforce = (int)enforce;
+  o.open = (int)open;
+  struct holder *h = calloc(1, sizeof *h);
+  if (h) h->xdp = xdp_open(&o);
+  if (!h || !h->xdp) {
+    throw_errno(env, errno, "the XDP programs' tables cannot be made");
+    free(h);
+    return NULL;
+  }
+  napi_create_external(env, h, finalize, NULL, &value);
+  napi_type_tag_object(env, value, &XDP_TAG);
+  return value;
+}
+
+napi_value addon_xdp_listen(napi_env env, napi_callback_info info) {
+  napi_value a[2], adopted = NULL;
+  if (get_arguments(env, info, 2, a) < 0) return NULL;
+  struct holder *h = get_open_holder(env, a[0]);
+  struct engine *e = h ? get_engine(env, a[1]) : NULL;
+  if (!e) return NULL;
+  if (!h->listener) {
+    h->listener = xdp_listen(h->xdp->map[XDP_EVENTS], &e->events);
+    if (!h->listener) throw_errno(env, errno, "events of the XDP programs cannot be read");
+    else napi_add_env_cleanup_hook(env, clean_up, h);
+  }
+  napi_get_boolean(env, h->xdp->adopted, &adopted);
+  return adopted;
+}
+
+/* Returns how many permissions of an earlier process are left in the range, and how many entries there are. */
+napi_value addon_xdp_drop_adopted(napi_env env, napi_callback_info info) {
+  napi_value a[4];
+  uint32_t start = 0, end = 0;
+  void *out = NULL;
+  size_t count = 0;
+  if (get_arguments(env, info, 4, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_u32(env, a[1], UINT32_MAX, &start) < 0 || get_u32(env, a[2], UINT32_MAX, &end) < 0 ||
+      get_typed_array(env, a[3], napi_float64_array, &out, &count) < 0)
+    return NULL;
+  if (count < 2) {
+    throw_error(env, "EINVAL", "the array is too short");
+    return NULL;
+  }
+  ((double *)out)[0] = table_drop_adopted(e->table, start, end, clock_now());
+  ((double *)out)[1] = table_used(e->table);
+  return NULL;
+}
+
+/* To be called in two steps: the listener before the engine ends, the rest after. */
+napi_value addon_xdp_close(napi_env env, napi_callback_info info) {
+  napi_value a[2];
+  uint32_t all = 0;
+  if (get_arguments(env, info, 2, a) < 0) return NULL;
+  struct holder *h = get_holder(env, a[0]);
+  if (!h || get_u32(env, a[1], 1, &all) < 0) return NULL;
+  if (h->listener) napi_remove_env_cleanup_hook(env, clean_up, h);
+  clean_up(h);
+  if (all && h->xdp) {
+    xdp_close(h->xdp);
+    h->xdp = NULL;
+  }
+  return NULL;
+}
+
+napi_value addon_xdp_attach(napi_env env, napi_callback_info info) {
+  napi_value a[4];
+  uint32_t interface = 0, generic = 0, check_source = 0;
+  if (get_arguments(env, info, 4, a) < 0) return NULL;
+  struct holder *h = get_open_holder(env, a[0]);
+  if (!h || get_u32(env, a[1], INT32_MAX, &interface) < 0 || get_u32(env, a[2], 1, &generic) < 0 ||
+      get_u32(env, a[3], 2, &check_source) < 0)
+    return NULL;
+  if (xdp_attach(h->xdp, interface, generic ? XDP_GENERIC : XDP_NATIVE, (int)check_source) < 0)
+    throw_errno(env, errno, "the XDP program cannot be attached");
+  return NULL;
+}
+
+napi_value addon_xdp_detach(napi_env env, napi_callback_info info) {
+  napi_value a[1], was_there = NULL;
+  uint32_t interface = 0;
+  if (get_arguments(env, info, 1, a) < 0 || get_u32(env, a[0], INT32_MAX, &interface) < 0) return NULL;
+  int result = xdp_detach(interface);
+  if (result < 0) throw_errno(env, errno, "the XDP program cannot be detached");
+  else napi_get_boolean(env, result, &was_there);
+  return was_there;
+}
+
+napi_value addon_xdp_allow_egress(napi_env env, napi_callback_info info) {
+  napi_value a[3];
+  uint32_t interface = 0, allowed = 0;
+  if (get_arguments(env, info, 3, a) < 0) return NULL;
+  struct holder *h = get_open_holder(env, a[0]);
+  if (!h || get_u32(env, a[1], INT32_MAX, &interface) < 0 || get_u32(env, a[2], 1, &allowed) < 0) return NULL;
+  if (xdp_allow_egress(h->xdp, interface, (int)allowed) < 0)
+    throw_errno(env, errno, "the interface cannot be used by XDP programs");
+  return NULL;
+}
+
+napi_value addon_xdp_features(napi_env env, napi_callback_info info) {
+  napi_value a[1];
+  uint32_t interface = 0;
+  uint64_t features = 0;
+  if (get_arguments(env, info, 1, a) < 0 || get_u32(env, a[0], INT32_MAX, &interface) < 0) return NULL;
+  return make_number(env, xdp_features(interface, &features) < 0 ? -1 : (double)features);
+}
+
+napi_value addon_xdp_counters(napi_env env, napi_callback_info info) {
+  napi_value a[2];
+  void *out = NULL;
+  size_t count = 0;
+  if (get_arguments(env, info, 2, a) < 0) return NULL;
+  struct holder *h = get_open_holder(env, a[0]);
+  if (!h || get_typed_array(env, a[1], napi_float64_array, &out, &count) < 0) return NULL;
+  if (count < XDP_COUNTER_COUNT) throw_error(env, "EINVAL", "the array is too short");
+  else
+    for (int i = 0; i < XDP_COUNTER_COUNT; i++) ((double *)out)[i] = (double)xdp_counter(h->xdp, (enum xdp_counter)i);
+  return NULL;
+}
+
+napi_value addon_xdp_try(napi_env env, napi_callback_info info) {
+  napi_value a[4];
+  uint32_t interface = 0;
+  void *frame = NULL, *out = NULL, *length = NULL;
+  size_t bytes = 0, room = 0, lengths = 0;
+  if (get_arguments(env, info, 4, a) < 0 || get_u32(env, a[0], INT32_MAX, &interface) < 0 ||
+      get_typed_array(env, a[1], napi_uint8_array, &frame, &bytes) < 0 ||
+      get_typed_array(env, a[2], napi_uint8_array, &out, &room) < 0 ||
+      get_typed_array(env, a[3], napi_float64_array, &length, &lengths) < 0)
+    return NULL;
+  if (bytes > MAX_FRAME || lengths < 1) {
+    throw_error(env, "EINVAL", "a frame of at most %d bytes, and a place for a length, are needed", MAX_FRAME);
+    return NULL;
+  }
+  int action = xdp_try(interface, frame, bytes, out, &room);
+  if (action < 0) throw_errno(env, errno, "the XDP program cannot be tried");
+  *(double *)length = (double)room;
+  return make_number(env, action);
+}
+
+napi_value xdp_counter_names(napi_env env) {
+  static const char *const names[] = {
+#define XDP_COUNTER_NAME(name, text) text,
+      XDP_COUNTERS(XDP_COUNTER_NAME)
+#undef XDP_COUNTER_NAME
+  };
+  napi_value array, name;
+  napi_create_array_with_length(env, XDP_COUNTER_COUNT, &array);
+  for (uint32_t i = 0; i < XDP_COUNTER_COUNT; i++) {
+    napi_create_string_utf8(env, names[i], NAPI_AUTO_LENGTH, &name);
+    napi_set_element(env, array, i, name);
+  }
+  return array;
+}

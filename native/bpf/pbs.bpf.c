@@ -1,0 +1,532 @@
+/*
+ * What a router does with packets before its stack sees them: the permitted are counted and forwarded, those without
+ * permission dropped. Whatever is unusual goes to the stack, whose rules and queues decide about it with the same
+ * table. A packet is counted by the one who sends or drops it, so nothing that is passed to the stack is counted here.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "../siphash.h"
+#include "../xdp-layout.h"
+
+enum {
+  GIST_PORT = 270,
+  MAX_TAGS = 2,
+  MAX_EXTENSIONS = 8,
+  MAX_DISTANCE = 16, /* buckets that a lookup goes through */
+  MAX_TRIES = 8,
+  ECHO4 = 8,
+  ECHO4_REPLY = 0,
+  ECHO6 = 128,
+  ECHO6_REPLY = 129,
+  AF_INET = 2,
+  AF_INET6 = 10,
+  EVENT_THRESHOLD = 1, /* as in native/events.h */
+  EVENT_EXHAUSTED = 2,
+};
+
+/* No kernel's coarse clock lags further behind. */
+#define COARSE_NS 20000000
+
+#define IP4_FRAGMENT 0x3fff /* more fragments, or an offset */
+
+const volatile struct xdp_setting setting;
+
+/* Sizes are set before loading. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct table_control);
+} pbs_control SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct bucket);
+} pbs_index SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct entry);
+} pbs_entries SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct xdp_processor);
+} pbs_processors SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 1 << 18);
+} pbs_events SEC(".maps");
+
+/* Interfaces that take frames from XDP. */
+struct {
+  __uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+  __uint(max_entries, 1024);
+  __type(key, __u32);
+  __type(value, __u32);
+} pbs_egress SEC(".maps");
+
+union flow {
+  struct flow_key key;
+  uint64_t words[FLOW_KEY_WORDS];
+};
+
+struct packet {
+  union flow flow;
+  uint16_t length;  /* of the IP datagram */
+  uint8_t tos;      /* IPv6: traffic class */
+  uint8_t unusual;  /* if it is permitted, the stack does the rest */
+};
+
+/* What is left of the frame's first piece. */
+struct cursor {
+  void *at;
+  void *end;
+};
+
+/* Minus the counter of a packet that goes to the stack; or 0. */
+#define TO_STACK(reason) (-(XDP_##reason) - 1)
+
+#define has(cursor, count) ((cursor)->at + (count) <= (cursor)->end)
+
+static __always_inline int parse_tcp(struct packet *p, struct cursor *c, uint32_t left) {
+  struct tcphdr *tcp = c->at;
+  if (!has(c, sizeof *tcp)) return TO_STACK(PASS_UNUSUAL);
+  if (tcp->doff < 5 || left < tcp->doff * 4u) return TO_STACK(PASS_UNUSUAL);
+  p->flow.key.source_port = tcp->source;
+  p->flow.key.destination_port = tcp->dest;
+  /* The stack learns the segment size, and may mend it. */
+  p->unusual |= tcp->syn;
+  return 0;
+}
+
+static __always_inline int parse_udp(struct packet *p, struct cursor *c, uint32_t left) {
+  struct udphdr *udp = c->at;
+  if (!has(c, sizeof *udp) || left < sizeof *udp) return TO_STACK(PASS_UNUSUAL);
+  p->flow.key.source_port = udp->source;
+  p->flow.key.destination_port = udp->dest;
+  if (udp->source == bpf_htons(GIST_PORT) || udp->dest == bpf_htons(GIST_PORT)) return TO_STACK(PASS_EXEMPT);
+  return 0;
+}
+
+static __always_inline int parse_echo(struct cursor *c, uint32_t left, uint8_t request, uint8_t reply) {
+  uint8_t *type = c->at;
+  if (!has(c, 8) || left < 8) return TO_STACK(PASS_UNUSUAL);
+  return *type == request || *type == reply ? 0 : TO_STACK(PASS_EXEMPT);
+}
+
+/* `left`: bytes of the datagram from the cursor on. */
+static __always_inline int parse_upper(struct packet *p, struct cursor *c, uint8_t protocol, uint32_t left) {
+  p->flow.key.protocol = protocol;
+  switch (protocol) {
+    case IPPROTO_TCP:
+      return parse_tcp(p, c, left);
+    case IPPROTO_UDP:
+      return parse_udp(p, c, left);
+    case IPPROTO_ICMP:
+      return p->flow.key.family == 4 ? parse_echo(c, left, ECHO4, ECHO4_REPLY) : TO_STACK(PASS_UNUSUAL);
+    case IPPROTO_ICMPV6:
+      return p->flow.key.family == 6 ? parse_echo(c, left, ECHO6, ECHO6_REPLY) : TO_STACK(PASS_UNUSUAL);
+    case IPPROTO_AH:
+      return TO_STACK(PASS_AUTHENTICATED);
+    default:
+      return 0;
+  }
+}
+
+/* Of a header without options; 0 when it is right. */
+static __always_inline uint16_t header_sum(const struct iphdr *ip) {
+  const uint32_t *words = (const uint32_t *)ip;
+  uint64_t sum = 0;
+#pragma unroll
+  for (int i = 0; i < 5; i++) sum += words[i];
+  sum = (sum & 0xffffffff) + (sum >> 32);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return (uint16_t)~sum;
+}
+
+/* Addresses that no router forwards from: multicast and reserved, loopback, this network. */
+static __always_inline int is_odd_source4(uint32_t address) {
+  uint8_t first = (uint8_t)(bpf_ntohl(address) >> 24);
+  return first >= 224 || first == 127 || first == 0;
+}
+
+static __always_inline int parse_ipv4(struct packet *p, struct cursor *c) {
+  struct iphdr *ip = c->at;
+  if (!has(c, sizeof *ip) || ip->version != 4 || ip->ihl < 5) return TO_STACK(PASS_UNUSUAL);
+  uint32_t header = ip->ihl * 4u;
+  p->length = bpf_ntohs(ip->tot_len);
+  if (p->length < header || ip->ttl <= 1 || ip->frag_off & bpf_htons(IP4_FRAGMENT) || is_odd_source4(ip->saddr))
+    return TO_STACK(PASS_UNUSUAL);
+  if (header == sizeof *ip && header_sum(ip) != 0) return TO_STACK(PASS_UNUSUAL);
+  p->unusual |= header != sizeof *ip;
+  p->flow.key.family = 4;
+  p->tos = ip->tos;
+  memcpy(p->flow.key.source, &ip->saddr, 4);
+  memcpy(p->flow.key.destination, &ip->daddr, 4);
+  uint8_t protocol = ip->protocol;
+  c->at += header;
+  return parse_upper(p, c, protocol, p->length - header);
+}
+
+/* Link-local and multicast ones are never forwarded, nor the loopback and the unspecified address. */
+static __always_inline int is_odd_address6(const struct in6_addr *address) {
+  const uint32_t *words = address->in6_u.u6_addr32;
+  uint32_t first = bpf_ntohl(words[0]);
+  return first >> 24 == 0xff || first >> 22 == 0xfe80 >> 6 ||
+         ((words[0] | words[1] | words[2]) == 0 && bpf_ntohl(words[3]) <= 1);
+}
+
+static __always_inline int is_options_header(uint8_t next) {
+  return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS;
+}
+
+static __always_inline int parse_ipv6(struct packet *p, struct cursor *c) {
+  struct ipv6hdr *ip = c->at;
+  if (!has(c, sizeof *ip) || ip->version != 6 || ip->hop_limit <= 1) return TO_STACK(PASS_UNUSUAL);
+  if (is_odd_address6(&ip->saddr) || is_odd_address6(&ip->daddr)) return TO_STACK(PASS_UNUSUAL);
+  uint32_t left = bpf_ntohs(ip->payload_len);
+  if (left + sizeof *ip > UINT16_MAX) return TO_STACK(PASS_UNUSUAL);
+  p->length = (uint16_t)(left + sizeof *ip);
+  p->tos = (uint8_t)(bpf_ntohl(*(uint32_t *)ip) >> 20);
+  p->flow.key.family = 6;
+  memcpy(p->flow.key.source, &ip->saddr, 16);
+  memcpy(p->flow.key.destination, &ip->daddr, 16);
+  uint8_t next = ip->nexthdr;
+  c->at += sizeof *ip;
+  for (int i = 0; i < MAX_EXTENSIONS && is_options_header(next); i++) {
+    uint8_t *extension = c->at;
+    if (!has(c, 8)) return TO_STACK(PASS_UNUSUAL);
+    uint32_t length = (extension[1] + 1u) * 8;
+    if (left < length) return TO_STACK(PASS_UNUSUAL);
+    next = extension[0];
+    left -= length;
+    c->at += length;
+    p->unusual = 1;
+  }
+  if (is_options_header(next) || next == IPPROTO_FRAGMENT) return TO_STACK(PASS_UNUSUAL);
+  return parse_upper(p, c, next, left);
+}
+
+struct tag {
+  uint16_t control;
+  uint16_t type;
+};
+
+static __always_inline int is_tag(uint16_t type) {
+  return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
+static __always_inline int is_ours(const uint8_t *address) {
+#pragma unroll
+  for (int i = 0; i < 6; i++)
+    if (address[i] != setting.address[i]) return 0;
+  return 1;
+}
+
+static __always_inline int parse_frame(struct packet *p, struct cursor *c, uint64_t frame_bytes) {
+  struct ethhdr *ethernet = c->at;
+  if (!has(c, sizeof *ethernet) || !is_ours(ethernet->h_dest)) return TO_STACK(PASS_OTHER);
+  uint16_t type = ethernet->h_proto;
+  uint32_t before = sizeof *ethernet;
+  c->at += sizeof *ethernet;
+#pragma unroll
+  for (int i = 0; i < MAX_TAGS; i++) {
+    if (!is_tag(type)) break;
+    struct tag *tag = c->at;
+    if (!has(c, sizeof *tag)) return TO_STACK(PASS_OTHER);
+    type = tag->type;
+    before += sizeof *tag;
+    c->at += sizeof *tag;
+    p->unusual = 1;
+  }
+  int problem = TO_STACK(PASS_OTHER);
+  if (type == bpf_htons(ETH_P_IP)) problem = parse_ipv4(p, c);
+  else if (type == bpf_htons(ETH_P_IPV6)) problem = parse_ipv6(p, c);
+  if (problem) return problem;
+  return before + p->length > frame_bytes ? TO_STACK(PASS_UNUSUAL) : 0;
+}
+
+static __always_inline int is_exempt(const struct packet *p) {
+  uint16_t source = bpf_ntohs(p->flow.key.source_port), destination = bpf_ntohs(p->flow.key.destination_port);
+  for (uint32_t i = 0; i < XDP_EXEMPTS && i < setting.exempts; i++) {
+    const volatile struct xdp_exempt *e = &setting.exempt[i];
+    uint64_t differs = 0;
+#pragma unroll
+    for (int w = 0; w < FLOW_KEY_WORDS; w++) differs |= (p->flow.words[w] & e->mask[w]) ^ e->value[w];
+    if (differs == 0 && source >= e->source_from && source <= e->source_to && destination >= e->destination_from &&
+        destination <= e->destination_to)
+      return 1;
+  }
+  return 0;
+}
+
+enum finding { FOUND, NOT_THERE, CANNOT_TELL };
+
+static __always_inline int same_flow(const struct entry *entry, const union flow *flow) {
+  const uint64_t *words = (const uint64_t *)&entry->key;
+  uint64_t differs = 0;
+#pragma unroll
+  for (int i = 0; i < FLOW_KEY_WORDS; i++) differs |= words[i] ^ flow->words[i];
+  return differs == 0;
+}
+
+static __always_inline uint64_t hash_of(const union flow *flow) {
+  const uint64_t key[2] = {setting.key[0], setting.key[1]};
+  return siphash_words(key, flow->words, FLOW_KEY_WORDS, 1, 3);
+}
+
+/* Where the entry most likely is. It and the bucket that will tell otherwise are then on their way into the cache. */
+static __always_inline struct entry *fetch(uint64_t hash) {
+  uint32_t number = preferred_entry(hash, setting.total), at = (uint32_t)(hash & setting.mask);
+  uint64_t unused;
+  struct entry *entry = bpf_map_lookup_elem(&pbs_entries, &number);
+  struct bucket *bucket = bpf_map_lookup_elem(&pbs_index, &at);
+  if (!entry || !bucket) return 0;
+  asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(unused) : "r"(entry));
+  asm volatile("%0 = *(u64 *)(%1 + 64)" : "=r"(unused) : "r"(entry));
+  asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(unused) : "r"(bucket));
+  return entry;
+}
+
+/*
+ * Whether an entry that the index was not asked about is the flow's. In this order: once it is seen to be in use, its key
+ * stays until this processor has left. Only x86 keeps the order of loads without being told.
+ */
+static __always_inline int is_of(const struct entry *entry, const union flow *flow) {
+#ifdef __TARGET_ARCH_x86
+  if (*(const volatile uint64_t *)&entry->term == TERM_NONE) return 0;
+  asm volatile("" ::: "memory");
+  return same_flow(entry, flow);
+#else
+  return 0;
+#endif
+}
+
+static __always_inline enum finding find(const union flow *flow, uint64_t hash, struct entry **out) {
+  for (uint32_t distance = 0; distance < MAX_DISTANCE; distance++) {
+    uint32_t at = (uint32_t)((hash + distance) & setting.mask);
+    struct bucket *bucket = bpf_map_lookup_elem(&pbs_index, &at);
+    if (!bucket) return CANNOT_TELL;
+#pragma unroll
+    for (int i = 0; i < BUCKET_WORDS; i++) {
+      uint64_t word = *(volatile uint64_t *)&bucket->word[i];
+      if (!word_matches(word, hash)) continue;
+      uint32_t number = word_entry(word);
+      struct entry *entry = bpf_map_lookup_elem(&pbs_entries, &number);
+      if (!entry || !same_flow(entry, flow)) continue;
+      *out = entry;
+      return FOUND;
+    }
+    if (*(volatile uint64_t *)&bucket->passed == 0) return NOT_THERE;
+  }
+  return CANNOT_TELL;
+}
+
+static __always_inline void count(struct xdp_processor *here, enum xdp_counter which) { here->of[which]++; }
+
+static __always_inline int pass(struct xdp_processor *here, enum xdp_counter why) {
+  count(here, why);
+  return XDP_PASS;
+}
+
+static __always_inline void raise_once(struct entry *entry, uint32_t flag, uint32_t type, uint64_t bytes,
+                                       struct xdp_processor *here) {
+  if (*(volatile uint32_t *)&entry->raised & flag) return;
+  if (__sync_fetch_and_or(&entry->raised, flag) & flag) return;
+  struct xdp_event *event = bpf_ringbuf_reserve(&pbs_events, sizeof *event, 0);
+  if (!event) {
+    __sync_fetch_and_and(&entry->raised, ~flag);
+    count(here, XDP_EVENTS_LATE);
+    return;
+  }
+  event->key = entry->key;
+  event->value = bytes;
+  event->type = type;
+  event->zero = 0;
+  bpf_ringbuf_submit(event, 0);
+}
+
+static __always_inline void ask_route(struct bpf_fib_lookup *route, const struct packet *p, uint32_t interface) {
+  route->ifindex = interface;
+  route->tot_len = p->length;
+  route->l4_protocol = p->flow.key.protocol;
+  route->sport = p->flow.key.source_port;
+  route->dport = p->flow.key.destination_port;
+  if (p->flow.key.family == 4) {
+    route->family = AF_INET;
+    route->tos = p->tos;
+    memcpy(&route->ipv4_src, p->flow.key.source, 4);
+    memcpy(&route->ipv4_dst, p->flow.key.destination, 4);
+    return;
+  }
+  route->family = AF_INET6;
+  memcpy(route->ipv6_src, p->flow.key.source, 16);
+  memcpy(route->ipv6_dst, p->flow.key.destination, 16);
+}
+
+/* Whether the packet would be forwarded, or is for this host, or nobody: then the stack deals with it. */
+static __always_inline int is_forwarded(int result) {
+  return result == BPF_FIB_LKUP_RET_SUCCESS || result == BPF_FIB_LKUP_RET_NO_NEIGH ||
+         result == BPF_FIB_LKUP_RET_FRAG_NEEDED || result == BPF_FIB_LKUP_RET_UNSUPP_LWT;
+}
+
+/* As the kernel's rp_filter: there is a way back to the source; when strict, by this interface. */
+static __always_inline int is_source_fine(struct xdp_md *context, const struct packet *p) {
+  struct bpf_fib_lookup back = {0};
+  struct packet reverse = {.length = 0, .tos = p->tos};
+  flow_key_reverse(&reverse.flow.key, &p->flow.key);
+  ask_route(&back, &reverse, context->ingress_ifindex);
+  int result = bpf_fib_lookup(context, &back, sizeof back, 0);
+  if (!is_forwarded(result)) return 0;
+  return setting.check_source == 2 || back.ifindex == context->ingress_ifindex;
+}
+
+enum taking { TAKEN, NO_ROOM, BUSY };
+
+static __always_inline enum taking take_volume(struct entry *entry, uint64_t length, uint64_t *total) {
+  for (int i = 0; i < MAX_TRIES; i++) {
+    uint64_t bytes = *(volatile uint64_t *)&entry->bytes;
+    uint64_t allowed = *(volatile uint64_t *)&entry->allowed;
+    *total = bytes;
+    if (bytes > allowed || length > allowed - bytes) return NO_ROOM;
+    if (__sync_val_compare_and_swap(&entry->bytes, bytes, bytes + length) != bytes) continue;
+    *total = bytes + length;
+    return TAKEN;
+  }
+  return BUSY;
+}
+
+/* Takes one hop off, and puts the next hop's addresses in. The frame has no tags. */
+static __always_inline int rewrite(struct xdp_md *context, const struct packet *p, const struct bpf_fib_lookup *route) {
+  void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+  struct ethhdr *ethernet = data;
+  if (p->flow.key.family == 4) {
+    struct iphdr *ip = data + sizeof *ethernet;
+    if ((void *)(ip + 1) > end) return -1;
+    uint32_t sum = (uint32_t)ip->check + bpf_htons(0x0100);
+    ip->check = (uint16_t)(sum + (sum >= 0xffff));
+    ip->ttl--;
+  } else {
+    struct ipv6hdr *ip = data + sizeof *ethernet;
+    if ((void *)(ip + 1) > end) return -1;
+    ip->hop_limit--;
+  }
+  memcpy(ethernet->h_dest, route->dmac, ETH_ALEN);
+  memcpy(ethernet->h_source, route->smac, ETH_ALEN);
+  return 0;
+}
+
+static __always_inline int over_volume(struct entry *entry, uint64_t bytes, struct xdp_processor *here) {
+  if (!setting.enforce) return pass(here, XDP_PASS_UNUSUAL);
+  __sync_fetch_and_add(&entry->over_volume, 1);
+  raise_once(entry, RAISED_EXHAUSTED, EVENT_EXHAUSTED, bytes, here);
+  count(here, XDP_DROP_OVER_VOLUME);
+  return XDP_DROP;
+}
+
+/* An interface that is not in the map has it answer XDP_PASS. Generic programs send by every interface. */
+static __always_inline long aim(uint32_t interface) {
+  return setting.generic ? bpf_redirect(interface, 0) : bpf_redirect_map(&pbs_egress, interface, XDP_PASS);
+}
+
+static __always_inline int forward(struct xdp_md *context, const struct packet *p, struct entry *entry, uint64_t now,
+                                   const struct bpf_fib_lookup *route, struct xdp_processor *here) {
+  uint64_t bytes;
+  if (setting.check_source && !is_source_fine(context, p)) return pass(here, XDP_PASS_SOURCE);
+  if (aim(route->ifindex) != XDP_REDIRECT) return pass(here, XDP_PASS_EGRESS);
+  enum taking taking = take_volume(entry, p->length, &bytes);
+  if (taking == NO_ROOM) return over_volume(entry, bytes, here);
+  if (taking == BUSY || rewrite(context, p, route) < 0) return pass(here, XDP_PASS_UNUSUAL);
+  __sync_fetch_and_add(&entry->packets, 1);
+  entry->last = now;
+  if (bytes >= entry->notify_at) raise_once(entry, RAISED_THRESHOLD, EVENT_THRESHOLD, bytes, here);
+  count(here, XDP_SENT);
+  return XDP_REDIRECT;
+}
+
+static __always_inline int drop(struct xdp_processor *here, enum xdp_counter why) {
+  count(here, why);
+  return XDP_DROP;
+}
+
+/* The packet is one that this router forwards, by `route` if that was found. */
+static __always_inline int judge(struct xdp_md *context, const struct packet *p, struct entry *entry,
+                                 const struct bpf_fib_lookup *route, int found, struct xdp_processor *here) {
+  uint64_t now = bpf_ktime_get_coarse_ns();
+  uint64_t term = *(volatile uint64_t *)&entry->term;
+  if (term & TERM_REFUSED) return pass(here, XDP_PASS_UNUSUAL);
+  /* Only at the end is it worth to ask the better clock. */
+  if (term <= now + COARSE_NS && term <= bpf_ktime_get_ns()) {
+    __sync_fetch_and_add(&entry->expired, 1);
+    return drop(here, XDP_DROP_EXPIRED);
+  }
+  if (entry->protection) return pass(here, XDP_PASS_AUTHENTICATED);
+  if (p->unusual || *(volatile uint8_t *)&entry->path) return pass(here, XDP_PASS_UNUSUAL);
+  if (found != BPF_FIB_LKUP_RET_SUCCESS) return pass(here, XDP_PASS_ROUTE);
+  return forward(context, p, entry, now, route, here);
+}
+
+/* The route is looked for while the entry comes from memory. */
+static __always_inline int look_up(struct xdp_md *context, const struct packet *p, struct xdp_processor *here) {
+  struct bpf_fib_lookup route = {0};
+  struct entry *entry = 0;
+  uint64_t hash = hash_of(&p->flow);
+  struct entry *likely = fetch(hash);
+  ask_route(&route, p, context->ingress_ifindex);
+  int found = bpf_fib_lookup(context, &route, sizeof route, 0);
+  if (!is_forwarded(found)) return pass(here, XDP_PASS_LOCAL);
+  if (likely && is_of(likely, &p->flow)) return judge(context, p, likely, &route, found, here);
+  enum finding finding = find(&p->flow, hash, &entry);
+  if (finding == NOT_THERE)
+    return setting.open ? pass(here, XDP_PASS_OPEN) : drop(here, XDP_DROP_NO_PERMISSION);
+  if (finding != FOUND || !entry) return pass(here, XDP_PASS_UNUSUAL);
+  return judge(context, p, entry, &route, found, here);
+}
+
+SEC("xdp")
+int pbs_router(struct xdp_md *context) {
+  uint32_t zero = 0, processor = bpf_get_smp_processor_id();
+  struct table_control *control = bpf_map_lookup_elem(&pbs_control, &zero);
+  struct xdp_processor *here = bpf_map_lookup_elem(&pbs_processors, &processor);
+  struct packet packet = {0};
+  struct cursor cursor = {(void *)(long)context->data, (void *)(long)context->data_end};
+  if (!control || !here) return XDP_PASS;
+  int problem = parse_frame(&packet, &cursor, context->data_end - context->data);
+  if (problem) return pass(here, -problem - 1);
+  if (is_exempt(&packet)) return pass(here, XDP_PASS_EXEMPT);
+  /* An entry that is found now is used for no other flow until this processor has left. */
+  __sync_lock_test_and_set(&here->reader.epoch, *(volatile uint64_t *)&control->epoch);
+  int action = look_up(context, &packet, here);
+#ifdef __TARGET_ARCH_x86
+  asm volatile("" ::: "memory");
+  *(volatile uint64_t *)&here->reader.epoch = READER_OUTSIDE;
+#else
+  __sync_lock_test_and_set(&here->reader.epoch, READER_OUTSIDE);
+#endif
+  return action;
+}
+
+char LICENSE[] SEC("license") = "GPL";

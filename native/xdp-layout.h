@@ -1,0 +1,73 @@
+/* What the XDP programs and this process share beside the flow table. */
+#ifndef PBS_XDP_LAYOUT_H
+#define PBS_XDP_LAYOUT_H
+
+#include "table-layout.h"
+
+/* Packets by what became of them. The names are what people and JavaScript see. */
+#define XDP_COUNTERS(X)                       \
+  X(SENT, "accept")                           \
+  X(DROP_NO_PERMISSION, "drop.no-permission") \
+  X(DROP_EXPIRED, "drop.expired")             \
+  X(DROP_OVER_VOLUME, "drop.over-volume")     \
+  X(EVENTS_LATE, "events.late")               \
+  X(PASS_OTHER, "xdp.pass.other")             \
+  X(PASS_UNUSUAL, "xdp.pass.unusual")         \
+  X(PASS_EXEMPT, "xdp.pass.exempt")           \
+  X(PASS_AUTHENTICATED, "xdp.pass.ah")        \
+  X(PASS_LOCAL, "xdp.pass.local")             \
+  X(PASS_ROUTE, "xdp.pass.route")             \
+  X(PASS_EGRESS, "xdp.pass.egress")           \
+  X(PASS_SOURCE, "xdp.pass.source")           \
+  X(PASS_OPEN, "xdp.pass.open")
+
+enum xdp_counter {
+#define XDP_COUNTER_ENUM(name, text) XDP_##name,
+  XDP_COUNTERS(XDP_COUNTER_ENUM)
+#undef XDP_COUNTER_ENUM
+  XDP_COUNTER_COUNT
+};
+
+/* Of one processor: only programs that run there write, and none is interrupted by another. */
+struct xdp_processor {
+  struct reader_slot reader;
+  SHARED(uint64_t) of[16];
+};
+
+_Static_assert(XDP_COUNTER_COUNT <= 16, "every counter has its place");
+
+/* What a program tells: an event of native/events.h. */
+struct xdp_event {
+  struct flow_key key;
+  uint64_t value;
+  uint32_t type;
+  uint32_t zero;
+};
+
+/* Packets that pass by rules alone: `words` of the flow's key under a mask, and a range of ports. */
+struct xdp_exempt {
+  uint64_t mask[FLOW_KEY_WORDS];
+  uint64_t value[FLOW_KEY_WORDS];
+  uint16_t source_from, source_to; /* host order */
+  uint16_t destination_from, destination_to;
+};
+
+enum { XDP_EXEMPTS = 16 };
+
+_Static_assert(sizeof(struct xdp_exempt) == 88, "as src/traffic/xdp-native.ts says");
+
+/* Of the interface that a program is attached to: constants of the program, filled in before it is loaded. */
+struct xdp_setting {
+  uint64_t key[2]; /* of the table */
+  uint64_t mask;
+  uint32_t total;
+  uint8_t address[6]; /* frames to others are not this host's */
+  uint8_t enforce;
+  uint8_t check_source; /* as net.ipv4.conf.*.rp_filter: 1 strict, 2 loose */
+  uint8_t generic;
+  uint8_t exempts;
+  uint8_t open; /* packets without permission have a class of the stack's rules */
+  struct xdp_exempt exempt[XDP_EXEMPTS];
+};
+
+#endif

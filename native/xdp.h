@@ -1,0 +1,70 @@
+/*
+ * The XDP programs of this network namespace and the maps that they share. Attached programs keep their maps, and
+ * interfaces keep their programs, whether or not a process looks after them; the next process finds both by the
+ * interfaces and goes on with the same table.
+ */
+#ifndef PBS_XDP_H
+#define PBS_XDP_H
+
+#include <stddef.h>
+
+#include "table.h"
+#include "xdp-layout.h"
+
+enum xdp_map { XDP_CONTROL, XDP_INDEX, XDP_ENTRIES, XDP_PROCESSORS, XDP_EVENTS, XDP_EGRESS, XDP_MAPS };
+
+enum xdp_mode { XDP_NATIVE, XDP_GENERIC };
+
+struct xdp_options {
+  const char *object; /* file with the compiled programs */
+  uint32_t capacity, refusals;
+  int enforce, open;
+  uint32_t exempts;
+  struct xdp_exempt exempt[XDP_EXEMPTS];
+};
+
+struct xdp {
+  char object[4096];
+  struct xdp_options options; /* but for the object's name */
+  int map[XDP_MAPS];
+  void *memory[XDP_EGRESS]; /* of the maps that lie in this process too */
+  size_t bytes[XDP_EGRESS];
+  int lock; /* a socket whose name one process in a network namespace can have */
+  uint32_t processors;
+  int adopted; /* the maps are those of an earlier process */
+};
+
+/* NULL with errno: EADDRINUSE (another process has them), EPERM, ENOMEM, or what else the kernel says. */
+struct xdp *xdp_open(const struct xdp_options *options);
+
+/* Programs stay attached, and go on by what the table says. */
+void xdp_close(struct xdp *xdp);
+
+/* For table_create_in; until xdp_close. */
+struct table_space xdp_space(const struct xdp *xdp);
+
+/*
+ * Attaches the program to an interface, in place of an earlier one of ours. The table must be there. 0 or -1 with errno;
+ * EBUSY: somebody else's program is there. `check_source` is as net.ipv4.conf.*.rp_filter.
+ */
+int xdp_attach(struct xdp *xdp, unsigned interface, enum xdp_mode mode, int check_source);
+
+/* Takes our program off an interface. 1 when it was there, 0 when not, -1 with errno. */
+int xdp_detach(unsigned interface);
+
+/* Whether packets may be sent out of an interface by the programs. 0 or -1 with errno. */
+int xdp_allow_egress(struct xdp *xdp, unsigned interface, int allowed);
+
+/* Sum over all processors. */
+uint64_t xdp_counter(const struct xdp *xdp, enum xdp_counter which);
+
+/*
+ * Runs the program of an interface on a frame that nobody sent. Returns the action, with the frame as it was left in
+ * `out`, whose length `*out_bytes` is set; or -1 with errno.
+ */
+int xdp_try(unsigned interface, const uint8_t *frame, size_t bytes, uint8_t *out, size_t *out_bytes);
+
+/* What an interface can do: bits of enum netdev_xdp_act of Linux 6.3 and newer. -1 with errno when the kernel does not say. */
+int xdp_features(unsigned interface, uint64_t *features);
+
+#endif

@@ -1,0 +1,59 @@
+/** Which engine a node has: the best that the machine allows, or what the configuration says. */
+import type { Logger } from "../base/log.js";
+import { NfqueueDatapath } from "./nfqueue.js";
+import { XdpDatapath, XdpError, type XdpOptions } from "./xdp.js";
+
+export const ENGINES = ["auto", "xdp", "nfqueue"] as const;
+export type EngineChoice = (typeof ENGINES)[number];
+
+/**
+ * Starts an engine. Rejects with XdpError when "xdp" was asked for and cannot be had, and with NfqueueError.
+ * @param obstacle why packets must not go past this machine's stack, if so
+ */
+export async function openEngine(
+  choice: EngineChoice,
+  options: XdpOptions,
+  obstacle?: string,
+): Promise<NfqueueDatapath | XdpDatapath> {
+  const { logger } = options;
+  if (choice === "nfqueue") return byQueues(options, "the configuration says so");
+  if (choice === "auto" && obstacle !== undefined) return byQueues(options, obstacle);
+  try {
+    return await withPrograms(choice, options);
+  } catch (error) {
+    if (choice === "xdp" || !(error instanceof XdpError)) throw error;
+    logger.debug({ error }, "no XDP programs");
+    return byQueues(options, error.message);
+  }
+}
+
+async function withPrograms(choice: EngineChoice, options: XdpOptions): Promise<XdpDatapath> {
+  const datapath = XdpDatapath.open(options);
+  if (!datapath.status().interfaces.some(({ engine }) => engine !== "nfqueue")) {
+    await datapath.stop();
+    throw new XdpError(
+      "ENODEV",
+      `no interface has an XDP program${choice === "xdp" ? "" : ": none forwards"}`,
+    );
+  }
+  // The sets of the rules were made anew; the table may still be full.
+  if (datapath.adopted) await datapath.refillSets();
+  return datapath;
+}
+
+/** Programs of an earlier process would go on by its table. */
+function byQueues(options: XdpOptions, reason: string): NfqueueDatapath {
+  const datapath = NfqueueDatapath.open(options);
+  const detached = detachQuietly(options.logger);
+  options.logger.info({ engine: datapath.engine, reason, detached }, "packet engine");
+  return datapath;
+}
+
+function detachQuietly(logger: Logger): readonly string[] {
+  try {
+    return XdpDatapath.detach();
+  } catch (error) {
+    logger.warn({ error }, "XDP programs of an earlier run could not be looked for");
+    return [];
+  }
+}

@@ -1,0 +1,12 @@
+/** What the addon gives out and takes back; of no meaning here. */
+declare const opaque: unique symbol;
+
+/** An engine inside the addon. */
+export interface Handle {
+  readonly [opaque]: "engine";
+}
+
+/** The tables of XDP programs inside the addon. */
+export interface XdpHandle {
+  readonly [opaque]: "xdp";
+}

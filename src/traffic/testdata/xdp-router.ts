@@ -1,0 +1,301 @@
+/**
+ * A router of the XDP engine's tests, run inside a network namespace. Takes one JSON command a line on standard input and
+ * answers each with one JSON line. "judge" and "fuzz" compare: an engine with XDP programs, whose queues get what the
+ * programs leave to the stack, and an engine of queues alone. No packet is sent for them.
+ */
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { type Flow, flowKey, parseFlow } from "../../base/flow.js";
+import { silentLogger } from "../../base/log.js";
+import { bytes, ms, seconds } from "../../base/units.js";
+import { Firewall } from "../firewall.js";
+import { DECISION, encodeFlows, type Handle, native, PROBLEM, programsFile, READ_VALUES } from "../native.js";
+import type { XdpHandle } from "../native-handles.js";
+import { datagram, EXPIRED, LIMITED, PERMITTED, VERDICTS, VOLUME, type VerdictCase } from "../verdicts.js";
+import { XdpDatapath, type XdpOptions } from "../xdp.js";
+import { XDP_ACTION } from "../xdp-native.js";
+
+interface Command {
+  readonly do: string;
+  readonly flows: readonly string[];
+  readonly volume: number;
+  readonly rounds: number;
+  readonly seed: number;
+  readonly options: Partial<XdpOptions>;
+}
+
+const CAPACITY = 1000;
+const REFUSE_MARK = 0x100;
+const QUEUE_BASE = 2700;
+const addon = native();
+
+/** Frames for an interface of this router. */
+const INSIDE = "inside";
+const OUTSIDE = "outside";
+
+function interfaceFile(name: string, file: string): string {
+  return readFileSync(`/sys/class/net/${name}/${file}`, "utf8").trim();
+}
+
+function indexOf(name: string): number {
+  return Number(interfaceFile(name, "ifindex"));
+}
+
+function openEngine(xdp?: XdpHandle): Handle {
+  return addon.open(
+    {
+      capacity: CAPACITY,
+      refusals: 4,
+      enforce: 1,
+      refuseMark: REFUSE_MARK,
+      openMark: 0,
+      holdPackets: 4,
+      holdPacketsPerFlow: 4,
+      holdTime: 1000,
+      queues: [],
+      set4: "",
+      set6: "",
+      insertSet4: "",
+      insertSet6: "",
+      knownSet4: "",
+      knownSet6: "",
+      ...(xdp === undefined ? {} : { xdp }),
+    },
+    () => undefined,
+  );
+}
+
+/** Two engines that are to agree. */
+class Twins {
+  readonly #programs: XdpHandle;
+  readonly #withXdp: Handle;
+  readonly #alone: Handle;
+  readonly #inside = indexOf(INSIDE);
+  readonly #address = Uint8Array.from(interfaceFile(INSIDE, "address").split(":"), (byte) =>
+    parseInt(byte, 16),
+  );
+  readonly #out = new Uint8Array(4096);
+  readonly #length = new Float64Array(1);
+
+  constructor() {
+    this.#programs = addon.xdpOpen({
+      object: programsFile(),
+      capacity: CAPACITY,
+      refusals: 4,
+      enforce: 1,
+      open: 0,
+      exempts: new Uint8Array(0),
+    });
+    this.#withXdp = openEngine(this.#programs);
+    this.#alone = openEngine();
+    addon.xdpListen(this.#programs, this.#withXdp);
+    for (const name of [INSIDE, OUTSIDE]) {
+      addon.xdpAttach(this.#programs, indexOf(name), 0, 0);
+      addon.xdpAllowEgress(this.#programs, indexOf(name), 1);
+    }
+    this.#install(PERMITTED, 2 ** 40, 3_600_000);
+    this.#install(LIMITED, VOLUME, 3_600_000);
+    this.#install(EXPIRED, 2 ** 40, 0);
+  }
+
+  #install(flows: readonly Flow[], volume: number, lifetime: number): void {
+    const keys = encodeFlows(flows);
+    const values = Float64Array.from(flows.flatMap(() => [volume, lifetime, -1, 0, -1, 0]));
+    for (const engine of [this.#withXdp, this.#alone])
+      addon.permit(engine, keys, values, new Uint8Array(flows.length), undefined);
+  }
+
+  /** What the program does, and what came out where it sends. */
+  xdp(packet: Uint8Array, tags = 0, padding = 0): { action: string; sent: Uint8Array } {
+    const frame = new Uint8Array(14 + 4 * tags + packet.length + padding);
+    const type = (packet[0] ?? 0) >> 4 === 6 ? [0x86, 0xdd] : [8, 0];
+    frame.set(this.#address);
+    frame[6] = 2;
+    for (let i = 0; i < tags; i++) frame.set([0x81, 0, 0, 5], 12 + 4 * i);
+    frame.set(type, 12 + 4 * tags);
+    frame.set(packet, 14 + 4 * tags);
+    const action = addon.xdpTry(this.#inside, frame, this.#out, this.#length);
+    const [name = "none"] = Object.entries(XDP_ACTION).find(([, number]) => number === action) ?? [];
+    return { action: name === "pass" ? "stack" : name, sent: this.#out.slice(14, this.#length[0]) };
+  }
+
+  queue(packet: Uint8Array, padding = 0): string {
+    return this.#probe(this.#alone, packet, padding);
+  }
+
+  /** What the stack's queues say of a packet that the program left to it. */
+  queueBehind(packet: Uint8Array, padding = 0): string {
+    return this.#probe(this.#withXdp, packet, padding);
+  }
+
+  #probe(engine: Handle, packet: Uint8Array, padding: number): string {
+    const result = addon.probe(engine, packet, packet.length + padding, 0);
+    const names: readonly (readonly [string, number])[] =
+      result < 0 ? Object.entries(PROBLEM).map(([name, value]) => [name, -value]) : Object.entries(DECISION);
+    return names.find(([, value]) => value === result)?.[0] ?? "none";
+  }
+
+  /** Bytes, packets, over volume and expired by both engines, of flows for which they differ. */
+  differences(): readonly object[] {
+    return [...PERMITTED, ...LIMITED, ...EXPIRED].flatMap((flow) => {
+      const [a, b] = [this.#withXdp, this.#alone].map((engine) => {
+        const out = new Float64Array(READ_VALUES);
+        addon.read(engine, encodeFlows([flow]), out);
+        return [...out.subarray(1, 5)];
+      });
+      return JSON.stringify(a) === JSON.stringify(b) ? [] : [{ flow: flowKey(flow), withXdp: a, alone: b }];
+    });
+  }
+
+  close(): void {
+    addon.xdpClose(this.#programs, 0);
+    addon.close(this.#withXdp);
+    addon.close(this.#alone);
+    addon.xdpClose(this.#programs, 1);
+    for (const name of [INSIDE, OUTSIDE]) addon.xdpDetach(indexOf(name));
+  }
+}
+
+function judgeCase(twins: Twins, { name, packet, tags, padding }: VerdictCase): object {
+  const { action, sent } = twins.xdp(packet, tags, padding);
+  if (action === "stack") twins.queueBehind(packet, padding);
+  return { name, queue: twins.queue(packet, padding), xdp: action, sent: [...sent] };
+}
+
+function judgeAll(): object {
+  const twins = new Twins();
+  const verdicts = VERDICTS.map((one) => judgeCase(twins, one));
+  const differences = twins.differences();
+  twins.close();
+  return { verdicts, differences };
+}
+
+/** Numbers below a bound, the same for the same seed (xorshift). */
+function generator(seed: number): (below: number) => number {
+  let state = seed | 1;
+  return (below) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+}
+
+/** A packet of a known flow or a stranger to them, with some of its bytes changed. */
+function anyPacket(pick: (below: number) => number): Uint8Array {
+  const known = [...PERMITTED, ...LIMITED, ...EXPIRED];
+  const flow = known[pick(known.length)] ?? PERMITTED[0];
+  const packet = datagram(flow, {
+    payload: pick(40),
+    ttl: pick(20) === 0 ? pick(3) : 64,
+    options: pick(6) === 0 ? 4 * pick(11) : 0,
+    extensions: pick(4) === 0 ? Array.from({ length: pick(10) }, () => 8 * (1 + pick(3))) : [],
+    flags: pick(10) === 0 ? pick(256) : 0x10,
+  });
+  if (pick(2) === 0) for (let i = pick(5); i >= 0; i--) packet[pick(packet.length)] = pick(256);
+  return pick(10) === 0 ? packet.subarray(0, Math.max(1, pick(packet.length))) : packet;
+}
+
+/** Packets about which the two engines do not agree, and how often the program decided by itself. */
+function fuzz({ rounds, seed }: Command): object {
+  const twins = new Twins();
+  const pick = generator(seed);
+  const disagreed: object[] = [];
+  const actions: Record<string, number> = {};
+  for (let round = 0; round < rounds; round++) {
+    const packet = anyPacket(pick);
+    const { action } = twins.xdp(packet);
+    actions[action] = (actions[action] ?? 0) + 1;
+    const together = action === "stack" ? twins.queueBehind(packet) : action;
+    const alone = twins.queue(packet);
+    const passes = together === "send" || together === "accept";
+    if (passes !== (alone === "accept"))
+      disagreed.push({ packet: Buffer.from(packet).toString("hex"), together, alone });
+  }
+  const differences = twins.differences();
+  twins.close();
+  return { disagreed: disagreed.slice(0, 10), actions, differences };
+}
+
+let datapath: XdpDatapath | undefined;
+let firewall: Firewall | undefined;
+const events: object[] = [];
+
+function engine(): XdpDatapath {
+  if (datapath === undefined) throw new Error("there is no engine here");
+  return datapath;
+}
+
+async function start({ options }: Command): Promise<boolean> {
+  firewall = await Firewall.probe({
+    queueBase: QUEUE_BASE,
+    tlsPort: 5270,
+    tcpPort: null,
+    refuseMark: REFUSE_MARK,
+    backend: "auto",
+    exempt: [],
+    interceptRate: 1000,
+    setSize: 4096,
+    reserve: 0,
+    reassemble: false,
+  });
+  await firewall.install();
+  datapath = XdpDatapath.open({
+    queueBase: QUEUE_BASE,
+    capacity: CAPACITY,
+    holdPacketsPerFlow: 8,
+    holdPackets: 64,
+    holdTime: seconds(30),
+    refuseMark: REFUSE_MARK,
+    enforce: true,
+    logger: silentLogger,
+    exempt: [],
+    ...options,
+  });
+  datapath.listen((batch) => events.push(...batch.map((event) => ({ ...event, flow: flowKey(event.flow) }))));
+  await datapath.refillSets();
+  return datapath.adopted;
+}
+
+async function perform(command: Command): Promise<unknown> {
+  switch (command.do) {
+    case "judge":
+      return judgeAll();
+    case "fuzz":
+      return fuzz(command);
+    case "start":
+      return start(command);
+    case "install":
+      return engine().install(
+        command.flows.map((flow) => ({
+          flow: parseFlow(flow),
+          allowedVolume: bytes(command.volume),
+          lifetime: ms(600_000),
+        })),
+      );
+    case "remove":
+      return engine().remove(command.flows.map(parseFlow));
+    case "read":
+      return engine().read(command.flows.map(parseFlow));
+    case "status":
+      return engine().status();
+    case "events":
+      return events.splice(0);
+    case "stop":
+      return engine().stop();
+    case "clean":
+      await firewall?.remove();
+      return XdpDatapath.detach();
+    default:
+      throw new Error(`there is no command ${command.do}`);
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const answer = await perform(JSON.parse(line) as Command).then(
+    (value) => ({ value: value ?? null }),
+    (error: unknown) => ({ error: error instanceof Error ? error.message : String(error) }),
+  );
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+await datapath?.stop();

@@ -1,0 +1,54 @@
+/**
+ * The XDP programs, as the addon has them. They look into the same table as the engine that was opened with them, so
+ * permissions are installed, changed, removed and read through the engine alone.
+ */
+import type { Handle, XdpHandle } from "./native-handles.js";
+
+/** Actions of a program. */
+export const XDP_ACTION = { aborted: 0, drop: 1, pass: 2, send: 4 } as const;
+
+/** Bytes of a pattern of packets that pass by rules alone: {@link NativeXdpOptions.exempts}. */
+export const EXEMPT_BYTES = 88;
+export const MAX_EXEMPTS = 16;
+
+export interface NativeXdpOptions {
+  /** File with the compiled programs. */
+  readonly object: string;
+  /** Of the table; the engine is to be opened with the same. */
+  readonly capacity: number;
+  readonly refusals: number;
+  readonly enforce: 0 | 1;
+  /** Whether packets without permission are left to the stack, whose rules have a class for them. */
+  readonly open: 0 | 1;
+  /** Each a mask and a value for the flow's key, then lowest and highest source port and destination port, 16 bits each. */
+  readonly exempts: Uint8Array;
+}
+
+export interface NativeXdp {
+  readonly xdpCounterNames: readonly string[];
+  /** Makes the tables, or finds those that programs on this namespace's interfaces still have. Code EADDRINUSE: another process has them. */
+  xdpOpen(options: NativeXdpOptions): XdpHandle;
+  /** Has the engine raise what the programs tell. Returns whether permissions of an earlier process were found. */
+  xdpListen(programs: XdpHandle, engine: Handle): boolean;
+  /**
+   * Of a range of entries, takes out permissions of an earlier process whose time is over. Writes into `out` how many others of
+   * that process are in the range, and how many entries there are to go through.
+   */
+  xdpDropAdopted(engine: Handle, start: number, end: number, out: Float64Array): void;
+  /** 0: ends listening, before the engine is closed. 1: gives the tables up, after it. Programs stay attached. */
+  xdpClose(programs: XdpHandle, all: 0 | 1): void;
+  /** Attaches the program, in place of an earlier one of ours. The last number is as net.ipv4.conf.*.rp_filter. Code EBUSY: another program is there. */
+  xdpAttach(programs: XdpHandle, interfaceIndex: number, generic: 0 | 1, checkSource: 0 | 1 | 2): void;
+  /** Takes a program of ours off; whether there was one. */
+  xdpDetach(interfaceIndex: number): boolean;
+  /** Whether programs may send by this interface. */
+  xdpAllowEgress(programs: XdpHandle, interfaceIndex: number, allowed: 0 | 1): void;
+  /** Bits of {@link XDP_FEATURE}, or -1 when the kernel does not say. */
+  xdpFeatures(interfaceIndex: number): number;
+  /** Packets in the order of the names. */
+  xdpCounters(programs: XdpHandle, out: Float64Array): void;
+  /** Runs an interface's program on a frame that nobody sent. Returns its action, leaves the frame in `out` and its length in `length`. */
+  xdpTry(interfaceIndex: number, frame: Uint8Array, out: Uint8Array, length: Float64Array): number;
+}
+
+export const XDP_FEATURE = { basic: 1, redirect: 2, transmit: 4 } as const;

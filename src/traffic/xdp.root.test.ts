@@ -1,0 +1,256 @@
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import test, { type ExecutionContext } from "ava";
+import type { FlowCount } from "./datapath.js";
+import { headerSum, VERDICTS } from "./verdicts.js";
+import type { XdpOptions, XdpStatus } from "./xdp.js";
+
+const rootTest = process.getuid?.() === 0 ? test.serial : test.skip;
+
+const PATIENCE_MS = 15_000;
+const FUZZ_ROUNDS = 20_000;
+
+/** Sender 10.1.0.1, router, receiver 10.2.0.2 (and fd01::1, fd02::2) as network namespaces in a row. */
+class Row {
+  readonly #prefix = `pbs-xdp-${process.pid}`;
+  #router: Program | undefined;
+
+  constructor(t: ExecutionContext) {
+    for (const name of ["a", "r", "b"]) {
+      execFileSync("ip", ["netns", "add", this.name(name)]);
+      t.teardown(() => execFileSync("ip", ["netns", "del", this.name(name)]));
+      this.run(name, "ip", "link", "set", "lo", "up");
+    }
+    t.teardown(() => this.#router?.kill());
+    this.#link("a", "inside", 1, 1500);
+    this.#link("b", "outside", 2, 1280);
+    for (const setting of ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])
+      this.run("r", "sysctl", "-qw", setting);
+    for (const address of ["10.2.0.2", "fd02::2"]) this.run("a", "ping", "-c", "1", "-w", "5", "-q", address);
+  }
+
+  name(host: string): string {
+    return `${this.#prefix}-${host}`;
+  }
+
+  run(host: string, program: string, ...args: readonly string[]): string {
+    return execFileSync("ip", ["netns", "exec", this.name(host), program, ...args], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+  }
+
+  start(host: string, program: string, ...args: readonly string[]) {
+    return spawn("ip", ["netns", "exec", this.name(host), program, ...args], { stdio: "ignore" });
+  }
+
+  /** A new process in the router. */
+  router(): Program {
+    this.#router = new Program(this.name("r"));
+    return this.#router;
+  }
+
+  #link(host: string, name: string, net: number, mtu: number): void {
+    const ends = [
+      ["r", name, 254],
+      [host, "veth", net],
+    ] as const;
+    this.run(
+      "r",
+      "ip",
+      "link",
+      "add",
+      name,
+      "type",
+      "veth",
+      "peer",
+      "name",
+      "veth",
+      "netns",
+      this.name(host),
+    );
+    for (const [where, link, last] of ends) {
+      this.run(where, "ip", "addr", "add", `10.${net}.0.${last}/24`, "dev", link);
+      this.run(where, "ip", "addr", "add", `fd0${net}::${last}/64`, "dev", link, "nodad");
+      this.run(where, "ip", "link", "set", link, "mtu", String(mtu), "up");
+      this.run(where, "ethtool", "-K", link, "gro", "on");
+    }
+    this.run(host, "ip", "route", "add", "default", "via", `10.${net}.0.254`);
+    this.run(host, "ip", "-6", "route", "add", "default", "via", `fd0${net}::254`);
+  }
+}
+
+/** The process in the router (testdata/xdp-router.ts). */
+class Program {
+  readonly #child;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(namespace: string) {
+    const program = new URL("testdata/xdp-router.ts", import.meta.url).pathname;
+    const command = ["netns", "exec", namespace, process.execPath, "--import", "tsx", program];
+    this.#child = spawn("ip", command, { stdio: ["pipe", "pipe", "inherit"] });
+    this.#child.stdin.on("error", () => undefined);
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+  }
+
+  async tell<T>(command: string, details: object = {}): Promise<T> {
+    this.#child.stdin.write(`${JSON.stringify({ do: command, ...details })}\n`);
+    const line = await this.#lines.next();
+    if (line.done === true) throw new Error(`the router's process ended at "${command}"`);
+    const answer = JSON.parse(line.value) as { value: T; error?: string };
+    if (answer.error !== undefined) throw new Error(answer.error);
+    return answer.value;
+  }
+
+  start(options: Partial<XdpOptions> = {}): Promise<boolean> {
+    return this.tell<boolean>("start", { options });
+  }
+
+  status(): Promise<XdpStatus> {
+    return this.tell<XdpStatus>("status");
+  }
+
+  async count(flow: string): Promise<FlowCount> {
+    const [found] = await this.tell<(FlowCount | null)[]>("read", { flows: [flow] });
+    if (found === undefined || found === null) throw new Error(`${flow} is not installed`);
+    return found;
+  }
+
+  /** Ends at once, without a word to the kernel. */
+  async die(): Promise<void> {
+    const gone = once(this.#child, "exit");
+    this.kill();
+    await gone;
+  }
+
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
+}
+
+async function until(what: string, right: () => Promise<boolean> | boolean): Promise<void> {
+  const start = performance.now();
+  while (!(await right()))
+    if (performance.now() - start > PATIENCE_MS) throw new Error(`this did not happen: ${what}`);
+}
+
+rootTest("every packet of the table has its verdict, by the program and by the queue", async (t) => {
+  const router = new Row(t).router();
+  const { verdicts, differences } = await router.tell<{
+    verdicts: { name: string; queue: string; xdp: string; sent: number[] }[];
+    differences: object[];
+  }>("judge");
+  t.deepEqual(
+    verdicts.map(({ name, queue, xdp }) => ({ name, queue, xdp })),
+    VERDICTS.map(({ name, queue, xdp }) => ({ name, queue, xdp })),
+  );
+  t.deepEqual(differences, []);
+  verdicts.forEach(({ name, xdp, sent }, i) => {
+    if (xdp !== "send") return;
+    const packet = VERDICTS[i]?.packet ?? new Uint8Array(0);
+    const four = sent[0] === 0x45;
+    const hops = four ? 8 : 7;
+    t.is(sent[hops], (packet[hops] ?? 0) - 1, name);
+    if (four) t.is(headerSum(Uint8Array.from(sent)), 0, name);
+  });
+});
+
+rootTest("packets changed at random get the same verdicts from both, and the same counts", async (t) => {
+  const router = new Row(t).router();
+  const seed = Number(process.env["PBS_SEED"] ?? process.pid);
+  const { disagreed, actions, differences } = await router.tell<{
+    disagreed: object[];
+    actions: Record<string, number>;
+    differences: object[];
+  }>("fuzz", { rounds: FUZZ_ROUNDS, seed });
+  t.log({ seed, actions });
+  t.deepEqual(disagreed, []);
+  t.deepEqual(differences, []);
+  for (const action of ["send", "drop", "stack"]) t.true((actions[action] ?? 0) > FUZZ_ROUNDS / 100, action);
+});
+
+const FORTH = "tcp 10.1.0.1:4000 > 10.2.0.2:5000";
+const BACK = "tcp 10.2.0.2:5000 > 10.1.0.1:4000";
+const BYTES = 20_000_000;
+
+/** Sends BYTES by TCP through the router; how many have come. */
+async function transfer(row: Row): Promise<number> {
+  const listen = `import socket;s=socket.create_server(("10.2.0.2",5000));c,_=s.accept();n=0
+while True:
+  d=c.recv(1<<16)
+  if not d:break
+  n+=len(d)
+print(n)`;
+  const connect = `import socket;s=socket.socket();s.bind(("10.1.0.1",4000));s.settimeout(10);s.connect(("10.2.0.2",5000));s.sendall(bytes(${BYTES}))`;
+  const server = spawn("ip", ["netns", "exec", row.name("b"), "python3", "-c", listen], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const told = createInterface({ input: server.stdout })[Symbol.asyncIterator]();
+  try {
+    await until("the server listens", () => row.run("b", "ss", "-ltn").includes(":5000"));
+    row.run("a", "python3", "-c", connect);
+    const line = await told.next();
+    return line.done === true ? 0 : Number(line.value);
+  } finally {
+    server.kill();
+  }
+}
+
+for (const [virtual, engine] of [
+  ["generic", "xdp-generic"],
+  ["native", "xdp"],
+] as const)
+  rootTest(`TCP through a router with ${engine}; without permission nothing passes`, async (t) => {
+    const row = new Row(t);
+    const router = row.router();
+    // The other end of a veth leaves checksums to be filled in, unless it is told not to.
+    if (virtual === "native")
+      for (const host of ["a", "b"]) row.run(host, "ethtool", "-K", "veth", "tx", "off");
+    t.false(await router.start({ virtual }));
+    t.deepEqual(
+      (await router.status()).interfaces.map(({ name, engine: which }) => [name, which]),
+      [
+        ["inside", engine],
+        ["outside", engine],
+      ],
+    );
+    t.throws(() => row.run("a", "ping", "-c", "3", "-i", "0.01", "-W", "1", "-q", "10.2.0.2"));
+    t.is((await router.status()).counters["drop.no-permission"], 3);
+    await router.tell("install", { flows: [FORTH, BACK], volume: 2 ** 40 });
+    t.is(await transfer(row), BYTES);
+    const { bytes, overVolume } = await router.count(FORTH);
+    t.true(bytes > BYTES && bytes < BYTES * 1.2, `${bytes} bytes were counted`);
+    t.is(overVolume, 0);
+    await router.tell("stop");
+    t.deepEqual(await router.tell("clean"), ["inside", "outside"]);
+    row.run("a", "ping", "-c", "1", "-w", "5", "-q", "10.2.0.2");
+  });
+
+rootTest("without its process the router goes on; the next one goes on with its counts", async (t) => {
+  const row = new Row(t);
+  const echo = ["icmp 10.1.0.1 > 10.2.0.2", "icmp 10.2.0.2 > 10.1.0.1"] as const;
+  const ping = (count: number): string =>
+    row.run("a", "ping", "-c", String(count), "-i", "0.01", "-W", "1", "-q", "-s", "72", "10.2.0.2");
+  const first = row.router();
+  await first.start({ virtual: "native" });
+  await first.tell("install", { flows: [echo[0]], volume: 2000 });
+  await first.tell("install", { flows: [echo[1]], volume: 10_000 });
+  ping(5);
+  await first.die();
+  ping(5);
+  const second = row.router();
+  t.true(await second.start({ virtual: "native" }));
+  t.like(await second.count(echo[0]), { bytes: 1000, packets: 10, overVolume: 0 });
+  t.is((await second.status()).flows, 2);
+  ping(5);
+  ping(10);
+  t.like(await second.count(echo[0]), { bytes: 2000, packets: 20, overVolume: 5 });
+  await until("the event", async () =>
+    (await second.tell<object[]>("events")).some((event) => "type" in event && event.type === "exhausted"),
+  );
+  await second.tell("remove", { flows: [echo[0]] });
+  t.throws(() => ping(1));
+  await second.tell("stop");
+  await second.tell("clean");
+});

@@ -1,0 +1,293 @@
+/**
+ * The engine of a router whose kernel and interfaces allow it: XDP programs forward and drop before the stack sees a
+ * packet. What they leave to the stack, and this host's own traffic, is the nfqueue engine's. Both judge by one table,
+ * so a flow has one count and one cap, whoever lets a packet through; a packet is counted where it is sent or dropped.
+ *
+ * The programs stay on the interfaces when this process ends: permitted plain flows go on within their volume and time,
+ * and the next process goes on with their counts.
+ */
+import type { Flow } from "../base/flow.js";
+import { SystemTime, type Time, type Timer } from "../base/time.js";
+import { type Bytes, type Milliseconds, seconds } from "../base/units.js";
+import type {
+  Datapath,
+  DatapathEvent,
+  DatapathStatus,
+  FlowCount,
+  Installation,
+  InterfaceEngine,
+} from "./datapath.js";
+import type { ExemptClass } from "./firewall-rules.js";
+import { type Native, native, type NativeAuthentication, programsFile } from "./native.js";
+import type { XdpHandle } from "./native-handles.js";
+import { NfqueueDatapath, type NfqueueOptions, REFUSALS } from "./nfqueue.js";
+import { encodeExempts } from "./xdp-exempt.js";
+import { type Candidate, readInterfaces } from "./xdp-interfaces.js";
+import { EXEMPT_BYTES, MAX_EXEMPTS, XDP_FEATURE } from "./xdp-native.js";
+
+export interface XdpOptions extends NfqueueOptions {
+  /** The same as the firewall's: what matches is left to its rules. */
+  readonly exempt: readonly ExemptClass[];
+  /** Interfaces for the programs; absent: all that forward. */
+  readonly interfaces?: readonly string[];
+  /**
+   * On virtual interfaces (veth): generic programs, which take packets as the stack has them, or native ones, which are
+   * faster but send on checksums that the other end left to be filled in.
+   */
+  readonly virtual?: XdpMode;
+}
+
+export type XdpMode = "native" | "generic";
+
+export interface XdpStatus extends DatapathStatus {
+  readonly interfaces: readonly InterfaceEngine[];
+}
+
+/** Why there are no XDP programs; `code` is the addon's. */
+export class XdpError extends Error {
+  override readonly name = "XdpError";
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** How often permissions of an earlier process are looked over. */
+const ADOPTED_PERIOD = seconds(60);
+
+const NATIVE = 0;
+const GENERIC = 1;
+
+const REASONS: Readonly<Record<string, string>> = {
+  EBUSY: "another XDP program is attached to it",
+  EPERM: "loading XDP programs needs root, or CAP_BPF and CAP_NET_ADMIN",
+  EADDRINUSE: "another process in this network namespace has the XDP programs",
+  ENOSYS:
+    "the XDP engine was not built; install libbpf-dev (1.0 or newer) and clang, then build it with: npm run build:native",
+  ENOENT: "the compiled XDP programs are missing; build them with: npm run build:native",
+};
+
+export class XdpDatapath implements Datapath {
+  readonly engine = "xdp";
+  /** Whether permissions of an earlier process are in force. */
+  readonly adopted: boolean;
+  readonly #native: Native;
+  readonly #programs: XdpHandle;
+  readonly #queues: NfqueueDatapath;
+  readonly #options: XdpOptions;
+  #interfaces: readonly InterfaceEngine[] = [];
+  readonly #time: Time;
+  #dropTimer: Timer | undefined;
+  #stopped = false;
+
+  private constructor(options: XdpOptions) {
+    this.#native = native();
+    this.#options = options;
+    this.#time = options.time ?? new SystemTime();
+    this.#programs = openPrograms(this.#native, options);
+    try {
+      this.#queues = NfqueueDatapath.open({ ...options, xdp: this.#programs });
+    } catch (error) {
+      this.#native.xdpClose(this.#programs, 1);
+      throw error;
+    }
+    this.adopted = this.#queues.listenTo(this.#programs);
+    this.#attach();
+    if (this.adopted) this.#dropLater();
+  }
+
+  /** Throws {@link XdpError} when there can be no programs on this machine, NfqueueError as the engine below does. */
+  static open(options: XdpOptions): XdpDatapath {
+    return new XdpDatapath(options);
+  }
+
+  /** Takes the programs off all interfaces of this network namespace, whoever put them there for PBS. */
+  static detach(): readonly string[] {
+    const addon = native();
+    const { candidates, unfit } = readInterfaces();
+    return [...candidates, ...unfit].filter(({ index }) => addon.xdpDetach(index)).map(({ name }) => name);
+  }
+
+  install(permissions: readonly Installation[]): Promise<void> {
+    return this.#queues.install(permissions);
+  }
+
+  /** As {@link NfqueueDatapath.installEncoded}. */
+  installEncoded(
+    keys: Uint8Array,
+    values: Float64Array,
+    authentications?: readonly (NativeAuthentication | undefined)[],
+  ): Promise<void> {
+    return this.#queues.installEncoded(keys, values, authentications);
+  }
+
+  remove(flows: readonly Flow[]): Promise<void> {
+    return this.#queues.remove(flows);
+  }
+
+  /** {@link remove} of flows that are encoded already. */
+  removeEncoded(keys: Uint8Array): Promise<void> {
+    return this.#queues.removeEncoded(keys);
+  }
+
+  refuse(flow: Flow, duration: Milliseconds): void {
+    this.#queues.refuse(flow, duration);
+  }
+
+  letGo(flow: Flow, duration: Milliseconds): void {
+    this.#queues.letGo(flow, duration);
+  }
+
+  steer(flow: Flow, path: number): void {
+    this.#queues.steer(flow, path);
+  }
+
+  read(flows: readonly Flow[]): (FlowCount | undefined)[] {
+    return this.#queues.read(flows);
+  }
+
+  countUpTo(flow: Flow, spi: number, sequence: number): Bytes | undefined {
+    return this.#queues.countUpTo(flow, spi, sequence);
+  }
+
+  listen(listener: (events: readonly DatapathEvent[]) => void): void {
+    this.#queues.listen(listener);
+  }
+
+  refillSets(): Promise<void> {
+    return this.#queues.refillSets();
+  }
+
+  status(): XdpStatus {
+    const below = this.#queues.status();
+    return {
+      ...below,
+      engine: this.engine,
+      counters: this.#addCounters(below.counters),
+      interfaces: this.#interfaces,
+    };
+  }
+
+  /** Ends this process's part. The programs go on by what the table says now. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#dropTimer?.cancel();
+    this.#native.xdpClose(this.#programs, 0);
+    await this.#queues.stop();
+    this.#native.xdpClose(this.#programs, 1);
+  }
+
+  /** No session looks after permissions that were found in the table, unless it installs them again. */
+  #dropLater(): void {
+    this.#dropTimer = this.#time.after(ADOPTED_PERIOD, () => {
+      this.#queues.dropAdopted().then(
+        (left) => {
+          if (left > 0 && !this.#stopped) this.#dropLater();
+        },
+        (error: unknown) => this.#options.logger.error({ error }, "ended permissions cannot be taken out"),
+      );
+    });
+  }
+
+  #addCounters(counters: Readonly<Record<string, number>>): Record<string, number> {
+    const names = this.#native.xdpCounterNames;
+    const out = new Float64Array(names.length);
+    this.#native.xdpCounters(this.#programs, out);
+    const sums = { ...counters };
+    names.forEach((name, i) => (sums[name] = (sums[name] ?? 0) + (out[i] ?? 0)));
+    return sums;
+  }
+
+  #attach(): void {
+    const { candidates, unfit } = readInterfaces();
+    const { interfaces } = this.#options;
+    const wanted = candidates.filter(({ name }) => interfaces?.includes(name) ?? true);
+    const left = candidates.filter((candidate) => !wanted.includes(candidate));
+    this.#interfaces = [
+      ...wanted.map((candidate) => this.#engineOf(candidate)),
+      ...left.map(({ name }) => byQueues(name, "the configuration leaves it out")),
+      ...unfit.map(({ name, reason }) => byQueues(name, reason)),
+    ];
+    for (const { name, engine, reason } of this.#interfaces)
+      this.#options.logger.info({ interface: name, engine, reason }, "packet engine of an interface");
+  }
+
+  #engineOf(candidate: Candidate): InterfaceEngine {
+    const { name, index, virtual } = candidate;
+    if (virtual && this.#options.virtual !== "native")
+      return this.#genericOf(
+        candidate,
+        "the other end of a virtual link may leave checksums to be filled in",
+      );
+    const problem = this.#tryAttach(candidate, NATIVE);
+    if (problem?.code === "EBUSY") return byQueues(name, problem.message);
+    if (problem !== undefined) return this.#genericOf(candidate, problem.message);
+    const transmits = this.#allowEgress(index);
+    const reason = "its driver takes no frames from XDP, so the stack sends there";
+    return { name, engine: "xdp", transmits, ...(transmits ? {} : { reason }) };
+  }
+
+  #genericOf(candidate: Candidate, reason: string): InterfaceEngine {
+    const problem = this.#tryAttach(candidate, GENERIC);
+    if (problem !== undefined) return byQueues(candidate.name, problem.message);
+    return {
+      name: candidate.name,
+      engine: "xdp-generic",
+      transmits: this.#allowEgress(candidate.index),
+      reason,
+    };
+  }
+
+  #tryAttach(
+    { index, checkSource }: Candidate,
+    generic: typeof NATIVE | typeof GENERIC,
+  ): XdpError | undefined {
+    try {
+      this.#native.xdpAttach(this.#programs, index, generic, checkSource);
+      return undefined;
+    } catch (error) {
+      return translate(error);
+    }
+  }
+
+  #allowEgress(index: number): boolean {
+    const features = this.#native.xdpFeatures(index);
+    const transmits = features > 0 && (features & XDP_FEATURE.transmit) !== 0;
+    this.#native.xdpAllowEgress(this.#programs, index, transmits ? 1 : 0);
+    return transmits;
+  }
+}
+
+function byQueues(name: string, reason: string): InterfaceEngine {
+  return { name, engine: "nfqueue", transmits: false, reason };
+}
+
+function openPrograms(addon: Native, { capacity, enforce, exempt, openMark }: XdpOptions): XdpHandle {
+  const exempts = encodeExempts(exempt);
+  if (exempts.length > MAX_EXEMPTS * EXEMPT_BYTES)
+    throw new XdpError(
+      "E2BIG",
+      `the exempt classes make ${exempts.length / EXEMPT_BYTES} patterns, and XDP programs can have ${MAX_EXEMPTS}`,
+    );
+  try {
+    return addon.xdpOpen({
+      object: programsFile(),
+      capacity,
+      refusals: REFUSALS,
+      enforce: enforce ? 1 : 0,
+      open: openMark === undefined ? 0 : 1,
+      exempts,
+    });
+  } catch (error) {
+    throw translate(error);
+  }
+}
+
+function translate(error: unknown): XdpError {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return new XdpError(code, REASONS[code] ?? message);
+}

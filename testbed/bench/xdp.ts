@@ -1,0 +1,159 @@
+/**
+ * Forwarding of permitted flows by XDP programs against plain forwarding by the same kernel, in pairs measured one right
+ * after the other. What is compared is what the router's core does in a second of its own time: the receiver has the other
+ * core, and ends the packets there, so that its work is no part of either figure.
+ */
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { forwardingRate, generatorCommand, type Load } from "./generator.js";
+import { Lab, LOAD_CORE } from "./lab.js";
+import { LineProgram } from "./lines.js";
+import { type Case, paired, type Report, report, single } from "./result.js";
+
+const FLOWS = 1_000_000;
+const SIZES = [64, 1400] as const;
+const WINDOW_SECONDS = 1;
+const ENGINE_LIMIT_MS = 60_000;
+const RECEIVE_THREADS = /^\s*(\d+)\s+napi\/(from-sender|from-sende|to-receiver|to-receive)/;
+
+function file(...places: readonly string[]): string {
+  const found = places
+    .map((place) => fileURLToPath(new URL(place, import.meta.url)))
+    .find((path) => existsSync(path));
+  if (found === undefined) throw new Error(`${places[0]} is missing`);
+  return found;
+}
+
+/** Ends UDP at the receiver before its stack, on the core that the router does not have. */
+function sinkAtReceiver(lab: Lab): void {
+  const object = join(lab.directory, "sink.bpf.o");
+  const compiler = file("../../native/bpf/compile", "../../../native/bpf/compile");
+  execFileSync("sh", [compiler, file("sink.bpf.c", "../../../testbed/bench/sink.bpf.c"), object]);
+  lab.run("receiver", "tc", "qdisc", "add", "dev", "in", "clsact");
+  lab.run("receiver", "tc", "filter", "add", "dev", "in", "ingress", "bpf", "da", "obj", object, "sec", "tc");
+  lab.run("receiver", "sh", "-c", "echo 1 > /sys/class/net/in/threaded");
+}
+
+function threads(pattern: RegExp): string[] {
+  return execFileSync("ps", ["-eo", "pid,comm"], { encoding: "utf8" })
+    .split("\n")
+    .flatMap((line) => pattern.exec(line)?.[1] ?? []);
+}
+
+function pinReceiver(): void {
+  const pids = threads(/^\s*(\d+)\s+napi\/in-/);
+  if (pids.length === 0) throw new Error("the receiver's thread is missing");
+  for (const pid of pids) execFileSync("taskset", ["-p", "-c", String(LOAD_CORE), pid], { stdio: "ignore" });
+}
+
+/** Seconds of processor time that the router's receive path has had. */
+function routerSeconds(): number {
+  const used = threads(RECEIVE_THREADS).map((pid) =>
+    Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[0]),
+  );
+  return used.reduce((sum, nanoseconds) => sum + nanoseconds, 0) / 1e9;
+}
+
+/** Packets that the router's stack has forwarded. */
+function forwardedByStack(lab: Lab): number {
+  const lines = lab.run("router", "grep", "^Ip:", "/proc/net/snmp").trim().split("\n");
+  const [names = [], values = []] = lines.map((line) => line.split(" "));
+  return Number(values[names.indexOf("ForwDatagrams")]);
+}
+
+interface Bench {
+  readonly lab: Lab;
+  readonly engine: LineProgram;
+}
+
+async function sent({ lab, engine }: Bench): Promise<number> {
+  const answer = await engine.ask("sent", ENGINE_LIMIT_MS);
+  return forwardedByStack(lab) + Number(answer["sent"]);
+}
+
+/** Thousands of packets that the router sent on in a second of its core's time. */
+async function window(bench: Bench, load: Load): Promise<number> {
+  const { lab } = bench;
+  lab.pinRouter();
+  pinReceiver();
+  const packets = await sent(bench);
+  const start = routerSeconds();
+  lab.run("sender", ...generatorCommand(lab, load));
+  const took = routerSeconds() - start;
+  return ((await sent(bench)) - packets) / took / 1000;
+}
+
+async function forwarding(bench: Bench, size: number, runs: number): Promise<Case> {
+  const load: Load = { from: "sender", size, flows: FLOWS, seconds: WINDOW_SECONDS };
+  const pairs: { value: number; baseline: number }[] = [];
+  for (let run = 0; run < runs; run++) {
+    await bench.engine.ask("detach", ENGINE_LIMIT_MS);
+    const before = await window(bench, load);
+    await bench.engine.ask(`install ${FLOWS}`, ENGINE_LIMIT_MS);
+    const value = await window(bench, load);
+    await bench.engine.ask("detach", ENGINE_LIMIT_MS);
+    pairs.push({ value, baseline: (before + (await window(bench, load))) / 2 });
+  }
+  return paired(`xdp ${size} B, ${FLOWS} flows, one core`, "kpps a core", pairs);
+}
+
+/**
+ * The same with the receiver's stack on the router's core, by the clock, and counted where it arrives: dearer for packets
+ * that XDP has sent, because the receiver has to make what the router's stack made before.
+ */
+async function withReceiver({ lab, engine }: Bench, size: number, runs: number): Promise<Case> {
+  const load: Load = { from: "sender", size, flows: FLOWS, seconds: WINDOW_SECONDS };
+  lab.run("receiver", "sh", "-c", "echo 0 > /sys/class/net/in/threaded");
+  const pairs: { value: number; baseline: number }[] = [];
+  for (let run = 0; run < runs; run++) {
+    await engine.ask("detach", ENGINE_LIMIT_MS);
+    const before = forwardingRate(lab, load);
+    await engine.ask(`install ${FLOWS}`, ENGINE_LIMIT_MS);
+    const value = forwardingRate(lab, load) / 1000;
+    await engine.ask("detach", ENGINE_LIMIT_MS);
+    pairs.push({ value, baseline: (before + forwardingRate(lab, load)) / 2000 });
+  }
+  return paired(`xdp ${size} B, ${FLOWS} flows, router and receiver on one core`, "kpps", pairs);
+}
+
+async function changes(lab: Lab, runs: number): Promise<Case[]> {
+  const measured: Record<string, number>[] = [];
+  for (let run = 0; run < runs; run++) {
+    const engine = await start(lab);
+    measured.push((await engine.ask(`rates ${FLOWS}`, ENGINE_LIMIT_MS)) as Record<string, number>);
+    await engine.stop(ENGINE_LIMIT_MS);
+  }
+  return ["install", "update", "remove"].map((name) =>
+    single(
+      `${name} ${FLOWS} flows in batches, the programs' table`,
+      "flows/s",
+      measured.map((rates) => rates[name] ?? Number.NaN),
+    ),
+  );
+}
+
+function start(lab: Lab): Promise<LineProgram> {
+  return LineProgram.start(lab.namespace("router"), "xdp-engine", {}, ["taskset", "-c", String(LOAD_CORE)]);
+}
+
+/** @param quick one run of each case, to see that all works */
+export async function xdp(quick: boolean): Promise<Report> {
+  const runs = quick ? 1 : 5;
+  const lab = new Lab();
+  try {
+    sinkAtReceiver(lab);
+    const results = await changes(lab, runs);
+    const engine = await start(lab);
+    try {
+      for (const size of SIZES) results.push(await forwarding({ lab, engine }, size, runs));
+      for (const size of SIZES) results.push(await withReceiver({ lab, engine }, size, runs));
+    } finally {
+      await engine.stop(ENGINE_LIMIT_MS);
+    }
+    return report("xdp", results);
+  } finally {
+    lab.close();
+  }
+}
