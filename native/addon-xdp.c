@@ -10,7 +10,7 @@
 #include "xdp-events.h"
 #include "xdp.h"
 
-enum { MAX_ENTRIES = 1 << 28, PATH_BYTES = 4096, MAX_FRAME = 1 << 16 };
+enum { MAX_ENTRIES = 1 << 28, PATH_BYTES = 4096, MAX_FRAME = 1 << 16, BOUND_VALUES = 4 };
 
 static const napi_type_tag XDP_TAG = {0x7062732d78647000ULL, 0x686f6c6465723031ULL};
 
@@ -73,6 +73,30 @@ static int get_exempts(napi_env env, napi_value options, struct xdp_options *o) 
   return 0;
 }
 
+/* A rate a second, 0 for none, and how many milliseconds' worth may come at once. */
+static struct xdp_rate read_rate(const double *values) {
+  static const double NANOSECONDS = 1e9, LONGEST = 1e15;
+  double interval = values[0] > 0 ? NANOSECONDS * (1 << XDP_INTERVAL_SHIFT) / values[0] : 0;
+  double tolerance = values[1] > 0 ? values[1] * 1e6 : 0;
+  return (struct xdp_rate){.interval = (uint64_t)(interval < LONGEST ? interval : LONGEST),
+                           .tolerance = (uint64_t)(tolerance < LONGEST ? tolerance : LONGEST)};
+}
+
+static int get_bounds(napi_env env, napi_value options, struct xdp_options *o) {
+  napi_value value;
+  double *values = NULL;
+  size_t count = 0;
+  if (napi_get_named_property(env, options, "bounds", &value) != napi_ok ||
+      get_typed_array(env, value, napi_float64_array, (void **)&values, &count) < 0)
+    return -1;
+  if (count != XDP_CLASSES * BOUND_VALUES)
+    return throw_error(env, "EINVAL", "there are %d bounds of %d numbers", XDP_CLASSES, BOUND_VALUES);
+  for (size_t i = 0; i < XDP_CLASSES; i++)
+    o->bounds[i] = (struct xdp_bounds){.total = read_rate(&values[i * BOUND_VALUES]),
+                                       .source = read_rate(&values[i * BOUND_VALUES + 2])};
+  return 0;
+}
+
 napi_value addon_xdp_open(napi_env env, napi_callback_info info) {
   napi_value a[1], value = NULL;
   static char path[PATH_BYTES];
@@ -82,7 +106,8 @@ napi_value addon_xdp_open(napi_env env, napi_callback_info info) {
       get_field_u32(env, a[0], "capacity", MAX_ENTRIES, &o.capacity) < 0 ||
       get_field_u32(env, a[0], "refusals", MAX_ENTRIES, &o.refusals) < 0 ||
       get_field_u32(env, a[0], "enforce", 1, &enforce) < 0 || get_field_u32(env, a[0], "open", 1, &open) < 0 ||
-      get_exempts(env, a[0], &o) < 0)
+      get_exempts(env, a[0], &o) < 0 ||
+      get_bounds(env, a[0], &o) < 0)
     return NULL;
   o.enforce = (int)enforce;
   o.open = (int)open;
@@ -170,6 +195,30 @@ napi_value addon_xdp_detach(napi_env env, napi_callback_info info) {
   if (result < 0) throw_errno(env, errno, "the XDP program cannot be detached");
   else napi_get_boolean(env, result, &was_there);
   return was_there;
+}
+
+/* xdpBlock(programs, key, milliseconds): the source of the flow's key; 0: no longer. */
+napi_value addon_xdp_block(napi_env env, napi_callback_info info) {
+  napi_value a[3];
+  void *bytes = NULL;
+  size_t count = 0;
+  double duration = 0;
+  struct flow_key key;
+  if (get_arguments(env, info, 3, a) < 0) return NULL;
+  struct holder *h = get_open_holder(env, a[0]);
+  if (!h || get_typed_array(env, a[1], napi_uint8_array, &bytes, &count) < 0 ||
+      napi_get_value_double(env, a[2], &duration) != napi_ok)
+    return NULL;
+  if (count != sizeof key || duration < 0) {
+    throw_error(env, "EINVAL", "this is not a flow and a time");
+    return NULL;
+  }
+  memcpy(&key, bytes, sizeof key);
+  struct xdp_source source = {.family = key.family};
+  memcpy(source.address, key.source, sizeof source.address);
+  if (xdp_block(h->xdp, &source, duration > 0 ? clock_now() + (uint64_t)(duration * 1e6) : 0) < 0)
+    throw_errno(env, errno, "the source cannot be blocked");
+  return NULL;
 }
 
 napi_value addon_xdp_allow_egress(napi_env env, napi_callback_info info) {

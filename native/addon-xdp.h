@@ -15,6 +15,7 @@ napi_value addon_xdp_drop_adopted(napi_env env, napi_callback_info info);
 napi_value addon_xdp_close(napi_env env, napi_callback_info info);
 napi_value addon_xdp_attach(napi_env env, napi_callback_info info);
 napi_value addon_xdp_detach(napi_env env, napi_callback_info info);
+napi_value addon_xdp_block(napi_env env, napi_callback_info info);
 napi_value addon_xdp_allow_egress(napi_env env, napi_callback_info info);
 napi_value addon_xdp_features(napi_env env, napi_callback_info info);
 napi_value addon_xdp_counters(napi_env env, napi_callback_info info);

@@ -259,6 +259,7 @@ NAPI_MODULE_INIT() {
       METHOD("xdpClose", addon_xdp_close),
       METHOD("xdpAttach", addon_xdp_attach),
       METHOD("xdpDetach", addon_xdp_detach),
+      METHOD("xdpBlock", addon_xdp_block),
       METHOD("xdpAllowEgress", addon_xdp_allow_egress),
       METHOD("xdpFeatures", addon_xdp_features),
       METHOD("xdpCounters", addon_xdp_counters),

@@ -99,6 +99,7 @@ struct table_control {
   uint32_t total; /* entries there are */
   uint64_t mask;  /* of the index */
   uint64_t key[2];
+  SHARED(uint32_t) blocked; /* sources in the programs' map of those whose every packet is dropped */
   struct reader_slot reader[TABLE_READERS];
   _Alignas(64) SHARED(uint64_t) epoch;
 };

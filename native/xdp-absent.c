@@ -43,6 +43,13 @@ int xdp_allow_egress(struct xdp *x, unsigned interface, int allowed) {
   return absent();
 }
 
+int xdp_block(struct xdp *x, const struct xdp_source *source, uint64_t until) {
+  (void)x;
+  (void)source;
+  (void)until;
+  return absent();
+}
+
 uint64_t xdp_counter(const struct xdp *x, enum xdp_counter which) {
   (void)x;
   (void)which;

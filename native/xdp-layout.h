@@ -10,9 +10,16 @@
   X(DROP_NO_PERMISSION, "drop.no-permission") \
   X(DROP_EXPIRED, "drop.expired")             \
   X(DROP_OVER_VOLUME, "drop.over-volume")     \
+  X(DROP_BLOCKED, "drop.blocked")             \
+  X(DROP_RATE_SIGNALLING, "drop.rate.signalling") \
+  X(DROP_RATE_ICMP, "drop.rate.icmp")         \
+  X(DROP_RATE_EXEMPT, "drop.rate.exempt")     \
+  X(DROP_RATE_OPEN, "drop.rate.open")         \
   X(EVENTS_LATE, "events.late")               \
   X(PASS_OTHER, "xdp.pass.other")             \
   X(PASS_UNUSUAL, "xdp.pass.unusual")         \
+  X(PASS_SIGNALLING, "xdp.pass.signalling")   \
+  X(PASS_ICMP, "xdp.pass.icmp")               \
   X(PASS_EXEMPT, "xdp.pass.exempt")           \
   X(PASS_AUTHENTICATED, "xdp.pass.ah")        \
   X(PASS_LOCAL, "xdp.pass.local")             \
@@ -31,10 +38,10 @@ enum xdp_counter {
 /* Of one processor: only programs that run there write, and none is interrupted by another. */
 struct xdp_processor {
   struct reader_slot reader;
-  SHARED(uint64_t) of[16];
+  SHARED(uint64_t) of[24];
 };
 
-_Static_assert(XDP_COUNTER_COUNT <= 16, "every counter has its place");
+_Static_assert(XDP_COUNTER_COUNT <= 24, "every counter has its place");
 
 /* What a program tells: an event of native/events.h. */
 struct xdp_event {
@@ -50,11 +57,37 @@ struct xdp_exempt {
   uint64_t value[FLOW_KEY_WORDS];
   uint16_t source_from, source_to; /* host order */
   uint16_t destination_from, destination_to;
+  uint64_t class; /* number of the configured class, or EXEMPT_LEGACY */
 };
 
-enum { XDP_EXEMPTS = 16 };
+/* Hosts that need no permission: asked about only when a packet has none. */
+enum { XDP_EXEMPTS = 16, EXEMPT_LEGACY = 255 };
 
-_Static_assert(sizeof(struct xdp_exempt) == 88, "as src/traffic/xdp-native.ts says");
+_Static_assert(sizeof(struct xdp_exempt) == 96, "as src/traffic/xdp-native.ts says");
+
+/* Classes of packets that go to the stack without permission; the configured ones follow. */
+enum xdp_class { CLASS_SIGNALLING, CLASS_ICMP, CLASS_OPEN, CLASS_EXEMPT, XDP_CLASSES = CLASS_EXEMPT + XDP_EXEMPTS };
+
+/* A bucket that empties steadily: each unit takes `interval`, and it holds `tolerance`. */
+struct xdp_rate {
+  uint64_t interval;  /* nanoseconds << XDP_INTERVAL_SHIFT, for a packet or a byte; 0: no bound */
+  uint64_t tolerance; /* nanoseconds */
+};
+
+enum { XDP_INTERVAL_SHIFT = 10, XDP_SOURCE_CELLS = 8192 };
+
+/* Packets a second; of CLASS_OPEN bytes a second. */
+struct xdp_bounds {
+  struct xdp_rate total, source;
+};
+
+/* A source whose every packet is dropped. The map's value is until when, in monotonic nanoseconds. */
+struct xdp_source {
+  uint8_t address[16]; /* as in a flow's key */
+  uint64_t family;
+};
+
+_Static_assert(sizeof(struct xdp_source) == 24, "no holes");
 
 /* Of the interface that a program is attached to: constants of the program, filled in before it is loaded. */
 struct xdp_setting {
@@ -68,6 +101,7 @@ struct xdp_setting {
   uint8_t exempts;
   uint8_t open; /* packets without permission have a class of the stack's rules */
   struct xdp_exempt exempt[XDP_EXEMPTS];
+  struct xdp_bounds bounds[XDP_CLASSES];
 };
 
 #endif

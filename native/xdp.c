@@ -15,7 +15,7 @@
 
 #define PROGRAM "pbs_router"
 
-enum { RING_BYTES = 1 << 18, EGRESS_INTERFACES = 1024, MAPS_OF_A_PROGRAM = 16 };
+enum { RING_BYTES = 1 << 18, EGRESS_INTERFACES = 1024, BLOCKED_SOURCES = 1 << 17, MAPS_OF_A_PROGRAM = 16 };
 
 static const struct {
   const char *name;
@@ -28,6 +28,7 @@ static const struct {
     [XDP_PROCESSORS] = {"pbs_processors", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct xdp_processor), BPF_F_MMAPABLE},
     [XDP_EVENTS] = {"pbs_events", BPF_MAP_TYPE_RINGBUF, 0, 0, 0},
     [XDP_EGRESS] = {"pbs_egress", BPF_MAP_TYPE_DEVMAP_HASH, 4, 4, 0},
+    [XDP_BLOCKED] = {"pbs_blocked", BPF_MAP_TYPE_HASH, sizeof(struct xdp_source), 8, BPF_F_NO_PREALLOC},
 };
 
 static uint32_t map_entries(const struct xdp *x, enum xdp_map which) {
@@ -44,6 +45,8 @@ static uint32_t map_entries(const struct xdp *x, enum xdp_map which) {
       return x->processors;
     case XDP_EVENTS:
       return RING_BYTES;
+    case XDP_BLOCKED:
+      return BLOCKED_SOURCES;
     default:
       return EGRESS_INTERFACES;
   }
@@ -185,7 +188,7 @@ struct xdp *xdp_open(const struct xdp_options *options) {
 }
 
 void xdp_close(struct xdp *x) {
-  for (int i = 0; i < XDP_EGRESS; i++)
+  for (int i = 0; i < XDP_EVENTS; i++)
     if (x->memory[i]) munmap(x->memory[i], x->bytes[i]);
   close_maps(x);
   if (x->lock >= 0) close(x->lock);
@@ -230,6 +233,7 @@ static int fill_setting(const struct xdp *x, unsigned interface, enum xdp_mode m
   out->check_source = (uint8_t)check_source;
   out->exempts = (uint8_t)x->options.exempts;
   memcpy(out->exempt, x->options.exempt, sizeof out->exempt);
+  memcpy(out->bounds, x->options.bounds, sizeof out->bounds);
   return hardware_address(interface, out->address);
 }
 
@@ -306,6 +310,25 @@ int xdp_detach(unsigned interface) {
 int xdp_allow_egress(struct xdp *x, unsigned interface, int allowed) {
   if (allowed) return bpf_map_update_elem(x->map[XDP_EGRESS], &interface, &interface, BPF_ANY);
   return bpf_map_delete_elem(x->map[XDP_EGRESS], &interface) == 0 || errno == ENOENT ? 0 : -1;
+}
+
+/* A source is counted before it is in the map and after it is out, so that programs never pass over one. */
+static int add_source(struct table_control *control, int map, const struct xdp_source *source, uint64_t until) {
+  atomic_fetch_add(&control->blocked, 1);
+  if (bpf_map_update_elem(map, source, &until, BPF_NOEXIST) == 0) return 0;
+  int error = errno;
+  atomic_fetch_sub(&control->blocked, 1);
+  if (error == EEXIST) return bpf_map_update_elem(map, source, &until, BPF_EXIST);
+  errno = error;
+  return -1;
+}
+
+int xdp_block(struct xdp *x, const struct xdp_source *source, uint64_t until) {
+  struct table_control *control = x->memory[XDP_CONTROL];
+  if (until != 0) return add_source(control, x->map[XDP_BLOCKED], source, until);
+  if (bpf_map_delete_elem(x->map[XDP_BLOCKED], source) == 0) atomic_fetch_sub(&control->blocked, 1);
+  else if (errno != ENOENT) return -1;
+  return 0;
 }
 
 uint64_t xdp_counter(const struct xdp *x, enum xdp_counter which) {

@@ -11,7 +11,7 @@
 #include "table.h"
 #include "xdp-layout.h"
 
-enum xdp_map { XDP_CONTROL, XDP_INDEX, XDP_ENTRIES, XDP_PROCESSORS, XDP_EVENTS, XDP_EGRESS, XDP_MAPS };
+enum xdp_map { XDP_CONTROL, XDP_INDEX, XDP_ENTRIES, XDP_PROCESSORS, XDP_EVENTS, XDP_EGRESS, XDP_BLOCKED, XDP_MAPS };
 
 enum xdp_mode { XDP_NATIVE, XDP_GENERIC };
 
@@ -21,14 +21,15 @@ struct xdp_options {
   int enforce, open;
   uint32_t exempts;
   struct xdp_exempt exempt[XDP_EXEMPTS];
+  struct xdp_bounds bounds[XDP_CLASSES];
 };
 
 struct xdp {
   char object[4096];
   struct xdp_options options; /* but for the object's name */
   int map[XDP_MAPS];
-  void *memory[XDP_EGRESS]; /* of the maps that lie in this process too */
-  size_t bytes[XDP_EGRESS];
+  void *memory[XDP_EVENTS]; /* of the maps that lie in this process too */
+  size_t bytes[XDP_EVENTS];
   int lock; /* a socket whose name one process in a network namespace can have */
   uint32_t processors;
   int adopted; /* the maps are those of an earlier process */
@@ -54,6 +55,12 @@ int xdp_detach(unsigned interface);
 
 /* Whether packets may be sent out of an interface by the programs. 0 or -1 with errno. */
 int xdp_allow_egress(struct xdp *xdp, unsigned interface, int allowed);
+
+/*
+ * Has every packet from a source dropped until then (monotonic nanoseconds), or, with 0, no longer. 0 or -1 with errno: E2BIG
+ * when there are too many.
+ */
+int xdp_block(struct xdp *xdp, const struct xdp_source *source, uint64_t until);
 
 /* Sum over all processors. */
 uint64_t xdp_counter(const struct xdp *xdp, enum xdp_counter which);

@@ -86,6 +86,30 @@ struct {
   __type(value, __u32);
 } pbs_egress SEC(".maps");
 
+/* Sources whose every packet is dropped, and until when. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, 1);
+  __type(key, struct xdp_source);
+  __type(value, __u64);
+} pbs_blocked SEC(".maps");
+
+/* Of this interface alone: when each class, and each source of a class, has used up what came. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, XDP_CLASSES);
+  __type(key, __u32);
+  __type(value, __u64);
+} pbs_totals SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, XDP_SOURCE_CELLS);
+  __type(key, __u32);
+  __type(value, __u64);
+} pbs_sources SEC(".maps");
+
 union flow {
   struct flow_key key;
   uint64_t words[FLOW_KEY_WORDS];
@@ -125,14 +149,14 @@ static __always_inline int parse_udp(struct packet *p, struct cursor *c, uint32_
   if (!has(c, sizeof *udp) || left < sizeof *udp) return TO_STACK(PASS_UNUSUAL);
   p->flow.key.source_port = udp->source;
   p->flow.key.destination_port = udp->dest;
-  if (udp->source == bpf_htons(GIST_PORT) || udp->dest == bpf_htons(GIST_PORT)) return TO_STACK(PASS_EXEMPT);
+  if (udp->source == bpf_htons(GIST_PORT) || udp->dest == bpf_htons(GIST_PORT)) return TO_STACK(PASS_SIGNALLING);
   return 0;
 }
 
 static __always_inline int parse_echo(struct cursor *c, uint32_t left, uint8_t request, uint8_t reply) {
   uint8_t *type = c->at;
   if (!has(c, 8) || left < 8) return TO_STACK(PASS_UNUSUAL);
-  return *type == request || *type == reply ? 0 : TO_STACK(PASS_EXEMPT);
+  return *type == request || *type == reply ? 0 : TO_STACK(PASS_ICMP);
 }
 
 /* `left`: bytes of the datagram from the cursor on. */
@@ -269,18 +293,19 @@ static __always_inline int parse_frame(struct packet *p, struct cursor *c, uint6
   return before + p->length > frame_bytes ? TO_STACK(PASS_UNUSUAL) : 0;
 }
 
-static __always_inline int is_exempt(const struct packet *p) {
+/* Number of the configured class that the packet belongs to, or -1. */
+static __always_inline int exempt_class(const struct packet *p, int legacy) {
   uint16_t source = bpf_ntohs(p->flow.key.source_port), destination = bpf_ntohs(p->flow.key.destination_port);
   for (uint32_t i = 0; i < XDP_EXEMPTS && i < setting.exempts; i++) {
     const volatile struct xdp_exempt *e = &setting.exempt[i];
-    uint64_t differs = 0;
+    uint64_t differs = (e->class == EXEMPT_LEGACY) != legacy;
 #pragma unroll
     for (int w = 0; w < FLOW_KEY_WORDS; w++) differs |= (p->flow.words[w] & e->mask[w]) ^ e->value[w];
     if (differs == 0 && source >= e->source_from && source <= e->source_to && destination >= e->destination_from &&
         destination <= e->destination_to)
-      return 1;
+      return (int)(e->class & UINT8_MAX);
   }
-  return 0;
+  return -1;
 }
 
 enum finding { FOUND, NOT_THERE, CANNOT_TELL };
@@ -350,6 +375,73 @@ static __always_inline void count(struct xdp_processor *here, enum xdp_counter w
 static __always_inline int pass(struct xdp_processor *here, enum xdp_counter why) {
   count(here, why);
   return XDP_PASS;
+}
+
+static __always_inline int drop(struct xdp_processor *here, enum xdp_counter why) {
+  count(here, why);
+  return XDP_DROP;
+}
+
+/* Who loses a race for the bucket passes: the stack has its own behind. */
+static __always_inline int has_room(uint64_t *bucket, const volatile struct xdp_rate *rate, uint32_t units) {
+  uint64_t now = bpf_ktime_get_coarse_ns(), full = *(volatile uint64_t *)bucket;
+  uint64_t from = full > now ? full : now;
+  uint64_t until = from + ((units * rate->interval) >> XDP_INTERVAL_SHIFT);
+  if (until > now + rate->tolerance) return 0;
+  __sync_val_compare_and_swap(bucket, full, until);
+  return 1;
+}
+
+/* IPv6: all of a /64 is one source. Several may share a cell. */
+static __always_inline uint32_t source_cell(const struct packet *p, uint32_t class) {
+  const uint64_t key[2] = {setting.key[0], setting.key[1] ^ class};
+  const uint64_t source[1] = {p->flow.words[0]};
+  return (uint32_t)siphash_words(key, source, 1, 1, 3) % XDP_SOURCE_CELLS;
+}
+
+/*
+ * What the stack's rules would drop by their own, lower, rates is dropped here while it is cheap. One source's flood
+ * does not take from the total what others could have.
+ */
+static __always_inline int within(const struct packet *p, uint32_t class, uint32_t units) {
+  if (class >= XDP_CLASSES) return 1;
+  const volatile struct xdp_bounds *bounds = &setting.bounds[class];
+  if (bounds->source.interval != 0) {
+    uint32_t cell = source_cell(p, class);
+    uint64_t *bucket = bpf_map_lookup_elem(&pbs_sources, &cell);
+    if (bucket && !has_room(bucket, &bounds->source, units)) return 0;
+  }
+  if (bounds->total.interval == 0) return 1;
+  uint64_t *bucket = bpf_map_lookup_elem(&pbs_totals, &class);
+  return !bucket || has_room(bucket, &bounds->total, units);
+}
+
+/* To the stack, which has a class for the packet. */
+static __always_inline int pass_class(const struct packet *p, uint32_t class, struct xdp_processor *here) {
+  switch (class) {
+    case CLASS_SIGNALLING:
+      return within(p, class, 1) ? pass(here, XDP_PASS_SIGNALLING) : drop(here, XDP_DROP_RATE_SIGNALLING);
+    case CLASS_ICMP:
+      return within(p, class, 1) ? pass(here, XDP_PASS_ICMP) : drop(here, XDP_DROP_RATE_ICMP);
+    case CLASS_OPEN:
+      return within(p, class, p->length) ? pass(here, XDP_PASS_OPEN) : drop(here, XDP_DROP_RATE_OPEN);
+    default:
+      return within(p, class, 1) ? pass(here, XDP_PASS_EXEMPT) : drop(here, XDP_DROP_RATE_EXEMPT);
+  }
+}
+
+static __always_inline int pass_problem(const struct packet *p, enum xdp_counter why, struct xdp_processor *here) {
+  if (why == XDP_PASS_SIGNALLING) return pass_class(p, CLASS_SIGNALLING, here);
+  if (why == XDP_PASS_ICMP) return pass_class(p, CLASS_ICMP, here);
+  return pass(here, why);
+}
+
+static __always_inline int is_blocked(const struct table_control *control, const struct packet *p) {
+  if (*(volatile uint32_t *)&control->blocked == 0) return 0;
+  struct xdp_source source = {.family = p->flow.key.family};
+  memcpy(source.address, p->flow.key.source, sizeof source.address);
+  const uint64_t *until = bpf_map_lookup_elem(&pbs_blocked, &source);
+  return until && *until > bpf_ktime_get_ns();
 }
 
 static __always_inline void raise_once(struct entry *entry, uint32_t flag, uint32_t type, uint64_t bytes,
@@ -467,11 +559,6 @@ static __always_inline int forward(struct xdp_md *context, const struct packet *
   return XDP_REDIRECT;
 }
 
-static __always_inline int drop(struct xdp_processor *here, enum xdp_counter why) {
-  count(here, why);
-  return XDP_DROP;
-}
-
 /* The packet is one that this router forwards, by `route` if that was found. */
 static __always_inline int judge(struct xdp_md *context, const struct packet *p, struct entry *entry,
                                  const struct bpf_fib_lookup *route, int found, struct xdp_processor *here) {
@@ -489,6 +576,11 @@ static __always_inline int judge(struct xdp_md *context, const struct packet *p,
   return forward(context, p, entry, now, route, here);
 }
 
+static __always_inline int without_permission(const struct packet *p, struct xdp_processor *here) {
+  if (setting.open || exempt_class(p, 1) >= 0) return pass_class(p, CLASS_OPEN, here);
+  return drop(here, XDP_DROP_NO_PERMISSION);
+}
+
 /* The route is looked for while the entry comes from memory. */
 static __always_inline int look_up(struct xdp_md *context, const struct packet *p, struct xdp_processor *here) {
   struct bpf_fib_lookup route = {0};
@@ -500,8 +592,7 @@ static __always_inline int look_up(struct xdp_md *context, const struct packet *
   if (!is_forwarded(found)) return pass(here, XDP_PASS_LOCAL);
   if (likely && is_of(likely, &p->flow)) return judge(context, p, likely, &route, found, here);
   enum finding finding = find(&p->flow, hash, &entry);
-  if (finding == NOT_THERE)
-    return setting.open ? pass(here, XDP_PASS_OPEN) : drop(here, XDP_DROP_NO_PERMISSION);
+  if (finding == NOT_THERE) return without_permission(p, here);
   if (finding != FOUND || !entry) return pass(here, XDP_PASS_UNUSUAL);
   return judge(context, p, entry, &route, found, here);
 }
@@ -515,8 +606,10 @@ int pbs_router(struct xdp_md *context) {
   struct cursor cursor = {(void *)(long)context->data, (void *)(long)context->data_end};
   if (!control || !here) return XDP_PASS;
   int problem = parse_frame(&packet, &cursor, context->data_end - context->data);
-  if (problem) return pass(here, -problem - 1);
-  if (is_exempt(&packet)) return pass(here, XDP_PASS_EXEMPT);
+  if (problem) return pass_problem(&packet, -problem - 1, here);
+  if (is_blocked(control, &packet)) return drop(here, XDP_DROP_BLOCKED);
+  int exempt = exempt_class(&packet, 0);
+  if (exempt >= 0) return pass_class(&packet, CLASS_EXEMPT + exempt, here);
   /* An entry that is found now is used for no other flow until this processor has left. */
   __sync_lock_test_and_set(&here->reader.epoch, *(volatile uint64_t *)&control->epoch);
   int action = look_up(context, &packet, here);

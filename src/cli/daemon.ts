@@ -89,7 +89,7 @@ export class Daemon {
         policy,
         // A gistd sends by the routing table's paths only, so there flows stay on them.
         ...(config.signalling.service === null && { paths }),
-        blocker: new SourceBlocker(),
+        blocker: new SourceBlocker(datapath),
         logger: log,
         options: pbsOptions(config),
       });

@@ -4,6 +4,7 @@ import type { Time } from "../base/time.js";
 import { seconds } from "../base/units.js";
 import type { Config } from "../config/config.js";
 import type { PbsOptions } from "../nslp/options.js";
+import type { SharedRates } from "../traffic/firewall-rules.js";
 import type { FirewallOptions } from "../traffic/firewall.js";
 import type { XdpOptions } from "../traffic/xdp.js";
 
@@ -49,8 +50,8 @@ export function routingStatesFor({ packets }: Config): number {
 }
 
 export function datapathOptions(config: Config, logger: Logger, time: Time): XdpOptions {
-  const { node, packets, legacy, exempt } = config;
-  const lets = node.mode === "open" || legacy.length > 0;
+  const { node, signalling, packets, legacy, open, exempt } = config;
+  const shared = [...(node.mode === "open" ? [open] : []), ...legacy];
   const { queueBase, capacity, holdPacketsPerFlow, holdPackets, holdTime, refuseMark, enforce } = packets;
   return {
     queueBase,
@@ -60,10 +61,22 @@ export function datapathOptions(config: Config, logger: Logger, time: Time): Xdp
     holdTime,
     refuseMark,
     enforce,
-    ...(lets && { openMark: packets.openMark }),
+    ...(shared.length > 0 && { openMark: packets.openMark, open: sharedRates(shared) }),
+    ...(node.mode !== "open" && legacy.length > 0 && { legacy: legacy.map(({ prefix }) => prefix) }),
+    interceptRate: signalling.interceptRate,
     logger,
     time,
     exempt,
+  };
+}
+
+/** Of several classes together. */
+function sharedRates(
+  classes: readonly { readonly rate: number; readonly sourceRate: number }[],
+): SharedRates {
+  return {
+    total: classes.reduce((sum, { rate }) => sum + rate, 0),
+    source: Math.max(...classes.map(({ sourceRate }) => sourceRate)),
   };
 }
 

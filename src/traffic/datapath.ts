@@ -3,6 +3,7 @@
  * permissions by itself; this side installs, changes, removes and reads them in batches and hears of events in
  * batches. No call here is made for a packet.
  */
+import type { IpAddress } from "../base/address.js";
 import type { Algorithm } from "../base/algorithm.js";
 import type { Flow } from "../base/flow.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
@@ -124,6 +125,9 @@ export interface Datapath {
    * number. Known for the last 1024 numbers, and for the last 64 multiples of 1024; undefined for others, and at a sender.
    */
   countUpTo?(flow: Flow, spi: number, sequence: number): Bytes | undefined;
+  /** All packets from a source are dropped for so long, or no longer: for an engine that they reach before the kernel's rules. */
+  block?(source: IpAddress, duration: Milliseconds): void;
+  unblock?(source: IpAddress): void;
   /** Sets the one listener for events; they come in batches. */
   listen(listener: (events: readonly DatapathEvent[]) => void): void;
   status(): DatapathStatus;

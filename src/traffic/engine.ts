@@ -1,6 +1,7 @@
 /** Which engine a node has: the best that the machine allows, or what the configuration says. */
 import type { Logger } from "../base/log.js";
 import { NfqueueDatapath } from "./nfqueue.js";
+import { SourceBlocker } from "./source-block.js";
 import { XdpDatapath, XdpError, type XdpOptions } from "./xdp.js";
 
 export const ENGINES = ["auto", "xdp", "nfqueue"] as const;
@@ -36,6 +37,7 @@ async function withPrograms(choice: EngineChoice, options: XdpOptions): Promise<
       `no interface has an XDP program${choice === "xdp" ? "" : ": none forwards"}`,
     );
   }
+  await new SourceBlocker(datapath).restore();
   // The sets of the rules were made anew; the table may still be full.
   if (datapath.adopted) await datapath.refillSets();
   return datapath;

@@ -6,7 +6,8 @@ import { type Flow, parseFlow, PROTOCOL } from "../base/flow.js";
 
 /** By the queue, and by the XDP program alone. */
 export interface Verdict {
-  readonly queue: "accept" | "drop" | "unknown" | "malformed" | "headersTooLong" | "fragment" | "notAFlow";
+  readonly queue:
+    "accept" | "deep" | "drop" | "unknown" | "malformed" | "headersTooLong" | "fragment" | "notAFlow";
   readonly xdp: "send" | "drop" | "stack";
 }
 
@@ -37,6 +38,13 @@ export const LIMITED = [
 export const VOLUME = 100;
 export const EXPIRED = [parseFlow("udp 10.1.0.1:4002 > 10.2.0.2:80")] as const;
 
+/** Permitted, and to be verified. "deep" says that all of the packet goes to whoever verifies. */
+export const AUTHENTICATED = [
+  parseFlow("udp 10.1.0.1:4003 > 10.2.0.2:80"),
+  parseFlow("udp [fd01::1]:4003 > [fd02::2]:80"),
+] as const;
+export const SPI = 0x1000;
+
 export interface Shape {
   /** Of the payload behind TCP, UDP or echo header. */
   readonly payload?: number;
@@ -59,6 +67,30 @@ const DESTINATION_OPTIONS = 60;
 export function datagram(flow: Flow, shape: Shape = {}): Uint8Array {
   const upper = upperPart(flow, shape);
   return flow.source.family === 4 ? ipv4(flow, shape, upper) : ipv6(flow, shape, upper);
+}
+
+const AH = 51;
+const AH_BYTES = 28;
+
+/** With an Authentication Header whose check value is zeros. */
+export function authenticated(flow: Flow, spi = SPI): Uint8Array {
+  const plain = datagram(flow);
+  const four = flow.source.family === 4;
+  const at = four ? 20 : 40;
+  const out = new Uint8Array(plain.length + AH_BYTES);
+  out.set(plain.subarray(0, at));
+  out.set([flow.protocol, AH_BYTES / 4 - 2], at);
+  out.set(plain.subarray(at), at + AH_BYTES);
+  const view = new DataView(out.buffer);
+  view.setUint32(at + 4, spi);
+  view.setUint32(at + 8, 1);
+  out[four ? 9 : 6] = AH;
+  view.setUint16(four ? 2 : 4, four ? out.length : out.length - at);
+  if (four) {
+    view.setUint16(10, 0);
+    view.setUint16(10, headerSum(out));
+  }
+  return out;
 }
 
 function upperPart(flow: Flow, { payload = 20, flags = ACK, echo }: Shape): Uint8Array {
@@ -201,6 +233,17 @@ export const VERDICTS: readonly VerdictCase[] = [
   { name: "unknown, to nowhere", packet: datagram(NOWHERE), ...LEFT },
   { name: "signalling", packet: datagram(GIST), ...LEFT },
   { name: "expired", packet: datagram(EXPIRED[0]), ...DROP },
+  { name: "AH over IPv4", packet: authenticated(AUTHENTICATED[0]), queue: "deep", xdp: "stack" },
+  { name: "AH over IPv6", packet: authenticated(AUTHENTICATED[1]), queue: "deep", xdp: "stack" },
+  {
+    name: "AH of an association that there is not",
+    packet: authenticated(AUTHENTICATED[0], SPI + 1),
+    queue: "deep",
+    xdp: "stack",
+  },
+  { name: "AH that is missing", packet: datagram(AUTHENTICATED[0]), queue: "drop", xdp: "stack" },
+  { name: "AH without permission", packet: authenticated(STRANGER4), ...LEFT },
+  { name: "AH where none is asked for", packet: authenticated(UDP4), queue: "accept", xdp: "stack" },
   { name: "within the volume", packet: datagram(LIMITED[0], { payload: 32 }), ...SEND },
   { name: "over the volume", packet: datagram(LIMITED[0], { payload: 32 }), ...DROP },
   { name: "exactly to the volume", packet: datagram(LIMITED[0], { payload: 12 }), ...SEND },

@@ -57,3 +57,15 @@ test("ports without a protocol are those of TCP and UDP; without anything a clas
   t.true(matches(all, parseFlow("47 10.0.0.1 > 10.0.0.2")));
   t.is(encodeExempts([]).length, 0);
 });
+
+test("hosts that need no permission are matched as source and as destination, apart from the classes", (t) => {
+  const patterns = encodeExempts([{ name: "all", rate: 1 }], [IpPrefix.parse("fd00::/64")]);
+  const legacy = patterns.subarray(2 * EXEMPT_BYTES);
+  t.true(matches(legacy, parseFlow("tcp [fd00::1]:4000 > [fd01::1]:80")));
+  t.true(matches(legacy, parseFlow("tcp [fd01::1]:80 > [fd00::1]:4000")));
+  t.false(matches(legacy, parseFlow("tcp [fd01::1]:80 > [fd02::1]:4000")));
+  t.deepEqual(
+    [patterns[88], patterns[EXEMPT_BYTES + 88], legacy[88], legacy[EXEMPT_BYTES + 88]],
+    [0, 0, 255, 255],
+  );
+});

@@ -11,6 +11,9 @@ const PROTOCOL_OFFSET = 36;
 const FAMILY = 37;
 const VALUE = 40;
 const PORTS = 80;
+const CLASS = 88;
+/** In place of a class's number: hosts that need no permission. */
+const LEGACY = 255;
 
 interface Range {
   readonly from: number;
@@ -18,6 +21,7 @@ interface Range {
 }
 
 interface Pattern {
+  readonly class: number;
   readonly protocol: number | undefined;
   readonly source: IpPrefix | undefined;
   readonly destination: IpPrefix | undefined;
@@ -28,19 +32,41 @@ interface Pattern {
 const ANY_PORT: Range = { from: 0, to: 65535 };
 
 /** All patterns of the classes, in both directions, {@link EXEMPT_BYTES} bytes each. */
-export function encodeExempts(classes: readonly ExemptClass[]): Uint8Array {
-  const patterns = classes.flatMap(patternsOf);
+export function encodeExempts(classes: readonly ExemptClass[], legacy: readonly IpPrefix[] = []): Uint8Array {
+  const patterns = [...classes.flatMap(patternsOf), ...legacy.flatMap(patternsOfHosts)];
   const out = new Uint8Array(patterns.length * EXEMPT_BYTES);
   patterns.forEach((pattern, i) => encode(pattern, out.subarray(i * EXEMPT_BYTES, (i + 1) * EXEMPT_BYTES)));
   return out;
 }
 
-function patternsOf({ protocol, ports, from, to }: ExemptClass): Pattern[] {
+function patternsOfHosts(prefix: IpPrefix): Pattern[] {
+  const all = { class: LEGACY, protocol: undefined, sourcePort: ANY_PORT, destinationPort: ANY_PORT };
+  return [
+    { ...all, source: prefix, destination: undefined },
+    { ...all, source: undefined, destination: prefix },
+  ];
+}
+
+function patternsOf({ protocol, ports, from, to }: ExemptClass, number: number): Pattern[] {
   const protocols = ports === undefined ? [protocol] : portProtocols(protocol);
   return protocols.flatMap((p) =>
     (ports ?? [ANY_PORT]).flatMap((range) => [
-      { protocol: p, source: from, destination: to, sourcePort: ANY_PORT, destinationPort: range },
-      { protocol: p, source: to, destination: from, sourcePort: range, destinationPort: ANY_PORT },
+      {
+        class: number,
+        protocol: p,
+        source: from,
+        destination: to,
+        sourcePort: ANY_PORT,
+        destinationPort: range,
+      },
+      {
+        class: number,
+        protocol: p,
+        source: to,
+        destination: from,
+        sourcePort: range,
+        destinationPort: ANY_PORT,
+      },
     ]),
   );
 }
@@ -50,7 +76,7 @@ function portProtocols(protocol: number | undefined): number[] {
 }
 
 function encode(
-  { protocol, source, destination, sourcePort, destinationPort }: Pattern,
+  { class: number, protocol, source, destination, sourcePort, destinationPort }: Pattern,
   out: Uint8Array,
 ): void {
   if (protocol !== undefined) put(out, PROTOCOL_OFFSET, protocol, 0xff);
@@ -59,6 +85,7 @@ function encode(
   // In the machine's byte order, as the program compares numbers.
   const ranges = Uint16Array.of(sourcePort.from, sourcePort.to, destinationPort.from, destinationPort.to);
   out.set(new Uint8Array(ranges.buffer), PORTS);
+  out.set(new Uint8Array(BigUint64Array.of(BigInt(number)).buffer), CLASS);
 }
 
 function put(out: Uint8Array, at: number, value: number, mask: number): void {

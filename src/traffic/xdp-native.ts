@@ -8,8 +8,12 @@ import type { Handle, XdpHandle } from "./native-handles.js";
 export const XDP_ACTION = { aborted: 0, drop: 1, pass: 2, send: 4 } as const;
 
 /** Bytes of a pattern of packets that pass by rules alone: {@link NativeXdpOptions.exempts}. */
-export const EXEMPT_BYTES = 88;
+export const EXEMPT_BYTES = 96;
 export const MAX_EXEMPTS = 16;
+
+/** Classes of packets that go to the stack without permission. Those of the configuration begin with {@link EXEMPT_CLASS}. */
+export const CLASSES = { signalling: 0, icmp: 1, open: 2 } as const;
+export const EXEMPT_CLASS = 3;
 
 export interface NativeXdpOptions {
   /** File with the compiled programs. */
@@ -20,8 +24,13 @@ export interface NativeXdpOptions {
   readonly enforce: 0 | 1;
   /** Whether packets without permission are left to the stack, whose rules have a class for them. */
   readonly open: 0 | 1;
-  /** Each a mask and a value for the flow's key, then lowest and highest source port and destination port, 16 bits each. */
+  /**
+   * Each a mask and a value for the flow's key, then lowest and highest source port and destination port, 16 bits each, then
+   * the number of the class in 64 bits.
+   */
   readonly exempts: Uint8Array;
+  /** For each class: rate a second (0: no bound) and milliseconds' worth at once, of all together and then of one source. */
+  readonly bounds: Float64Array;
 }
 
 export interface NativeXdp {
@@ -41,6 +50,8 @@ export interface NativeXdp {
   xdpAttach(programs: XdpHandle, interfaceIndex: number, generic: 0 | 1, checkSource: 0 | 1 | 2): void;
   /** Takes a program of ours off; whether there was one. */
   xdpDetach(interfaceIndex: number): boolean;
+  /** Has all packets from the source of this flow's key dropped for so many milliseconds from now, or, with 0, no longer. */
+  xdpBlock(programs: XdpHandle, key: Uint8Array, duration: number): void;
   /** Whether programs may send by this interface. */
   xdpAllowEgress(programs: XdpHandle, interfaceIndex: number, allowed: 0 | 1): void;
   /** Bits of {@link XDP_FEATURE}, or -1 when the kernel does not say. */

@@ -170,6 +170,35 @@ rootTest("packets changed at random get the same verdicts from both, and the sam
   for (const action of ["send", "drop", "stack"]) t.true((actions[action] ?? 0) > FUZZ_ROUNDS / 100, action);
 });
 
+rootTest("what needs no permission goes to the stack within its class's rate", async (t) => {
+  const { counters, ...passed } = await new Row(t)
+    .router()
+    .tell<{ counters: Record<string, number> } & Record<string, number>>("classes");
+  const full = {
+    signalling: 40,
+    signallingOfAnother: 40,
+    icmp: 2000,
+    exempt: 10,
+    open: 426,
+    openOfAnother: 420,
+  };
+  for (const [name, least] of Object.entries(full)) {
+    const count = Number(passed[name]);
+    // More comes out of a bucket the longer the test takes.
+    t.true(count >= least && count < 3000, `${name}: ${count}`);
+  }
+  const sum = (...names: string[]) => names.reduce((total, name) => total + (counters[name] ?? 0), 0);
+  t.is(sum("xdp.pass.signalling", "drop.rate.signalling"), 6000);
+  t.is(sum("xdp.pass.icmp", "drop.rate.icmp"), 3000);
+  t.is(sum("xdp.pass.exempt", "drop.rate.exempt"), 3000);
+  t.is(sum("xdp.pass.open", "drop.rate.open"), 6000);
+});
+
+rootTest("nothing passes from a blocked source until its time is over", async (t) => {
+  const result = await new Row(t).router().tell("block");
+  t.deepEqual(result, { actions: ["drop", "send", "send"], dropped: 1 });
+});
+
 const FORTH = "tcp 10.1.0.1:4000 > 10.2.0.2:5000";
 const BACK = "tcp 10.2.0.2:5000 > 10.1.0.1:4000";
 const BYTES = 20_000_000;

@@ -6,7 +6,8 @@
  * The programs stay on the interfaces when this process ends: permitted plain flows go on within their volume and time,
  * and the next process goes on with their counts.
  */
-import type { Flow } from "../base/flow.js";
+import type { IpAddress, IpPrefix } from "../base/address.js";
+import { type Flow, PROTOCOL } from "../base/flow.js";
 import { SystemTime, type Time, type Timer } from "../base/time.js";
 import { type Bytes, type Milliseconds, seconds } from "../base/units.js";
 import type {
@@ -17,10 +18,11 @@ import type {
   Installation,
   InterfaceEngine,
 } from "./datapath.js";
-import type { ExemptClass } from "./firewall-rules.js";
-import { type Native, native, type NativeAuthentication, programsFile } from "./native.js";
+import type { ExemptClass, SharedRates } from "./firewall-rules.js";
+import { encodeFlows, type Native, native, type NativeAuthentication, programsFile } from "./native.js";
 import type { XdpHandle } from "./native-handles.js";
 import { NfqueueDatapath, type NfqueueOptions, REFUSALS } from "./nfqueue.js";
+import { encodeBounds } from "./xdp-bounds.js";
 import { encodeExempts } from "./xdp-exempt.js";
 import { type Candidate, readInterfaces } from "./xdp-interfaces.js";
 import { EXEMPT_BYTES, MAX_EXEMPTS, XDP_FEATURE } from "./xdp-native.js";
@@ -28,6 +30,11 @@ import { EXEMPT_BYTES, MAX_EXEMPTS, XDP_FEATURE } from "./xdp-native.js";
 export interface XdpOptions extends NfqueueOptions {
   /** The same as the firewall's: what matches is left to its rules. */
   readonly exempt: readonly ExemptClass[];
+  readonly interceptRate: number;
+  /** Rates of all that may pass without permission, together; absent: nothing may. Needs `openMark`. */
+  readonly open?: SharedRates;
+  /** Of hosts that need no permission in a closed network; absent: `open` is for all hosts. */
+  readonly legacy?: readonly IpPrefix[];
   /** Interfaces for the programs; absent: all that forward. */
   readonly interfaces?: readonly string[];
   /**
@@ -79,6 +86,7 @@ export class XdpDatapath implements Datapath {
   readonly #options: XdpOptions;
   #interfaces: readonly InterfaceEngine[] = [];
   readonly #time: Time;
+  readonly #unblockTimers = new Map<string, Timer>();
   #dropTimer: Timer | undefined;
   #stopped = false;
 
@@ -152,6 +160,18 @@ export class XdpDatapath implements Datapath {
     return this.#queues.countUpTo(flow, spi, sequence);
   }
 
+  /** As SourceBlocker has it, for what does not come to its rule. */
+  block(source: IpAddress, duration: Milliseconds): void {
+    this.#native.xdpBlock(this.#programs, sourceKey(source), duration);
+    this.#unblockLater(source, duration);
+  }
+
+  unblock(source: IpAddress): void {
+    this.#unblockTimers.get(source.toString())?.cancel();
+    this.#unblockTimers.delete(source.toString());
+    if (!this.#stopped) this.#native.xdpBlock(this.#programs, sourceKey(source), 0);
+  }
+
   listen(listener: (events: readonly DatapathEvent[]) => void): void {
     this.#queues.listen(listener);
   }
@@ -175,9 +195,20 @@ export class XdpDatapath implements Datapath {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#dropTimer?.cancel();
+    for (const timer of this.#unblockTimers.values()) timer.cancel();
     this.#native.xdpClose(this.#programs, 0);
     await this.#queues.stop();
     this.#native.xdpClose(this.#programs, 1);
+  }
+
+  /** While a source is blocked, every packet costs a look for its own. */
+  #unblockLater(source: IpAddress, duration: Milliseconds): void {
+    const name = source.toString();
+    this.#unblockTimers.get(name)?.cancel();
+    this.#unblockTimers.set(
+      name,
+      this.#time.after(duration, () => this.unblock(source)),
+    );
   }
 
   /** No session looks after permissions that were found in the table, unless it installs them again. */
@@ -265,12 +296,19 @@ function byQueues(name: string, reason: string): InterfaceEngine {
   return { name, engine: "nfqueue", transmits: false, reason };
 }
 
-function openPrograms(addon: Native, { capacity, enforce, exempt, openMark }: XdpOptions): XdpHandle {
-  const exempts = encodeExempts(exempt);
+/** Of a flow that has this source. */
+function sourceKey(source: IpAddress): Uint8Array {
+  const none = { protocol: PROTOCOL.udp, sourcePort: 0, destinationPort: 0 };
+  return encodeFlows([{ ...none, source, destination: source }]);
+}
+
+function openPrograms(addon: Native, options: XdpOptions): XdpHandle {
+  const { capacity, enforce, exempt, open, legacy } = options;
+  const exempts = encodeExempts(exempt, legacy);
   if (exempts.length > MAX_EXEMPTS * EXEMPT_BYTES)
     throw new XdpError(
       "E2BIG",
-      `the exempt classes make ${exempts.length / EXEMPT_BYTES} patterns, and XDP programs can have ${MAX_EXEMPTS}`,
+      `the exempt classes and hosts make ${exempts.length / EXEMPT_BYTES} patterns, and XDP programs can have ${MAX_EXEMPTS}`,
     );
   try {
     return addon.xdpOpen({
@@ -278,7 +316,8 @@ function openPrograms(addon: Native, { capacity, enforce, exempt, openMark }: Xd
       capacity,
       refusals: REFUSALS,
       enforce: enforce ? 1 : 0,
-      open: openMark === undefined ? 0 : 1,
+      open: open !== undefined && legacy === undefined ? 1 : 0,
+      bounds: encodeBounds(options),
       exempts,
     });
   } catch (error) {

@@ -56,6 +56,7 @@ function open(): XdpDatapath {
     logger: silentLogger,
     kernel: false,
     exempt: [],
+    interceptRate: 1000,
     virtual: "native",
   });
 }

@@ -5,14 +5,38 @@
  */
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { type Flow, flowKey, parseFlow } from "../../base/flow.js";
+import { ALGORITHMS } from "../../base/algorithm.js";
+import { type Flow, flowKey, parseFlow, PROTOCOL } from "../../base/flow.js";
 import { silentLogger } from "../../base/log.js";
 import { bytes, ms, seconds } from "../../base/units.js";
+import type { ExemptClass, SharedRates } from "../firewall-rules.js";
 import { Firewall } from "../firewall.js";
-import { DECISION, encodeFlows, type Handle, native, PROBLEM, programsFile, READ_VALUES } from "../native.js";
+import {
+  DECISION,
+  encodeFlows,
+  type Handle,
+  native,
+  type NativeAuthentication,
+  PROBLEM,
+  programsFile,
+  READ_VALUES,
+} from "../native.js";
 import type { XdpHandle } from "../native-handles.js";
-import { datagram, EXPIRED, LIMITED, PERMITTED, VERDICTS, VOLUME, type VerdictCase } from "../verdicts.js";
+import {
+  AUTHENTICATED,
+  datagram,
+  EXPIRED,
+  LIMITED,
+  PERMITTED,
+  type Shape,
+  SPI,
+  VERDICTS,
+  VOLUME,
+  type VerdictCase,
+} from "../verdicts.js";
 import { XdpDatapath, type XdpOptions } from "../xdp.js";
+import { encodeExempts } from "../xdp-exempt.js";
+import { encodeBounds } from "../xdp-bounds.js";
 import { XDP_ACTION } from "../xdp-native.js";
 
 interface Command {
@@ -25,7 +49,19 @@ interface Command {
 }
 
 const CAPACITY = 1000;
+/** Low, so that a flood is over it. */
+const INTERCEPT_RATE = 10;
+const FLOOD = 3000;
 const REFUSE_MARK = 0x100;
+/** To verify, by HMAC-SHA-256-128. */
+const AUTHENTICATION: NativeAuthentication = {
+  action: 1,
+  spi: SPI,
+  algorithm: ALGORITHMS.indexOf("hmac-sha256-128"),
+  key: new Uint8Array(32).fill(1),
+  overlap: 0,
+  overlapBytes: 0,
+};
 const QUEUE_BASE = 2700;
 const addon = native();
 
@@ -77,14 +113,18 @@ class Twins {
   readonly #out = new Uint8Array(4096);
   readonly #length = new Float64Array(1);
 
-  constructor() {
+  constructor(
+    classes: { readonly exempt: readonly ExemptClass[]; readonly open?: SharedRates } = { exempt: [] },
+  ) {
+    const { exempt, open } = classes;
     this.#programs = addon.xdpOpen({
       object: programsFile(),
       capacity: CAPACITY,
       refusals: 4,
       enforce: 1,
-      open: 0,
-      exempts: new Uint8Array(0),
+      open: open === undefined ? 0 : 1,
+      exempts: encodeExempts(exempt),
+      bounds: encodeBounds({ ...classes, interceptRate: INTERCEPT_RATE }),
     });
     this.#withXdp = openEngine(this.#programs);
     this.#alone = openEngine();
@@ -96,13 +136,25 @@ class Twins {
     this.#install(PERMITTED, 2 ** 40, 3_600_000);
     this.#install(LIMITED, VOLUME, 3_600_000);
     this.#install(EXPIRED, 2 ** 40, 0);
+    this.#install(AUTHENTICATED, 2 ** 40, 3_600_000, AUTHENTICATION);
   }
 
-  #install(flows: readonly Flow[], volume: number, lifetime: number): void {
+  #install(
+    flows: readonly Flow[],
+    volume: number,
+    lifetime: number,
+    authentication?: NativeAuthentication,
+  ): void {
     const keys = encodeFlows(flows);
     const values = Float64Array.from(flows.flatMap(() => [volume, lifetime, -1, 0, -1, 0]));
     for (const engine of [this.#withXdp, this.#alone])
-      addon.permit(engine, keys, values, new Uint8Array(flows.length), undefined);
+      addon.permit(
+        engine,
+        keys,
+        values,
+        new Uint8Array(flows.length),
+        authentication && flows.map(() => authentication),
+      );
   }
 
   /** What the program does, and what came out where it sends. */
@@ -135,9 +187,20 @@ class Twins {
     return names.find(([, value]) => value === result)?.[0] ?? "none";
   }
 
+  block(flow: Flow, duration: number): void {
+    addon.xdpBlock(this.#programs, encodeFlows([flow]), duration);
+  }
+
+  /** Packets by what the programs did with them. */
+  counters(): Record<string, number> {
+    const out = new Float64Array(addon.xdpCounterNames.length);
+    addon.xdpCounters(this.#programs, out);
+    return Object.fromEntries(addon.xdpCounterNames.map((name, i) => [name, out[i] ?? 0]));
+  }
+
   /** Bytes, packets, over volume and expired by both engines, of flows for which they differ. */
   differences(): readonly object[] {
-    return [...PERMITTED, ...LIMITED, ...EXPIRED].flatMap((flow) => {
+    return [...PERMITTED, ...LIMITED, ...EXPIRED, ...AUTHENTICATED].flatMap((flow) => {
       const [a, b] = [this.#withXdp, this.#alone].map((engine) => {
         const out = new Float64Array(READ_VALUES);
         addon.read(engine, encodeFlows([flow]), out);
@@ -170,6 +233,43 @@ function judgeAll(): object {
   return { verdicts, differences };
 }
 
+/** Many packets of each class that needs no permission: how many got to the stack. */
+function floodClasses(): object {
+  const twins = new Twins({
+    exempt: [{ name: "dns", protocol: PROTOCOL.udp, ports: [{ from: 53, to: 53 }], rate: 5 }],
+    open: { total: 10_000_000, source: 10_000 },
+  });
+  const passed = (flow: Flow, shape: Shape = {}): number => {
+    const packet = datagram(flow, shape);
+    return Array.from({ length: FLOOD }, () => twins.xdp(packet).action).filter((a) => a === "stack").length;
+  };
+  const flow = (text: string) => parseFlow(text);
+  const result = {
+    signalling: passed(flow("udp 10.1.0.9:4000 > 10.2.0.2:270")),
+    signallingOfAnother: passed(flow("udp 10.1.0.8:4000 > 10.2.0.2:270")),
+    icmp: passed(flow("icmp 10.1.0.9 > 10.2.0.2"), { echo: 3 }),
+    exempt: passed(flow("udp 10.1.0.9:4000 > 10.2.0.2:53")),
+    open: passed(flow("udp 10.1.0.9:4000 > 10.2.0.2:99"), { payload: 1200 }),
+    openOfAnother: passed(flow("udp [fd01::9]:4000 > [fd02::2]:99"), { payload: 1200 }),
+    counters: twins.counters(),
+  };
+  twins.close();
+  return result;
+}
+
+/** What becomes of a permitted packet whose source is blocked, for some time, already no more, and not. */
+function blockSource(): object {
+  const twins = new Twins();
+  const [flow] = PERMITTED;
+  const actions = [3_600_000, 0.000001, 0].map((duration) => {
+    twins.block(flow, duration);
+    return twins.xdp(datagram(flow)).action;
+  });
+  const dropped = twins.counters()["drop.blocked"];
+  twins.close();
+  return { actions, dropped };
+}
+
 /** Numbers below a bound, the same for the same seed (xorshift). */
 function generator(seed: number): (below: number) => number {
   let state = seed | 1;
@@ -183,7 +283,7 @@ function generator(seed: number): (below: number) => number {
 
 /** A packet of a known flow or a stranger to them, with some of its bytes changed. */
 function anyPacket(pick: (below: number) => number): Uint8Array {
-  const known = [...PERMITTED, ...LIMITED, ...EXPIRED];
+  const known = [...PERMITTED, ...LIMITED, ...EXPIRED, ...AUTHENTICATED];
   const flow = known[pick(known.length)] ?? PERMITTED[0];
   const packet = datagram(flow, {
     payload: pick(40),
@@ -250,6 +350,7 @@ async function start({ options }: Command): Promise<boolean> {
     enforce: true,
     logger: silentLogger,
     exempt: [],
+    interceptRate: 1000,
     ...options,
   });
   datapath.listen((batch) => events.push(...batch.map((event) => ({ ...event, flow: flowKey(event.flow) }))));
@@ -263,6 +364,10 @@ async function perform(command: Command): Promise<unknown> {
       return judgeAll();
     case "fuzz":
       return fuzz(command);
+    case "classes":
+      return floodClasses();
+    case "block":
+      return blockSource();
     case "start":
       return start(command);
     case "install":
