@@ -10,3 +10,8 @@ export interface Handle {
 export interface XdpHandle {
   readonly [opaque]: "xdp";
 }
+
+/** A watch of the addon for changes of links. */
+export interface LinkWatch {
+  readonly [opaque]: "watch";
+}

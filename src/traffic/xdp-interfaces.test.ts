@@ -29,6 +29,7 @@ function machine(links: Readonly<Record<string, Link>>): string {
   for (const [name, link] of Object.entries(links)) {
     const device = `sys/devices/${link.virtual === true ? "virtual/" : "pci0/"}net/${name}`;
     put(`${device}/type`, String(link.type ?? ETHERNET));
+    put(`${device}/address`, `02:00:00:00:00:0${link.index}`);
     put(`${device}/ifindex`, String(link.index));
     if (link.master !== undefined) symlinkSync(`../${link.master}`, join(root, device, "master"));
     symlinkSync(join("../../..", device), join(root, "sys/class/net", name));
@@ -50,8 +51,8 @@ test("interfaces that forward Ethernet can have a program; of the others it is s
   t.teardown(() => rmSync(root, { recursive: true }));
   t.deepEqual(readInterfaces(root), {
     candidates: [
-      { name: "eth0", index: 2, checkSource: 2, virtual: false },
-      { name: "veth", index: 3, checkSource: 1, virtual: true },
+      { name: "eth0", index: 2, checkSource: 2, virtual: false, address: "02:00:00:00:00:02" },
+      { name: "veth", index: 3, checkSource: 1, virtual: true, address: "02:00:00:00:00:03" },
     ],
     unfit: [
       { name: "eth1", index: 5, reason: "it is a port of br0" },

@@ -9,6 +9,8 @@ export interface Candidate {
   readonly checkSource: 0 | 1 | 2;
   /** It is the kernel's own, as a veth is, so packets may come with checksums and segments still to be made. */
   readonly virtual: boolean;
+  /** Hardware address: frames to others are not for this host. */
+  readonly address: string;
 }
 
 export interface Unfit {
@@ -32,16 +34,22 @@ export function readInterfaces(root = "/"): Interfaces {
   for (const name of readdirSync(join(root, "sys/class/net")).sort()) {
     const reason = whyNot(root, name);
     const index = number(join(root, "sys/class/net", name, "ifindex"));
-    if (reason === undefined)
-      candidates.push({
-        name,
-        index,
-        checkSource: sourceCheck(root, name),
-        virtual: isVirtual(root, name),
-      });
+    if (reason === undefined) candidates.push(...candidate(root, name, index));
     else if (reason !== "") unfit.push({ name, index, reason });
   }
   return { candidates, unfit };
+}
+
+/** None when the interface is gone in the meantime. */
+function candidate(root: string, name: string, index: number): Candidate[] {
+  const at = join(root, "sys/class/net", name);
+  try {
+    const virtual = readlinkSync(at).includes("/virtual/");
+    const address = readFileSync(join(at, "address"), "utf8").trim();
+    return [{ name, index, checkSource: sourceCheck(root, name), virtual, address }];
+  } catch {
+    return [];
+  }
 }
 
 /** Undefined: nothing speaks against it. Empty: it is nothing that a router forwards by. */
@@ -78,10 +86,6 @@ function sourceCheck(root: string, name: string): 0 | 1 | 2 {
   );
   const larger = Math.max(all || 0, own || 0);
   return larger === 1 || larger === 2 ? larger : 0;
-}
-
-function isVirtual(root: string, name: string): boolean {
-  return readlinkSync(join(root, "sys/class/net", name)).includes("/virtual/");
 }
 
 function number(file: string): number {

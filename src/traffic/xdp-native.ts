@@ -2,7 +2,7 @@
  * The XDP programs, as the addon has them. They look into the same table as the engine that was opened with them, so
  * permissions are installed, changed, removed and read through the engine alone.
  */
-import type { Handle, XdpHandle } from "./native-handles.js";
+import type { Handle, LinkWatch, XdpHandle } from "./native-handles.js";
 
 /** Actions of a program. */
 export const XDP_ACTION = { aborted: 0, drop: 1, pass: 2, send: 4 } as const;
@@ -58,6 +58,9 @@ export interface NativeXdp {
   xdpFeatures(interfaceIndex: number): number;
   /** Packets in the order of the names. */
   xdpCounters(programs: XdpHandle, out: Float64Array): void;
+  /** Calls back with rtnetlink's messages of these groups, or with null when some were lost. */
+  watchRoutes(groups: Uint32Array, callback: (datagram: Buffer | null) => void): LinkWatch;
+  unwatchRoutes(watch: LinkWatch): void;
   /** Runs an interface's program on a frame that nobody sent. Returns its action, leaves the frame in `out` and its length in `length`. */
   xdpTry(interfaceIndex: number, frame: Uint8Array, out: Uint8Array, length: Float64Array): number;
 }

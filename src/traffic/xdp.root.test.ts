@@ -256,6 +256,97 @@ for (const [virtual, engine] of [
     row.run("a", "ping", "-c", "1", "-w", "5", "-q", "10.2.0.2");
   });
 
+rootTest("changes of the interfaces are followed", async (t) => {
+  const row = new Row(t);
+  const router = row.router();
+  await router.start({ virtual: "native" });
+  await router.tell("install", {
+    flows: [
+      "icmp 10.1.0.1 > 10.2.0.2",
+      "icmp 10.2.0.2 > 10.1.0.1",
+      "icmp 10.1.0.1 > 10.3.0.2",
+      "icmp 10.3.0.2 > 10.1.0.1",
+    ],
+    volume: 2 ** 40,
+  });
+  const ping = (to = "10.2.0.2", size = "56"): string =>
+    row.run("a", "ping", "-c", "4", "-i", "0.01", "-W", "2", "-q", "-s", size, to);
+  const sent = async () => (await router.status()).counters["accept"] ?? 0;
+  const isSentBy = async (what: string, action: () => void): Promise<void> => {
+    await until(what, async () => {
+      const before = await sent();
+      action();
+      return (await sent()) - before >= 8;
+    });
+  };
+  const engineOf = async (name: string): Promise<string | undefined> =>
+    (await router.status()).interfaces.find((one) => one.name === name)?.engine;
+  await isSentBy("first packets", () => ping());
+
+  row.run("r", "ip", "link", "set", "inside", "address", "02:00:00:00:00:77");
+  row.run("a", "ip", "neigh", "flush", "all");
+  await isSentBy("another hardware address of the router", () => ping());
+
+  row.run("b", "ip", "link", "set", "veth", "address", "02:00:00:00:00:78");
+  row.run("r", "ip", "neigh", "flush", "all");
+  await isSentBy("another hardware address of the next hop", () => ping());
+
+  row.run("r", "ip", "link", "set", "inside", "name", "renamed");
+  await until("the new name", async () => (await engineOf("renamed")) === "xdp");
+  await isSentBy("another name", () => ping());
+
+  for (const state of ["down", "up"]) row.run("r", "ip", "link", "set", "outside", state);
+  row.run("r", "ip", "-6", "addr", "replace", "fd02::254/64", "dev", "outside", "nodad");
+  await isSentBy("down and up", () => ping());
+
+  row.run("r", "ip", "link", "add", "third", "type", "veth", "peer", "name", "other", "netns", row.name("b"));
+  for (const [host, link, last] of [
+    ["r", "third", 254],
+    ["b", "other", 2],
+  ] as const) {
+    row.run(host, "ip", "addr", "add", `10.3.0.${last}/24`, "dev", link);
+    row.run(host, "ip", "link", "set", link, "up");
+    row.run(host, "ethtool", "-K", link, "gro", "on");
+  }
+  await until("a program on a new interface", async () => (await engineOf("third")) === "xdp");
+  row.run(
+    "b",
+    "ip",
+    "route",
+    "add",
+    "10.1.0.0/24",
+    "via",
+    "10.3.0.254",
+    "metric",
+    "0",
+    "src",
+    "10.3.0.2",
+    "table",
+    "3",
+  );
+  row.run("b", "ip", "rule", "add", "from", "10.3.0.2", "table", "3");
+  await isSentBy("a way out that is new", () => ping("10.3.0.2"));
+
+  row.run("r", "ip", "route", "add", "unreachable", "10.2.0.2/32");
+  t.throws(() => ping(), undefined, "the route is gone");
+  row.run("r", "ip", "route", "del", "unreachable", "10.2.0.2/32");
+  row.run("r", "ip", "link", "set", "outside", "mtu", "600");
+  t.throws(() => ping("10.2.0.2", "700"), undefined, "larger than the way out takes");
+  row.run("r", "ip", "link", "set", "outside", "mtu", "1280");
+
+  row.run("r", "sysctl", "-qw", "net.ipv4.conf.third.forwarding=0", "net.ipv6.conf.third.forwarding=0");
+  await until(
+    "a program off where nothing is forwarded",
+    async () => (await engineOf("third")) === "nfqueue",
+  );
+  t.false(row.run("r", "ip", "link", "show", "third").includes("prog/xdp"));
+  row.run("r", "ip", "link", "del", "third");
+  await until("the interface is gone", async () => (await engineOf("third")) === undefined);
+  await isSentBy("the others go on", () => ping());
+  await router.tell("stop");
+  await router.tell("clean");
+});
+
 rootTest("without its process the router goes on; the next one goes on with its counts", async (t) => {
   const row = new Row(t);
   const echo = ["icmp 10.1.0.1 > 10.2.0.2", "icmp 10.2.0.2 > 10.1.0.1"] as const;

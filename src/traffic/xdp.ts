@@ -9,7 +9,7 @@
 import type { IpAddress, IpPrefix } from "../base/address.js";
 import { type Flow, PROTOCOL } from "../base/flow.js";
 import { SystemTime, type Time, type Timer } from "../base/time.js";
-import { type Bytes, type Milliseconds, seconds } from "../base/units.js";
+import { type Bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import type {
   Datapath,
   DatapathEvent,
@@ -20,7 +20,7 @@ import type {
 } from "./datapath.js";
 import type { ExemptClass, SharedRates } from "./firewall-rules.js";
 import { encodeFlows, type Native, native, type NativeAuthentication, programsFile } from "./native.js";
-import type { XdpHandle } from "./native-handles.js";
+import type { LinkWatch, XdpHandle } from "./native-handles.js";
 import { NfqueueDatapath, type NfqueueOptions, REFUSALS } from "./nfqueue.js";
 import { encodeBounds } from "./xdp-bounds.js";
 import { encodeExempts } from "./xdp-exempt.js";
@@ -64,6 +64,16 @@ export class XdpError extends Error {
 /** How often permissions of an earlier process are looked over. */
 const ADOPTED_PERIOD = seconds(60);
 
+/** Changes of links, and of their settings (IPv4 and IPv6): groups of rtnetlink. */
+const LINK_GROUPS = Uint32Array.of(1, 24, 25);
+const FOLLOW_DELAY = ms(50);
+
+/** An interface, and all that its program was made with. */
+interface Attached {
+  readonly made: string;
+  readonly engine: InterfaceEngine;
+}
+
 const NATIVE = 0;
 const GENERIC = 1;
 
@@ -84,7 +94,11 @@ export class XdpDatapath implements Datapath {
   readonly #programs: XdpHandle;
   readonly #queues: NfqueueDatapath;
   readonly #options: XdpOptions;
-  #interfaces: readonly InterfaceEngine[] = [];
+  /** By index; those that are gone are not among them. */
+  #attached = new Map<number, Attached>();
+  #unfit: readonly InterfaceEngine[] = [];
+  readonly #watch: LinkWatch;
+  #followTimer: Timer | undefined;
   readonly #time: Time;
   readonly #unblockTimers = new Map<string, Timer>();
   #dropTimer: Timer | undefined;
@@ -102,7 +116,8 @@ export class XdpDatapath implements Datapath {
       throw error;
     }
     this.adopted = this.#queues.listenTo(this.#programs);
-    this.#attach();
+    this.#follow();
+    this.#watch = this.#native.watchRoutes(LINK_GROUPS, () => this.#followSoon());
     if (this.adopted) this.#dropLater();
   }
 
@@ -186,7 +201,7 @@ export class XdpDatapath implements Datapath {
       ...below,
       engine: this.engine,
       counters: this.#addCounters(below.counters),
-      interfaces: this.#interfaces,
+      interfaces: [...[...this.#attached.values()].map(({ engine }) => engine), ...this.#unfit],
     };
   }
 
@@ -195,6 +210,8 @@ export class XdpDatapath implements Datapath {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#dropTimer?.cancel();
+    this.#followTimer?.cancel();
+    this.#native.unwatchRoutes(this.#watch);
     for (const timer of this.#unblockTimers.values()) timer.cancel();
     this.#native.xdpClose(this.#programs, 0);
     await this.#queues.stop();
@@ -232,18 +249,60 @@ export class XdpDatapath implements Datapath {
     return sums;
   }
 
-  #attach(): void {
+  /** A change of one link is told in several messages. */
+  #followSoon(): void {
+    this.#followTimer ??= this.#time.after(FOLLOW_DELAY, () => {
+      this.#followTimer = undefined;
+      if (this.#stopped) return;
+      try {
+        this.#follow();
+      } catch (error) {
+        this.#options.logger.error({ error }, "changes of the interfaces cannot be followed");
+      }
+    });
+  }
+
+  /** Programs onto what has become fit for one, off what is fit no longer, and anew where what they were made with has changed. */
+  #follow(): void {
     const { candidates, unfit } = readInterfaces();
     const { interfaces } = this.#options;
-    const wanted = candidates.filter(({ name }) => interfaces?.includes(name) ?? true);
-    const left = candidates.filter((candidate) => !wanted.includes(candidate));
-    this.#interfaces = [
-      ...wanted.map((candidate) => this.#engineOf(candidate)),
-      ...left.map(({ name }) => byQueues(name, "the configuration leaves it out")),
+    const isWanted = ({ name }: Candidate) => interfaces?.includes(name) ?? true;
+    const before = this.#attached;
+    this.#attached = new Map(
+      candidates.filter(isWanted).map((candidate) => [candidate.index, this.#take(candidate, before)]),
+    );
+    this.#unfit = [
+      ...candidates
+        .filter((candidate) => !isWanted(candidate))
+        .map(({ name }) => byQueues(name, "the configuration leaves it out")),
       ...unfit.map(({ name, reason }) => byQueues(name, reason)),
     ];
-    for (const { name, engine, reason } of this.#interfaces)
-      this.#options.logger.info({ interface: name, engine, reason }, "packet engine of an interface");
+    for (const index of before.keys()) if (!this.#attached.has(index)) this.#leave(index);
+  }
+
+  #take(candidate: Candidate, before: ReadonlyMap<number, Attached>): Attached {
+    const made = JSON.stringify(candidate);
+    const known = before.get(candidate.index);
+    if (known?.made === made) return { made, engine: this.#withTransmits(candidate, known.engine) };
+    const engine = this.#engineOf(candidate);
+    const { name, engine: which, reason } = engine;
+    this.#options.logger.info({ interface: name, engine: which, reason }, "packet engine of an interface");
+    return { made, engine };
+  }
+
+  /** What a virtual interface can do depends on its other end. */
+  #withTransmits({ index }: Candidate, engine: InterfaceEngine): InterfaceEngine {
+    return engine.engine === "nfqueue" ? engine : { ...engine, transmits: this.#allowEgress(index) };
+  }
+
+  /** An interface that is gone took its program along. */
+  #leave(index: number): void {
+    this.#native.xdpAllowEgress(this.#programs, index, 0);
+    try {
+      this.#native.xdpDetach(index);
+    } catch (error) {
+      this.#options.logger.debug({ error }, "an interface is gone");
+    }
   }
 
   #engineOf(candidate: Candidate): InterfaceEngine {
