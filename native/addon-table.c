@@ -56,6 +56,28 @@ static void fetch_ahead(const struct engine *e, const struct keys *keys, size_t 
   if (i + AHEAD / 2 < keys->count) table_prefetch_entry(e->table, ahead->hash[(i + AHEAD / 2) % AHEAD]);
 }
 
+/* More than this give way for no single call. */
+enum { EVICTED_AT_ONCE = 1024 };
+
+/* JavaScript has to hear of each; what cannot be told stays. */
+static int evict(struct engine *e, uint32_t count) {
+  const struct entry *victims[EVICTED_AT_ONCE];
+  if (count > EVICTED_AT_ONCE || table_unestablished(e->table, victims, count) < count) return 0;
+  for (uint32_t i = 0; i < count; i++) {
+    struct flow_key key = victims[i]->key;
+    if (!events_push(&e->events, EVENT_EVICTED, &key, 0)) return 0;
+    engine_remove(e, &key);
+  }
+  return 1;
+}
+
+/* Room for so many new flows, if need be in place of others that nobody uses. */
+static int make_room(struct engine *e, uint64_t additional) {
+  uint32_t capacity = table_capacity(e->table), permitted = table_permitted(e->table);
+  if (additional > capacity) return 0;
+  return additional <= capacity - permitted || evict(e, (uint32_t)additional - (capacity - permitted));
+}
+
 /* Only when the table is nearly full it is looked how many flows are new. A flow that is named twice counts twice. */
 static int fits(struct engine *e, const struct keys *keys) {
   if (keys->count <= UINT32_MAX && table_has_room(e->table, (uint32_t)keys->count)) return 1;
@@ -64,10 +86,11 @@ static int fits(struct engine *e, const struct keys *keys) {
   start_ahead(e, keys, &ahead);
   for (size_t i = 0; i < keys->count; i++) {
     fetch_ahead(e, keys, i, &ahead);
-    const struct entry *entry = table_find(e->table, &keys->key[i], table_hash(e->table, &keys->key[i]));
+    struct entry *entry = table_find(e->table, &keys->key[i], table_hash(e->table, &keys->key[i]));
     if (!entry || (atomic_load(&entry->term) & TERM_REFUSED)) additional++;
+    else table_refresh(e->table, entry);
   }
-  return additional <= UINT32_MAX && table_has_room(e->table, (uint32_t)additional);
+  return make_room(e, additional);
 }
 
 static struct permission read_permission(const double *values, uint64_t now) {
@@ -184,7 +207,7 @@ static void permit_or_throw(napi_env env, struct engine *e, const struct keys *k
                             struct authentication *authentications, uint8_t *is_new) {
   if (!fits(e, keys)) {
     if (authentications) discard_authentications(authentications, keys->count);
-    throw_error(env, "EFULL", "the flow table is full (%u flows)", table_capacity(e->table));
+    throw_error(env, "EFULL", "the flow table is full (%u flows), and none is idle since it came", table_capacity(e->table));
     return;
   }
   int result = permit_all(e, keys, values, authentications, is_new);

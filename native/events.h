@@ -12,7 +12,8 @@ enum event_type {
   EVENT_THRESHOLD,
   EVENT_EXHAUSTED,
   EVENT_QUEUE_FAILED, /* `value` is the errno; the key is empty */
-  EVENT_REKEY,        /* `value` is the SPI whose sequence numbers run out */
+  EVENT_EVICTED = 5,  /* the table was full, and the flow gave way to another that was new */
+  EVENT_REKEY = 4,    /* `value` is the SPI whose sequence numbers run out */
 };
 
 struct event {

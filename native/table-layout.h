@@ -47,7 +47,13 @@ struct entry {
   SHARED(uint64_t) notify_at;
   SHARED(uint64_t) over_volume;
   SHARED(uint64_t) expired;
-  uint64_t stamp; /* while retired: the ticket after which it is free. While refused: which refusal it is */
+  union {
+    uint64_t stamp; /* while retired: the ticket after which it is free. While refused: which refusal it is */
+    /* While permitted: its neighbours among the flows that nobody has refreshed; `older` is its own number outside. */
+    struct {
+      uint32_t older, newer;
+    };
+  };
   union {
     uint32_t set_added; /* in the table: monotonic seconds of the last addition to the kernel set, 0 for never */
     uint32_t next;      /* outside: list of free or retired entries */

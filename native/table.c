@@ -14,6 +14,9 @@
 /* Entries that wait for readers to leave. */
 enum { RETIRED_SLACK = 4096 };
 
+/* Entries that are looked at for some that may give way, so that the search is short. */
+enum { EVICTION_SCAN = 65536 };
+
 struct refusal {
   uint32_t entry;
   uint64_t stamp;
@@ -31,6 +34,7 @@ struct table {
   uint32_t permitted;
   uint32_t free;     /* list */
   uint32_t retired_first, retired_last;
+  uint32_t oldest, newest; /* of the permissions that were never refreshed */
   struct refusal *refusals; /* ring, oldest first */
   uint32_t refusal_slots, refusal_first, refusal_count;
   uint64_t refusal_stamp;
@@ -69,7 +73,7 @@ static struct table *make_table(uint32_t capacity, uint32_t refusals) {
   t->refusal_slots = refusal_slots(refusals);
   t->mask = buckets - 1;
   t->total = (uint32_t)entries;
-  t->free = t->retired_first = t->retired_last = NO_ENTRY;
+  t->free = t->retired_first = t->retired_last = t->oldest = t->newest = NO_ENTRY;
   t->refusals = calloc(t->refusal_slots, sizeof *t->refusals);
   return t;
 }
@@ -351,10 +355,30 @@ static int is_refused(const struct entry *entry) {
   return (atomic_load_explicit(&entry->term, memory_order_relaxed) & TERM_REFUSED) != 0;
 }
 
+static void enter_unrefreshed(struct table *t, struct entry *entry) {
+  uint32_t number = (uint32_t)(entry - t->entries);
+  entry->older = t->newest;
+  entry->newer = NO_ENTRY;
+  if (t->newest == NO_ENTRY) t->oldest = number;
+  else t->entries[t->newest].newer = number;
+  t->newest = number;
+}
+
+static void leave_unrefreshed(struct table *t, struct entry *entry) {
+  uint32_t number = (uint32_t)(entry - t->entries);
+  if (entry->older == number) return;
+  if (entry->older == NO_ENTRY) t->oldest = entry->newer;
+  else t->entries[entry->older].newer = entry->newer;
+  if (entry->newer == NO_ENTRY) t->newest = entry->older;
+  else t->entries[entry->newer].older = entry->older;
+  entry->older = number;
+}
+
 enum permit_result table_permit(struct table *t, const struct flow_key *key, uint64_t hash,
                                 const struct permission *permission) {
   struct entry *entry = table_find(t, key, hash);
   if (entry && !is_refused(entry)) {
+    leave_unrefreshed(t, entry);
     write_permission(entry, permission);
     return PERMIT_CHANGED;
   }
@@ -362,11 +386,13 @@ enum permit_result table_permit(struct table *t, const struct flow_key *key, uin
   t->permitted++;
   if (entry) {
     clear_counts(entry);
+    enter_unrefreshed(t, entry);
     write_permission(entry, permission);
     return PERMIT_NEW;
   }
   uint32_t number;
   entry = fresh_entry(t, key, hash, &number);
+  enter_unrefreshed(t, entry);
   write_permission(entry, permission);
   index_insert(t, hash, number);
   return PERMIT_NEW;
@@ -375,7 +401,10 @@ enum permit_result table_permit(struct table *t, const struct flow_key *key, uin
 int table_remove(struct table *t, const struct flow_key *key, uint64_t hash) {
   struct place place = find_place(t, key, hash);
   if (!place.entry) return 0;
-  if (!is_refused(place.entry)) t->permitted--;
+  if (!is_refused(place.entry)) {
+    t->permitted--;
+    leave_unrefreshed(t, place.entry);
+  }
   index_remove(t, hash, &place);
   set(&place.entry->term, TERM_NONE);
   retire(t, (uint32_t)(place.entry - t->entries));
@@ -414,6 +443,7 @@ void table_refuse(struct table *t, const struct flow_key *key, uint64_t hash, ui
     write_refusal(entry, until, open);
     if (was_refused) return;
     t->permitted--;
+    leave_unrefreshed(t, entry);
     remember_refusal(t, (uint32_t)(entry - t->entries));
     return;
   }
@@ -422,6 +452,26 @@ void table_refuse(struct table *t, const struct flow_key *key, uint64_t hash, ui
   write_refusal(entry, until, open);
   remember_refusal(t, number);
   index_insert(t, hash, number);
+}
+
+void table_refresh(struct table *t, struct entry *entry) {
+  if (!is_refused(entry)) leave_unrefreshed(t, entry);
+}
+
+/* A flow that packets have passed by is established; it leaves the list when it is come upon. */
+static int is_established(const struct entry *entry) {
+  return atomic_load_explicit(&entry->last, memory_order_relaxed) != 0;
+}
+
+uint32_t table_unestablished(struct table *t, const struct entry **out, uint32_t count) {
+  uint32_t found = 0, number = t->oldest;
+  for (uint32_t seen = 0; found < count && number != NO_ENTRY && seen < EVICTION_SCAN; seen++) {
+    struct entry *entry = &t->entries[number];
+    number = entry->newer;
+    if (is_established(entry)) leave_unrefreshed(t, entry);
+    else out[found++] = entry;
+  }
+  return found;
 }
 
 struct entry *table_next_permitted(struct table *t, uint32_t *cursor, uint32_t end) {
@@ -479,6 +529,7 @@ static void adopt_entry(struct table *t, uint32_t number, int found) {
   t->permitted++;
   entry->set_added = 0;
   entry->adopted = 1;
+  entry->older = number; /* in no list */
   struct flow_key key = entry->key;
   if (!is_kept(entry) || t->permitted > t->capacity) {
     set(&entry->term, TERM_NONE); /* no longer a refusal, which would not be counted as permitted */

@@ -91,6 +91,15 @@ enum permit_result table_permit(struct table *table, const struct flow_key *key,
  */
 void table_refuse(struct table *table, const struct flow_key *key, uint64_t hash, uint64_t until, int open);
 
+/* A permission is about to be refreshed: it gives way to none from now on. */
+void table_refresh(struct table *table, struct entry *entry);
+
+/*
+ * Up to `count` permissions that nobody has refreshed and no packet has used, the oldest first: those that may give way
+ * when the table is full. Returns how many there are.
+ */
+uint32_t table_unestablished(struct table *table, const struct entry **out, uint32_t count);
+
 /* Takes a flow out. 0 if it was not in. */
 int table_remove(struct table *table, const struct flow_key *key, uint64_t hash);
 

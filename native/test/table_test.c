@@ -156,7 +156,41 @@ static void test_churn(void) {
   table_destroy(t);
 }
 
+static uint32_t unestablished(struct table *t, uint32_t count, uint32_t *first) {
+  const struct entry *found[8];
+  uint32_t n = table_unestablished(t, found, count);
+  if (n > 0) memcpy(first, found[0]->key.source, sizeof *first);
+  return n;
+}
+
+/* Who may give way: the oldest that was neither refreshed nor used, whatever became of those before it. */
+static void test_unestablished(void) {
+  struct table *t = table_create(CAPACITY, REFUSALS);
+  uint32_t first = UINT32_MAX;
+  CHECK_EQUAL(unestablished(t, 4, &first), 0);
+  for (uint32_t i = 0; i < 5; i++) permit(t, i, 1);
+  CHECK_EQUAL(unestablished(t, 8, &first), 5);
+  CHECK_EQUAL(first, 0);
+  drop(t, 0);
+  permit(t, 1, 1); /* refreshed */
+  atomic_store(&find(t, 2)->last, 1);
+  CHECK_EQUAL(unestablished(t, 1, &first), 1);
+  CHECK_EQUAL(first, 3);
+  struct flow_key key = key_of(3);
+  table_refuse(t, &key, table_hash(t, &key), 100, 0);
+  CHECK_EQUAL(unestablished(t, 8, &first), 1);
+  CHECK_EQUAL(first, 4);
+  permit(t, 3, 1);
+  permit(t, 0, 1);
+  CHECK_EQUAL(unestablished(t, 8, &first), 3);
+  table_refresh(t, find(t, 4));
+  CHECK_EQUAL(unestablished(t, 1, &first), 1);
+  CHECK_EQUAL(first, 3);
+  table_destroy(t);
+}
+
 int main(void) {
+  test_unestablished();
   test_life_of_an_entry();
   test_counted_at_least();
   test_full();

@@ -317,6 +317,11 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       case "exhausted":
         if (session?.role === "sender" || session?.role === "receiver") session.exhausted();
         return;
+      case "evicted":
+        if (session === undefined) return;
+        this.#context.events.report("expired", session, "it gave way to a new flow: the flow table is full");
+        this.#dismiss(session);
+        return;
       case "rekey":
         if (session?.role === "receiver") session.renewKey(event.spi);
         else if (session?.role === "sender") session.newKeyDue(event.spi);

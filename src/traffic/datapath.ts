@@ -90,14 +90,17 @@ export type DatapathEvent =
   /** A packet was dropped for lack of volume. Raised once until the next install. */
   | { readonly type: "exhausted"; readonly flow: Flow; readonly bytes: Bytes }
   /** Three quarters of the sequence numbers of the flow's association are used: it needs a new one. Raised once. */
-  | { readonly type: "rekey"; readonly flow: Flow; readonly spi: number };
+  | { readonly type: "rekey"; readonly flow: Flow; readonly spi: number }
+  /** The table was full: this permission, which nothing had used or renewed, gave way to a new one. */
+  | { readonly type: "evicted"; readonly flow: Flow };
 
 export interface Datapath {
   readonly engine: string;
   /**
    * Installs or changes permissions: one that is there keeps its counts and gets the new cap, lifetime and
    * threshold. Packets held for a flow are released, in their order. Resolves when every one is enforced.
-   * Rejects, with nothing installed, when the table is full.
+   * When the table is full, permissions give way that no packet has used and nobody has renewed, the oldest first, each with an
+   * `evicted` event. Rejects, with nothing installed, when there are none such.
    */
   install(permissions: readonly Installation[]): Promise<void>;
   /** Removes permissions; unknown flows are passed over. Resolves when no further packet of them passes. */

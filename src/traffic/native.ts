@@ -48,7 +48,7 @@ export interface NativeAuthentication {
 /** Numbers an event in {@link Native.takeEvents}: its type, and counted bytes (or the errno of a queue). */
 export const EVENT_VALUES = 2;
 
-export const EVENT = { wanted: 0, threshold: 1, exhausted: 2, queueFailed: 3, rekey: 4 } as const;
+export const EVENT = { wanted: 0, threshold: 1, exhausted: 2, queueFailed: 3, rekey: 4, evicted: 5 } as const;
 
 /** Of {@link Native.probe}. */
 export const DECISION = { accept: 0, drop: 1, refuse: 2, open: 3, unknown: 4, deep: 5 } as const;

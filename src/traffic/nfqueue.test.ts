@@ -1,7 +1,8 @@
+import { setImmediate } from "node:timers/promises";
 import test from "ava";
 import fc from "fast-check";
 import { IpAddress } from "../base/address.js";
-import { type Flow, parseFlow, reverse, sameFlow } from "../base/flow.js";
+import { type Flow, flowKey, parseFlow, reverse, sameFlow } from "../base/flow.js";
 import { silentLogger } from "../base/log.js";
 import { bytes, ms, seconds } from "../base/units.js";
 import type { Installation } from "./datapath.js";
@@ -111,6 +112,7 @@ test("a refusal takes the permission's place, and a permission the refusal's", a
 test("a full table refuses the whole batch and keeps what it has", async (t) => {
   const datapath = NfqueueDatapath.open({ ...OPTIONS, capacity: 2 });
   await datapath.install([permission(FLOW)]);
+  await datapath.install([permission(FLOW)]);
   const error = await t.throwsAsync(datapath.install([permission(SIX), permission(reverse(SIX))]), {
     instanceOf: NfqueueError,
   });
@@ -119,6 +121,27 @@ test("a full table refuses the whole batch and keeps what it has", async (t) => 
   await datapath.install([permission(FLOW), permission(SIX)]);
   await datapath.install([permission(SIX), permission(FLOW)]);
   t.is(datapath.status().flows, 2);
+  await datapath.stop();
+});
+
+test("in a full table the oldest that nobody uses gives way to what is new, and never one that is renewed with it", async (t) => {
+  const datapath = NfqueueDatapath.open({ ...OPTIONS, capacity: 2 });
+  const evicted: string[] = [];
+  datapath.listen((events) => evicted.push(...events.map(({ type, flow }) => `${type} ${flowKey(flow)}`)));
+  await datapath.install([permission(FLOW)]);
+  await datapath.install([permission(SIX)]);
+  await datapath.install([permission(reverse(SIX))]);
+  t.deepEqual(
+    datapath.read([FLOW, SIX, reverse(SIX)]).map((count) => count !== undefined),
+    [false, true, true],
+  );
+  await datapath.install([permission(SIX), permission(FLOW)]);
+  t.deepEqual(
+    datapath.read([FLOW, SIX, reverse(SIX)]).map((count) => count !== undefined),
+    [true, true, false],
+  );
+  for (let turn = 0; turn < 1000 && evicted.length < 2; turn++) await setImmediate();
+  t.deepEqual(evicted, [`evicted ${flowKey(FLOW)}`, `evicted ${flowKey(reverse(SIX))}`]);
   await datapath.stop();
 });
 

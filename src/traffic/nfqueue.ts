@@ -391,6 +391,8 @@ export class NfqueueDatapath implements Datapath {
         return { type: "threshold", flow: decodeFlow(this.#eventKeys, index), bytes: bytes(value) };
       case EVENT.exhausted:
         return { type: "exhausted", flow: decodeFlow(this.#eventKeys, index), bytes: bytes(value) };
+      case EVENT.evicted:
+        return { type: "evicted", flow: decodeFlow(this.#eventKeys, index) };
       case EVENT.rekey:
         return { type: "rekey", flow: decodeFlow(this.#eventKeys, index), spi: value };
       default:
