@@ -1,18 +1,25 @@
 /**
- * Forwarding of permitted flows through the nfqueue engine against plain forwarding by the same kernel, always in
- * pairs measured one after the other. The router's receive path and the queue thread share one core unless said.
+ * What both engines do against plain forwarding by the same kernel, always in pairs measured one after the other. The
+ * router's receive path and the queue thread share one core unless said.
  */
+import { once } from "node:events";
+import { setTimeout } from "node:timers/promises";
 import { forwardingRate, generatorCommand } from "./generator.js";
 import { ADDRESS, Lab, LOAD_CORE, median, percentile, ROUTER_CORE } from "./lab.js";
 import { LineProgram } from "./lines.js";
 import { type Case, paired, type Report, report, single } from "./result.js";
+import { xdpCases } from "./xdp.js";
 
-const FLOW_COUNTS = [1, 36_000, 1_000_000] as const;
-const SIZES = [64, 512, 1400] as const;
+const FLOW_COUNTS = [1, 1_000_000] as const;
+const SIZES = [64, 1400] as const;
 const WINDOW_SECONDS = 2;
 
 /** A million flows take seconds to install, and as long to leave the kernel again. */
 const ENGINE_LIMIT_MS = 60_000;
+
+type EngineKind = "nfqueue" | "xdp";
+
+const BOTH_CORES = `${ROUTER_CORE},${LOAD_CORE}`;
 
 /** The engine as a process in the router, spoken to by lines. */
 class Engine {
@@ -23,9 +30,10 @@ class Engine {
   }
 
   /** @param cores processors the engine may run on, as taskset writes them */
-  static async start(lab: Lab, flows: number, cores: string): Promise<Engine> {
+  static async start(lab: Lab, flows: number, cores: string, kind: EngineKind): Promise<Engine> {
     const wrapper = ["taskset", "-c", cores];
-    const engine = new Engine(await LineProgram.start(lab.namespace("router"), "engine", {}, wrapper));
+    const program = await LineProgram.start(lab.namespace("router"), "engine", { engine: kind }, wrapper);
+    const engine = new Engine(program);
     if (flows > 0) await engine.ask(`install ${flows}`);
     return engine;
   }
@@ -44,8 +52,9 @@ async function withEngine<T>(
   flows: number,
   cores: string,
   measure: (engine: Engine) => T,
+  kind: EngineKind = "nfqueue",
 ): Promise<Awaited<T>> {
-  const engine = await Engine.start(lab, flows, cores);
+  const engine = await Engine.start(lab, flows, cores, kind);
   try {
     return await measure(engine);
   } finally {
@@ -128,7 +137,7 @@ async function tcp(lab: Lab, runs: number): Promise<Case> {
   const pairs: { value: number; baseline: number }[] = [];
   for (let run = 0; run < runs; run++) {
     const baseline = iperf(lab, 3) / 1e9;
-    const value = await withEngine(lab, 0, `${ROUTER_CORE},${LOAD_CORE}`, async (engine) => {
+    const value = await withEngine(lab, 0, BOTH_CORES, async (engine) => {
       await permitIperf(lab, engine);
       return iperf(lab, 3) / 1e9;
     });
@@ -137,66 +146,113 @@ async function tcp(lab: Lab, runs: number): Promise<Case> {
   return paired("one TCP flow through nfqueue", "Gb/s", pairs);
 }
 
-/** Round trips of ping in microseconds. Both directions cross the queue once each. */
+/** Round trips of ping in microseconds. Both directions cross the engine once each. */
 function roundTrips(lab: Lab): number[] {
-  const text = lab.run("sender", "ping", "-n", "-i", "0.002", "-c", "2000", ADDRESS.receiver);
+  const text = lab.run("sender", "ping", "-n", "-i", "0.002", "-c", String(PINGS), ADDRESS.receiver);
   return [...text.matchAll(/time=([\d.]+) ms/g)].map((match) => Number(match[1]) * 1000);
 }
 
-async function latency(lab: Lab, runs: number): Promise<Case[]> {
-  const medians: { value: number; baseline: number }[] = [];
-  const tails: { value: number; baseline: number }[] = [];
-  for (let run = 0; run < runs; run++) {
-    const plain = roundTrips(lab);
-    const queued = await withEngine(lab, 0, `${ROUTER_CORE},${LOAD_CORE}`, async (engine) => {
-      await engine.ask(`permit icmp ${ADDRESS.sender} > ${ADDRESS.receiver}`);
-      await engine.ask(`permit icmp ${ADDRESS.receiver} > ${ADDRESS.sender}`);
-      return roundTrips(lab);
-    });
-    medians.push({ value: median(queued), baseline: median(plain) });
-    tails.push({ value: percentile(queued, 0.99), baseline: percentile(plain, 0.99) });
+const PINGS = 1000;
+const LOAD_FLOWS = 1000;
+
+/** About half of what the engine forwards at most, in packets a second. */
+const HALF_LOAD: Readonly<Record<EngineKind, number>> = { nfqueue: 80_000, xdp: 300_000 };
+
+/** The same beside a permitted load from the sender. */
+async function roundTripsUnderLoad(lab: Lab, rate: number): Promise<number[]> {
+  lab.pinRouter();
+  const load = { from: "sender", size: 64, flows: LOAD_FLOWS, seconds: 10, rate } as const;
+  const generator = lab.start("sender", ...generatorCommand(lab, load));
+  try {
+    await setTimeout(SETTLE_MS);
+    return roundTrips(lab);
+  } finally {
+    generator.kill();
+    await once(generator, "exit");
   }
-  return [
-    paired("round trip of ping, two verdicts, median", "us", medians),
-    paired("round trip of ping, two verdicts, p99", "us", tails),
-  ];
 }
 
-/** Goodput of a permitted TCP flow held at 1 Gb/s while the attacker sends packets that nobody permitted. */
-async function flood(lab: Lab, rate: number | undefined, runs: number): Promise<Case> {
+async function latency(lab: Lab, kind: EngineKind, runs: number): Promise<Case[]> {
+  const medians: { value: number; baseline: number }[] = [];
+  const tails: { value: number; baseline: number }[] = [];
+  const rate = HALF_LOAD[kind];
+  for (let run = 0; run < runs; run++) {
+    const plain = await roundTripsUnderLoad(lab, rate);
+    const judged = await withEngine(
+      lab,
+      LOAD_FLOWS,
+      BOTH_CORES,
+      async (engine) => {
+        await engine.ask(`permit icmp ${ADDRESS.sender} > ${ADDRESS.receiver}`);
+        await engine.ask(`permit icmp ${ADDRESS.receiver} > ${ADDRESS.sender}`);
+        return roundTripsUnderLoad(lab, rate);
+      },
+      kind,
+    );
+    medians.push({ value: median(judged), baseline: median(plain) });
+    tails.push({ value: percentile(judged, 0.99), baseline: percentile(plain, 0.99) });
+  }
+  const name = `round trip of ping beside ${rate / 1000} kpps, two verdicts of ${kind}`;
+  return [paired(`${name}, median`, "us", medians), paired(`${name}, p99`, "us", tails)];
+}
+
+const SETTLE_MS = 300;
+const FLOOD_SECONDS = 8;
+
+interface Flood {
+  readonly kind: EngineKind;
+  /** From another interface, or by the sender's, into the receive ring of the permitted flow. */
+  readonly from: "attacker" | "sender";
+  /** Packets a second; undefined: all that the generator gives. */
+  readonly rate?: number;
+}
+
+/** Goodput of a permitted TCP flow held at 1 Gb/s beside packets that nobody permitted. */
+async function flood(lab: Lab, { kind, from, rate }: Flood, runs: number): Promise<Case> {
+  const size = { size: 64, flows: 65_536, seconds: FLOOD_SECONDS };
+  const load = { from, ...size, ...(rate === undefined ? {} : { rate }) };
   const pairs: { value: number; baseline: number }[] = [];
   for (let run = 0; run < runs; run++) {
-    const pair = await withEngine(lab, 0, `${ROUTER_CORE},${LOAD_CORE}`, async (engine) => {
-      await permitIperf(lab, engine);
-      const quiet = iperf(lab, 3, "-b", "1G");
-      lab.pinRouter();
-      const attack = lab.start(
-        "attacker",
-        ...generatorCommand(lab, {
-          from: "attacker",
-          size: 64,
-          flows: 65_536,
-          seconds: 8,
-          ...(rate === undefined ? {} : { rate }),
-        }),
-      );
-      try {
-        return { value: iperf(lab, 3, "-b", "1G") / 1e6, baseline: quiet / 1e6 };
-      } finally {
-        attack.kill();
-      }
-    });
+    const pair = await withEngine(
+      lab,
+      0,
+      BOTH_CORES,
+      async (engine) => {
+        await permitIperf(lab, engine);
+        const quiet = iperf(lab, 3, "-b", "1G");
+        lab.pinRouter();
+        const attack = lab.start(from, ...generatorCommand(lab, load));
+        try {
+          return { value: iperf(lab, 3, "-b", "1G") / 1e6, baseline: quiet / 1e6 };
+        } finally {
+          attack.kill();
+          await once(attack, "exit");
+        }
+      },
+      kind,
+    );
     pairs.push(pair);
   }
-  return paired(
-    `1 Gb/s TCP beside ${rate === undefined ? "all" : rate / 1000 + " kpps"} unpermitted`,
-    "Mb/s",
-    pairs,
-  );
+  const ring = from === "sender" ? " in the same receive ring" : "";
+  const what = rate === undefined ? "all" : `${rate / 1000} kpps`;
+  return paired(`1 Gb/s TCP beside ${what} unpermitted${ring}, ${kind}`, "Mb/s", pairs);
+}
+
+const FLOODS: readonly Flood[] = [
+  { kind: "nfqueue", from: "attacker", rate: 300_000 },
+  { kind: "nfqueue", from: "attacker", rate: 1_000_000 },
+  { kind: "xdp", from: "attacker" },
+  { kind: "xdp", from: "sender", rate: 1_000_000 },
+];
+
+/** Native programs send on what the other end of a veth has left to be filled in, so hosts fill it in themselves. */
+function fillInChecksums(lab: Lab): void {
+  lab.run("sender", "ethtool", "-K", "out", "tx", "off");
+  lab.run("receiver", "ethtool", "-K", "in", "tx", "off");
 }
 
 async function table(lab: Lab): Promise<Case[]> {
-  return withEngine(lab, 0, `${ROUTER_CORE},${LOAD_CORE}`, async (engine) => {
+  return withEngine(lab, 0, BOTH_CORES, async (engine) => {
     const empty = (await engine.ask("status"))["memory"] as number;
     const { perSecond } = (await engine.ask("install 1000000")) as { perSecond: number };
     const full = (await engine.ask("status"))["memory"] as number;
@@ -214,12 +270,15 @@ export async function dataplane(quick: boolean): Promise<Report> {
   try {
     lab.run("receiver", "iptables", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "-j", "DROP");
     const results: Case[] = await table(lab);
-    const counts = quick ? [1, 1_000_000] : FLOW_COUNTS;
-    for (const flows of counts) {
+    for (const flows of quick ? [1_000_000] : FLOW_COUNTS)
       for (const size of quick ? [64] : SIZES)
         results.push(...(await forwarding(lab, size, flows, String(ROUTER_CORE), runs)));
-    }
-    results.push(await tcp(lab, runs), ...(await latency(lab, runs)), await flood(lab, 300_000, runs));
+    results.push(await tcp(lab, runs));
+    fillInChecksums(lab);
+    for (const one of FLOODS) results.push(await flood(lab, one, runs));
+    for (const kind of ["nfqueue", "xdp"] as const) results.push(...(await latency(lab, kind, runs)));
+    lab.run("receiver", "iptables", "-t", "raw", "-D", "PREROUTING", "-p", "udp", "-j", "DROP");
+    results.push(...(await xdpCases(lab, runs)));
     return report("dataplane", results);
   } finally {
     lab.close();

@@ -12,21 +12,23 @@ import type { Algorithm } from "../../src/base/algorithm.js";
 import type { Authentication, Installation } from "../../src/traffic/datapath.js";
 import { Firewall } from "../../src/traffic/firewall.js";
 import { NfqueueDatapath } from "../../src/traffic/nfqueue.js";
+import { XdpDatapath, type XdpOptions } from "../../src/traffic/xdp.js";
 import { BASE_PORT, FLOWS_PER_PORT } from "./shape.js";
 
 const QUEUE_BASE = 2700;
 const REFUSE_MARK = 0x50420000;
 const BATCH = 10_000;
 /** Room for the largest Authentication Header. */
-const RESERVE = Number(
-  process.argv[2] === undefined ? 0 : ((JSON.parse(process.argv[2]) as Settings).reserve ?? 0),
-);
+const { reserve = 0, engine = "nfqueue" }: Settings =
+  process.argv[2] === undefined ? {} : (JSON.parse(process.argv[2]) as Settings);
 const FOREVER = { allowedVolume: bytes(2 ** 50), lifetime: seconds(3600) };
 
 /** The argument. */
 interface Settings {
   /** Bytes that TCP segments leave free for an Authentication Header. */
   readonly reserve?: number;
+  /** "xdp": with native programs, so that hosts must not leave checksums to be filled in. */
+  readonly engine?: "nfqueue" | "xdp";
 }
 
 /** Of the command "protect". */
@@ -64,7 +66,7 @@ function flowOf(i: number, destination: IpAddress): Flow {
 }
 
 async function installMany(
-  datapath: NfqueueDatapath,
+  datapath: NfqueueDatapath | XdpDatapath,
   count: number,
   destination: IpAddress,
 ): Promise<object> {
@@ -87,11 +89,11 @@ const firewall = await Firewall.probe({
   exempt: [],
   interceptRate: 1000,
   setSize: 2 ** 21,
-  reserve: RESERVE,
+  reserve,
   reassemble: true,
 });
 await firewall.install();
-const datapath = NfqueueDatapath.open({
+const options: XdpOptions = {
   queueBase: QUEUE_BASE,
   capacity: 1_200_000,
   holdPacketsPerFlow: 16,
@@ -100,7 +102,11 @@ const datapath = NfqueueDatapath.open({
   refuseMark: REFUSE_MARK,
   enforce: true,
   logger: silentLogger,
-});
+  exempt: [],
+  interceptRate: 1000,
+  virtual: "native",
+};
+const datapath = engine === "xdp" ? XdpDatapath.open(options) : NfqueueDatapath.open(options);
 console.log(JSON.stringify({ ready: true }));
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -123,5 +129,6 @@ for await (const line of createInterface({ input: process.stdin })) {
   }
 }
 await datapath.stop();
+if (engine === "xdp") XdpDatapath.detach();
 await firewall.remove();
 process.exit(0);

@@ -138,21 +138,28 @@ function start(lab: Lab): Promise<LineProgram> {
   return LineProgram.start(lab.namespace("router"), "xdp-engine", {}, ["taskset", "-c", String(LOAD_CORE)]);
 }
 
-/** @param quick one run of each case, to see that all works */
+/** In a lab whose receiver is free of rules of its own. */
+export async function xdpCases(lab: Lab, runs: number): Promise<Case[]> {
+  sinkAtReceiver(lab);
+  const results = await changes(lab, runs);
+  const engine = await start(lab);
+  try {
+    for (const size of SIZES) results.push(await forwarding({ lab, engine }, size, runs));
+    for (const size of SIZES) results.push(await withReceiver({ lab, engine }, size, runs));
+  } finally {
+    await engine.stop(ENGINE_LIMIT_MS);
+  }
+  return results;
+}
+
+/**
+ * This part of "dataplane" alone.
+ * @param quick one run of each case, to see that all works
+ */
 export async function xdp(quick: boolean): Promise<Report> {
-  const runs = quick ? 1 : 5;
   const lab = new Lab();
   try {
-    sinkAtReceiver(lab);
-    const results = await changes(lab, runs);
-    const engine = await start(lab);
-    try {
-      for (const size of SIZES) results.push(await forwarding({ lab, engine }, size, runs));
-      for (const size of SIZES) results.push(await withReceiver({ lab, engine }, size, runs));
-    } finally {
-      await engine.stop(ENGINE_LIMIT_MS);
-    }
-    return report("xdp", results);
+    return report("xdp", await xdpCases(lab, quick ? 1 : 5));
   } finally {
     lab.close();
   }
