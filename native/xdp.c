@@ -111,19 +111,23 @@ static void take_map(struct xdp *x, uint32_t id) {
   else close(map);
 }
 
-/* All maps of a program, or none. */
+/* A table of another version of this program is of no use. */
+static int has_layout(int map) {
+  struct table_control control;
+  uint32_t zero = 0;
+  return bpf_map_lookup_elem(map, &zero, &control) == 0 && control.layout == TABLE_LAYOUT;
+}
+
+/* All maps of a program, fit for this process. What was taken is to be closed otherwise. */
 static int take_maps(struct xdp *x, int program) {
   uint32_t ids[MAPS_OF_A_PROGRAM];
   struct bpf_prog_info info = {.map_ids = (uint64_t)(uintptr_t)ids, .nr_map_ids = MAPS_OF_A_PROGRAM};
   uint32_t size = sizeof info;
   if (bpf_obj_get_info_by_fd(program, &info, &size) < 0) return 0;
   for (uint32_t i = 0; i < info.nr_map_ids && i < MAPS_OF_A_PROGRAM; i++) take_map(x, ids[i]);
-  for (int i = 0; i < XDP_MAPS; i++) {
-    if (x->map[i] >= 0) continue;
-    close_maps(x);
-    return 0;
-  }
-  return 1;
+  for (int i = 0; i < XDP_MAPS; i++)
+    if (x->map[i] < 0) return 0;
+  return has_layout(x->map[XDP_CONTROL]);
 }
 
 /* Looks over the interfaces for a program with maps that this process can go on with. */
@@ -135,6 +139,7 @@ static void adopt_maps(struct xdp *x) {
     int program = program_on(i->if_index, &id, &generic);
     if (program <= 0) continue;
     x->adopted = take_maps(x, program);
+    if (!x->adopted) close_maps(x);
     close(program);
   }
   if (all) if_freenameindex(all);
@@ -176,6 +181,7 @@ static int set_up(struct xdp *x) {
 struct xdp *xdp_open(const struct xdp_options *options) {
   struct xdp *x = calloc(1, sizeof *x);
   if (!x) return NULL;
+  libbpf_set_print(NULL); /* what goes wrong is told by errno, not on the standard error of the daemon */
   x->lock = -1;
   for (int i = 0; i < XDP_MAPS; i++) x->map[i] = -1;
   x->options = *options;

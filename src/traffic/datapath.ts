@@ -150,6 +150,8 @@ export interface InterfaceEngine {
 
 export interface DatapathStatus {
   readonly engine: string;
+  /** Why it is not the better one. */
+  readonly reason?: string;
   readonly flows: number;
   readonly capacity: number;
   /** Packets held now. */

@@ -20,22 +20,21 @@ export async function openEngine(
   if (choice === "nfqueue") return byQueues(options, "the configuration says so");
   if (choice === "auto" && obstacle !== undefined) return byQueues(options, obstacle);
   try {
-    return await withPrograms(choice, options);
+    return await withPrograms(options);
   } catch (error) {
-    if (choice === "xdp" || !(error instanceof XdpError)) throw error;
+    if (choice === "xdp") throw error;
     logger.debug({ error }, "no XDP programs");
-    return byQueues(options, error.message);
+    return byQueues(options, error instanceof Error ? error.message : String(error));
   }
 }
 
-async function withPrograms(choice: EngineChoice, options: XdpOptions): Promise<XdpDatapath> {
+async function withPrograms(options: XdpOptions): Promise<XdpDatapath> {
   const datapath = XdpDatapath.open(options);
-  if (!datapath.status().interfaces.some(({ engine }) => engine !== "nfqueue")) {
+  const { interfaces } = datapath.status();
+  if (interfaces.every(({ engine }) => engine === "nfqueue")) {
     await datapath.stop();
-    throw new XdpError(
-      "ENODEV",
-      `no interface has an XDP program${choice === "xdp" ? "" : ": none forwards"}`,
-    );
+    const reasons = interfaces.map(({ name, reason = "" }) => `${name}: ${reason}`);
+    throw new XdpError("ENODEV", `no interface has an XDP program (${reasons.join(", ")})`);
   }
   await new SourceBlocker(datapath).restore();
   // The sets of the rules were made anew; the table may still be full.
@@ -45,7 +44,7 @@ async function withPrograms(choice: EngineChoice, options: XdpOptions): Promise<
 
 /** Programs of an earlier process would go on by its table. */
 function byQueues(options: XdpOptions, reason: string): NfqueueDatapath {
-  const datapath = NfqueueDatapath.open(options);
+  const datapath = NfqueueDatapath.open({ ...options, reason });
   const detached = detachQuietly(options.logger);
   options.logger.info({ engine: datapath.engine, reason, detached }, "packet engine");
   return datapath;

@@ -56,6 +56,8 @@ export interface NfqueueOptions {
   readonly time?: Time;
   /** False: the table alone, without queues and kernel sets, which needs no privileges. */
   readonly kernel?: boolean;
+  /** Why this engine and not the better one, for the status. */
+  readonly reason?: string;
   /** XDP programs that look into this engine's table. */
   readonly xdp?: XdpHandle;
 }
@@ -207,8 +209,10 @@ export class NfqueueDatapath implements Datapath {
     const out = new Float64Array(STATUS_VALUES + names.length + this.#queues.length);
     this.#call(() => this.#native.status(this.#handle, out));
     const dropped = this.#queues.length === 0 ? new Map<number, number>() : queueDrops();
+    const { reason } = this.#options;
     return {
       engine: this.engine,
+      ...(reason === undefined ? {} : { reason }),
       flows: out[0] ?? 0,
       capacity: this.#options.capacity,
       held: out[1] ?? 0,

@@ -115,9 +115,14 @@ export class XdpDatapath implements Datapath {
       this.#native.xdpClose(this.#programs, 1);
       throw error;
     }
-    this.adopted = this.#queues.listenTo(this.#programs);
-    this.#follow();
-    this.#watch = this.#native.watchRoutes(LINK_GROUPS, () => this.#followSoon());
+    try {
+      this.adopted = this.#queues.listenTo(this.#programs);
+      this.#follow();
+      this.#watch = this.#native.watchRoutes(LINK_GROUPS, () => this.#followSoon());
+    } catch (error) {
+      this.#end();
+      throw translate(error);
+    }
     if (this.adopted) this.#dropLater();
   }
 
@@ -213,8 +218,13 @@ export class XdpDatapath implements Datapath {
     this.#followTimer?.cancel();
     this.#native.unwatchRoutes(this.#watch);
     for (const timer of this.#unblockTimers.values()) timer.cancel();
+    this.#end();
+  }
+
+  /** The table that the queues work with goes last. */
+  #end(): void {
     this.#native.xdpClose(this.#programs, 0);
-    await this.#queues.stop();
+    void this.#queues.stop();
     this.#native.xdpClose(this.#programs, 1);
   }
 

@@ -62,22 +62,28 @@ function open(): XdpDatapath {
 }
 
 async function installAll(datapath: XdpDatapath, batches: readonly Encoded[]): Promise<number> {
-  const start = performance.now();
+  const start = processorSeconds();
   for (const { keys, values } of batches) await datapath.installEncoded(keys, values);
-  return (performance.now() - start) / 1000;
+  return processorSeconds() - start;
+}
+
+/** Of this process: what else runs on the machine is no part of it. */
+function processorSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }
 
 let datapath: XdpDatapath | undefined = open();
 
-/** Flows a second: new ones, and changes of those that are there, and removals. */
+/** Flows a second of processor time: new ones, and changes of those that are there, and removals. */
 async function rates(flows: number): Promise<object> {
   if (datapath === undefined) throw new Error("there is no engine");
   const batches = encode(flows);
   const install = flows / (await installAll(datapath, batches));
   const update = flows / (await installAll(datapath, batches));
-  const start = performance.now();
+  const start = processorSeconds();
   for (const { keys } of batches) await datapath.removeEncoded(keys);
-  return { install, update, remove: flows / ((performance.now() - start) / 1000) };
+  return { install, update, remove: flows / (processorSeconds() - start) };
 }
 
 async function perform(command: string, argument: string): Promise<object> {

@@ -7,6 +7,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { InterfaceEngine } from "../../src/traffic/datapath.js";
 import { forwardingRate, generatorCommand, type Load } from "./generator.js";
 import { Lab, LOAD_CORE } from "./lab.js";
 import { LineProgram } from "./lines.js";
@@ -85,13 +86,21 @@ async function window(bench: Bench, load: Load): Promise<number> {
   return ((await sent(bench)) - packets) / took / 1000;
 }
 
+async function install(engine: LineProgram): Promise<void> {
+  const { interfaces } = (await engine.ask(`install ${FLOWS}`, ENGINE_LIMIT_MS)) as {
+    interfaces: readonly InterfaceEngine[];
+  };
+  const other = interfaces.find((one) => one.engine !== "xdp");
+  if (other !== undefined) throw new Error(`${other.name} has no native program: ${other.reason}`);
+}
+
 async function forwarding(bench: Bench, size: number, runs: number): Promise<Case> {
   const load: Load = { from: "sender", size, flows: FLOWS, seconds: WINDOW_SECONDS };
   const pairs: { value: number; baseline: number }[] = [];
   for (let run = 0; run < runs; run++) {
     await bench.engine.ask("detach", ENGINE_LIMIT_MS);
     const before = await window(bench, load);
-    await bench.engine.ask(`install ${FLOWS}`, ENGINE_LIMIT_MS);
+    await install(bench.engine);
     const value = await window(bench, load);
     await bench.engine.ask("detach", ENGINE_LIMIT_MS);
     pairs.push({ value, baseline: (before + (await window(bench, load))) / 2 });
@@ -110,7 +119,7 @@ async function withReceiver({ lab, engine }: Bench, size: number, runs: number):
   for (let run = 0; run < runs; run++) {
     await engine.ask("detach", ENGINE_LIMIT_MS);
     const before = forwardingRate(lab, load);
-    await engine.ask(`install ${FLOWS}`, ENGINE_LIMIT_MS);
+    await install(engine);
     const value = forwardingRate(lab, load) / 1000;
     await engine.ask("detach", ENGINE_LIMIT_MS);
     pairs.push({ value, baseline: (before + forwardingRate(lab, load)) / 2000 });
@@ -128,7 +137,7 @@ async function changes(lab: Lab, runs: number): Promise<Case[]> {
   return ["install", "update", "remove"].map((name) =>
     single(
       `${name} ${FLOWS} flows in batches, the programs' table`,
-      "flows/s",
+      "flows a processor second",
       measured.map((rates) => rates[name] ?? Number.NaN),
     ),
   );

@@ -29,6 +29,7 @@ function statusText(status: StatusView): string {
       "engine",
       `${datapath.engine}, ${datapath.flows} of ${datapath.capacity} flows, ${datapath.held} packets held`,
     ],
+    ...(datapath.reason === undefined ? [] : [["not xdp", datapath.reason] as const]),
     ...signallingLines(status),
     ["pending", status.pending === 0 ? "none" : `${status.pending}: see pbsctl pending`],
     ...datapath.queues.map(
