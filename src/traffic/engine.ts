@@ -2,6 +2,7 @@
 import type { Logger } from "../base/log.js";
 import { NfqueueDatapath } from "./nfqueue.js";
 import { SourceBlocker } from "./source-block.js";
+import { readInterfaces } from "./xdp-interfaces.js";
 import { XdpDatapath, XdpError, type XdpOptions } from "./xdp.js";
 
 export const ENGINES = ["auto", "xdp", "nfqueue"] as const;
@@ -29,17 +30,25 @@ export async function openEngine(
 }
 
 async function withPrograms(options: XdpOptions): Promise<XdpDatapath> {
+  // The tables take all their memory at once: not where nobody would look into them.
+  const { candidates, unfit } = readInterfaces();
+  if (candidates.length === 0) throw noProgram(unfit);
   const datapath = XdpDatapath.open(options);
   const { interfaces } = datapath.status();
   if (interfaces.every(({ engine }) => engine === "nfqueue")) {
     await datapath.stop();
-    const reasons = interfaces.map(({ name, reason = "" }) => `${name}: ${reason}`);
-    throw new XdpError("ENODEV", `no interface has an XDP program (${reasons.join(", ")})`);
+    throw noProgram(interfaces);
   }
   await new SourceBlocker(datapath).restore();
   // The sets of the rules were made anew; the table may still be full.
   if (datapath.adopted) await datapath.refillSets();
   return datapath;
+}
+
+function noProgram(interfaces: readonly { readonly name: string; readonly reason?: string }[]): XdpError {
+  const reasons = interfaces.map(({ name, reason = "" }) => `${name}: ${reason}`);
+  const why = reasons.length === 0 ? "there is none but loopback" : reasons.join(", ");
+  return new XdpError("ENODEV", `no interface has an XDP program (${why})`);
 }
 
 /** Programs of an earlier process would go on by its table. */
