@@ -263,21 +263,47 @@ async function table(lab: Lab): Promise<Case[]> {
   });
 }
 
+/** What a flood, or a load, does to others. */
+async function beside(lab: Lab, runs: number): Promise<Case[]> {
+  fillInChecksums(lab);
+  const results: Case[] = [];
+  for (const one of FLOODS) results.push(await flood(lab, one, runs));
+  for (const kind of ["nfqueue", "xdp"] as const) results.push(...(await latency(lab, kind, runs)));
+  return results;
+}
+
+/**
+ * Floods and latency of "dataplane" alone.
+ * @param quick one run of each case, to see that all works
+ */
+export async function flooded(quick: boolean): Promise<Report> {
+  const lab = new Lab();
+  try {
+    dropAtReceiver(lab, "-A");
+    return report("flood", await beside(lab, quick ? 1 : 5));
+  } finally {
+    lab.close();
+  }
+}
+
+/** The load ends where it arrives, and costs its host no more than that. */
+function dropAtReceiver(lab: Lab, change: "-A" | "-D"): void {
+  lab.run("receiver", "iptables", "-t", "raw", change, "PREROUTING", "-p", "udp", "-j", "DROP");
+}
+
 /** @param quick one run of the main cases, to see that all works */
 export async function dataplane(quick: boolean): Promise<Report> {
   const runs = quick ? 1 : 5;
   const lab = new Lab();
   try {
-    lab.run("receiver", "iptables", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "-j", "DROP");
+    dropAtReceiver(lab, "-A");
     const results: Case[] = await table(lab);
     for (const flows of quick ? [1_000_000] : FLOW_COUNTS)
       for (const size of quick ? [64] : SIZES)
         results.push(...(await forwarding(lab, size, flows, String(ROUTER_CORE), runs)));
     results.push(await tcp(lab, runs));
-    fillInChecksums(lab);
-    for (const one of FLOODS) results.push(await flood(lab, one, runs));
-    for (const kind of ["nfqueue", "xdp"] as const) results.push(...(await latency(lab, kind, runs)));
-    lab.run("receiver", "iptables", "-t", "raw", "-D", "PREROUTING", "-p", "udp", "-j", "DROP");
+    results.push(...(await beside(lab, runs)));
+    dropAtReceiver(lab, "-D");
     results.push(...(await xdpCases(lab, runs)));
     return report("dataplane", results);
   } finally {

@@ -2,7 +2,7 @@
 import { parseArgs } from "node:util";
 import { ALGORITHMS } from "../../src/base/algorithm.js";
 import { authentication } from "./authentication.js";
-import { dataplane } from "./dataplane.js";
+import { dataplane, flooded } from "./dataplane.js";
 import { memory } from "./memory.js";
 import { refreshing } from "./refreshing.js";
 import { print, type Report } from "./result.js";
@@ -13,6 +13,7 @@ import { xdp } from "./xdp.js";
 const BENCHMARKS: Readonly<Record<string, (options: SignallingOptions) => Promise<Report>>> = {
   authentication: ({ quick, only }) => authentication(quick, only),
   dataplane: ({ quick }) => dataplane(quick),
+  flood: ({ quick }) => flooded(quick),
   memory: ({ quick }) => memory(quick),
   refreshing: ({ quick }) => refreshing(quick),
   setup: ({ quick }) => setup(quick),
