@@ -239,9 +239,12 @@ function floodClasses(): object {
     exempt: [{ name: "dns", protocol: PROTOCOL.udp, ports: [{ from: 53, to: 53 }], rate: 5 }],
     open: { total: 10_000_000, source: 10_000 },
   });
-  const passed = (flow: Flow, shape: Shape = {}): number => {
+  const passed = (flow: Flow, shape: Shape = {}): { count: number; seconds: number } => {
     const packet = datagram(flow, shape);
-    return Array.from({ length: FLOOD }, () => twins.xdp(packet).action).filter((a) => a === "stack").length;
+    const start = performance.now();
+    const actions = Array.from({ length: FLOOD }, () => twins.xdp(packet).action);
+    const seconds = (performance.now() - start) / 1000;
+    return { count: actions.filter((action) => action === "stack").length, seconds };
   };
   const flow = (text: string) => parseFlow(text);
   const result = {
