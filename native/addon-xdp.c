@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "addon-engine.h"
 #include "addon-values.h"
 #include "clock.h"
 #include "xdp-events.h"
+#include "xdp-forward.h"
 #include "xdp.h"
 
 enum { MAX_ENTRIES = 1 << 28, PATH_BYTES = 4096, MAX_FRAME = 1 << 16, BOUND_VALUES = 4 };
@@ -18,13 +20,16 @@ static const napi_type_tag XDP_TAG = {0x7062732d78647000ULL, 0x686f6c6465723031U
 struct holder {
   struct xdp *xdp; /* NULL once closed */
   struct xdp_listener *listener;
+  struct forwarder *forwarder;
 };
 
 /* Hooks run in the opposite order of their coming, so the engine, which came before this one, still has its events. */
 static void clean_up(void *data) {
   struct holder *h = data;
   if (h->listener) xdp_listener_stop(h->listener);
+  if (h->forwarder) forwarder_stop(h->forwarder);
   h->listener = NULL;
+  h->forwarder = NULL;
 }
 
 /* An engine may outlive this value, and its table lies here: the memory stays until it is closed or the process ends. */
@@ -229,6 +234,50 @@ napi_value addon_xdp_allow_egress(napi_env env, napi_callback_info info) {
   if (!h || get_u32(env, a[1], INT32_MAX, &interface) < 0 || get_u32(env, a[2], 1, &allowed) < 0) return NULL;
   if (xdp_allow_egress(h->xdp, interface, (int)allowed) < 0)
     throw_errno(env, errno, "the interface cannot be used by XDP programs");
+  return NULL;
+}
+
+/* The interface's queues that are served, with errno when there are none. */
+static int serve(struct holder *h, uint32_t interface) {
+  int map = xdp_queues(interface);
+  if (map < 0) return 0;
+  int queues = forwarder_add(h->forwarder, interface, map);
+  int error = queues > 0 && xdp_serve(h->xdp, interface, 1) == 0 ? 0 : errno;
+  close(map);
+  if (error == 0) return queues;
+  forwarder_remove(h->forwarder, interface);
+  errno = error;
+  return 0;
+}
+
+/* xdpServe(programs, engine, interface): how many queues are served, once xdpListen has been called. */
+napi_value addon_xdp_serve(napi_env env, napi_callback_info info) {
+  napi_value a[3];
+  uint32_t interface = 0;
+  if (get_arguments(env, info, 3, a) < 0) return NULL;
+  struct holder *h = get_open_holder(env, a[0]);
+  struct engine *e = h ? get_engine(env, a[1]) : NULL;
+  if (!e || get_u32(env, a[2], INT32_MAX, &interface) < 0) return NULL;
+  if (!h->listener) {
+    throw_error(env, "EINVAL", "the programs' events are not listened to");
+    return NULL;
+  }
+  if (!h->forwarder) h->forwarder = forwarder_start(e);
+  int queues = h->forwarder ? serve(h, interface) : 0;
+  if (queues > 0) return make_number(env, queues);
+  throw_errno(env, errno, "packets with AH cannot be taken from the interface");
+  return NULL;
+}
+
+/* xdpLeave(programs, interface): no longer. */
+napi_value addon_xdp_leave(napi_env env, napi_callback_info info) {
+  napi_value a[2];
+  uint32_t interface = 0;
+  if (get_arguments(env, info, 2, a) < 0) return NULL;
+  struct holder *h = get_open_holder(env, a[0]);
+  if (!h || get_u32(env, a[1], INT32_MAX, &interface) < 0 || !h->forwarder) return NULL;
+  if (xdp_serve(h->xdp, interface, 0) < 0) throw_errno(env, errno, "the interface cannot be given up");
+  forwarder_remove(h->forwarder, interface);
   return NULL;
 }
 

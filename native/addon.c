@@ -261,6 +261,8 @@ NAPI_MODULE_INIT() {
       METHOD("xdpDetach", addon_xdp_detach),
       METHOD("xdpBlock", addon_xdp_block),
       METHOD("xdpAllowEgress", addon_xdp_allow_egress),
+      METHOD("xdpServe", addon_xdp_serve),
+      METHOD("xdpLeave", addon_xdp_leave),
       METHOD("xdpFeatures", addon_xdp_features),
       METHOD("xdpCounters", addon_xdp_counters),
       METHOD("xdpTry", addon_xdp_try),

@@ -46,7 +46,7 @@
       "libraries": ["<!@(pkg-config --libs libmnl)", "-lpthread"],
       "conditions": [
         ["xdp=='yes'", {
-          "sources": ["xdp-events.c", "xdp.c"],
+          "sources": ["xdp-events.c", "xdp-forward.c", "xdp.c", "xsk.c"],
           "libraries": ["-lbpf"],
           "dependencies": ["pbs_bpf"]
         }, {

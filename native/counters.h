@@ -41,6 +41,7 @@
   X(DROP_HOLD_FLOW_FULL, "drop.hold-flow-full")  \
   X(DROP_HOLD_FULL, "drop.hold-full")            \
   X(DROP_HOLD_TIMEOUT, "drop.hold-timeout")      \
+  X(DROP_SEND_FULL, "drop.send-full")            \
   X(EVENTS_LATE, "events.late")                  \
   X(QUEUE_GAPS, "queue.gaps")                    \
   X(QUEUE_ERRORS, "queue.errors")

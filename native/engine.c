@@ -270,7 +270,7 @@ void engine_tidy(struct engine *e, const struct entry *entry, uint64_t now) {
 int engine_flush_sets(struct engine *e) { return kernel_sets_flush(&e->sets); }
 
 uint64_t engine_counter(const struct engine *e, enum counter which) {
-  uint64_t sum = counters_get(&e->counters, which);
+  uint64_t sum = counters_get(&e->counters, which) + counters_get(&e->forwarded, which);
   for (uint32_t i = 0; i < e->workers; i++) sum += counters_get(&e->worker[i]->counters, which);
   return sum;
 }

@@ -95,6 +95,7 @@ struct engine {
   struct kernel_sets sets;
   struct verdicts release;   /* verdicts of this thread on the hold queue */
   struct counters counters;  /* of this thread */
+  struct counters forwarded; /* of the thread that forwards beside the stack: xdp-forward.h */
 };
 
 /* NULL with errno; `*failed_queue` is then the queue that could not be bound, or -1. */

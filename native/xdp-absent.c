@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "xdp-events.h"
+#include "xdp-forward.h"
 #include "xdp.h"
 
 static int absent(void) {
@@ -50,6 +51,18 @@ int xdp_block(struct xdp *x, const struct xdp_source *source, uint64_t until) {
   return absent();
 }
 
+int xdp_queues(unsigned interface) {
+  (void)interface;
+  return absent();
+}
+
+int xdp_serve(struct xdp *x, unsigned interface, int served) {
+  (void)x;
+  (void)interface;
+  (void)served;
+  return absent();
+}
+
 uint64_t xdp_counter(const struct xdp *x, enum xdp_counter which) {
   (void)x;
   (void)which;
@@ -73,3 +86,23 @@ struct xdp_listener *xdp_listen(int map, struct events *events) {
 }
 
 void xdp_listener_stop(struct xdp_listener *l) { (void)l; }
+
+struct forwarder *forwarder_start(struct engine *engine) {
+  (void)engine;
+  absent();
+  return NULL;
+}
+
+void forwarder_stop(struct forwarder *f) { (void)f; }
+
+int forwarder_add(struct forwarder *f, unsigned interface, int map) {
+  (void)f;
+  (void)interface;
+  (void)map;
+  return absent();
+}
+
+void forwarder_remove(struct forwarder *f, unsigned interface) {
+  (void)f;
+  (void)interface;
+}

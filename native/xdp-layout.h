@@ -7,6 +7,7 @@
 /* Packets by what became of them. The names are what people and JavaScript see. */
 #define XDP_COUNTERS(X)                       \
   X(SENT, "accept")                           \
+  X(HANDED, "xdp.handed")                     \
   X(DROP_NO_PERMISSION, "drop.no-permission") \
   X(DROP_EXPIRED, "drop.expired")             \
   X(DROP_OVER_VOLUME, "drop.over-volume")     \
@@ -49,6 +50,14 @@ struct xdp_event {
   uint64_t value;
   uint32_t type;
   uint32_t zero;
+};
+
+/* Receive queues of an interface that AF_XDP can serve, and the longest frame that it takes. */
+enum { XDP_QUEUES = 64, XDP_HANDED_MAX = 1700 };
+
+/* What a program puts before a frame with AH that it hands to this process: the frame is otherwise ready to be sent. */
+struct xdp_handed {
+  uint32_t interface; /* to send by */
 };
 
 /* Packets that pass by rules alone: `words` of the flow's key under a mask, and a range of ports. */

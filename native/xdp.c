@@ -28,6 +28,7 @@ static const struct {
     [XDP_PROCESSORS] = {"pbs_processors", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct xdp_processor), BPF_F_MMAPABLE},
     [XDP_EVENTS] = {"pbs_events", BPF_MAP_TYPE_RINGBUF, 0, 0, 0},
     [XDP_EGRESS] = {"pbs_egress", BPF_MAP_TYPE_DEVMAP_HASH, 4, 4, 0},
+    [XDP_SERVED] = {"pbs_served", BPF_MAP_TYPE_HASH, 4, 4, 0},
     [XDP_BLOCKED] = {"pbs_blocked", BPF_MAP_TYPE_HASH, sizeof(struct xdp_source), 8, BPF_F_NO_PREALLOC},
 };
 
@@ -145,6 +146,13 @@ static void adopt_maps(struct xdp *x) {
   if (all) if_freenameindex(all);
 }
 
+/* The process before no longer sends by any. */
+static void serve_none(const struct xdp *x) {
+  uint32_t interface;
+  while (bpf_map_get_next_key(x->map[XDP_SERVED], NULL, &interface) == 0)
+    if (bpf_map_delete_elem(x->map[XDP_SERVED], &interface) < 0) return;
+}
+
 static int map_memory(struct xdp *x) {
   for (int i = 0; i < XDP_EVENTS; i++) {
     x->bytes[i] = (size_t)map_entries(x, (enum xdp_map)i) * MAPS[i].value_size;
@@ -173,7 +181,10 @@ static int set_up(struct xdp *x) {
   adopt_maps(x);
   if (!x->adopted && create_maps(x) < 0) return -1;
   if (map_memory(x) < 0) return -1;
-  if (x->adopted) return 0;
+  if (x->adopted) {
+    serve_none(x);
+    return 0;
+  }
   for (uint32_t i = 0; i < x->processors; i++) atomic_store(&processor(x, i)->reader.epoch, READER_OUTSIDE);
   return 0;
 }
@@ -311,6 +322,42 @@ int xdp_detach(unsigned interface) {
   if (error == 0) return 1;
   errno = -error;
   return -1;
+}
+
+/* A map of the program by name; -1 with errno. */
+static int map_of(int program, const char *name) {
+  uint32_t ids[MAPS_OF_A_PROGRAM];
+  struct bpf_prog_info info = {.map_ids = (uint64_t)(uintptr_t)ids, .nr_map_ids = MAPS_OF_A_PROGRAM};
+  uint32_t size = sizeof info;
+  if (bpf_obj_get_info_by_fd(program, &info, &size) < 0) return -1;
+  for (uint32_t i = 0; i < info.nr_map_ids && i < MAPS_OF_A_PROGRAM; i++) {
+    struct bpf_map_info about = {0};
+    uint32_t length = sizeof about;
+    int map = bpf_map_get_fd_by_id(ids[i]);
+    if (map < 0) continue;
+    if (bpf_obj_get_info_by_fd(map, &about, &length) == 0 && strcmp(about.name, name) == 0) return map;
+    close(map);
+  }
+  errno = ENOENT;
+  return -1;
+}
+
+int xdp_queues(unsigned interface) {
+  uint32_t id;
+  int generic, program = program_on(interface, &id, &generic);
+  if (program <= 0) {
+    if (program == 0) errno = ENOENT;
+    return -1;
+  }
+  int map = map_of(program, "pbs_queues"), error = errno;
+  close(program);
+  errno = error;
+  return map;
+}
+
+int xdp_serve(struct xdp *x, unsigned interface, int served) {
+  if (served) return bpf_map_update_elem(x->map[XDP_SERVED], &interface, &interface, BPF_ANY);
+  return bpf_map_delete_elem(x->map[XDP_SERVED], &interface) == 0 || errno == ENOENT ? 0 : -1;
 }
 
 int xdp_allow_egress(struct xdp *x, unsigned interface, int allowed) {

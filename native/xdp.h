@@ -11,7 +11,7 @@
 #include "table.h"
 #include "xdp-layout.h"
 
-enum xdp_map { XDP_CONTROL, XDP_INDEX, XDP_ENTRIES, XDP_PROCESSORS, XDP_EVENTS, XDP_EGRESS, XDP_BLOCKED, XDP_MAPS };
+enum xdp_map { XDP_CONTROL, XDP_INDEX, XDP_ENTRIES, XDP_PROCESSORS, XDP_EVENTS, XDP_EGRESS, XDP_SERVED, XDP_BLOCKED, XDP_MAPS };
 
 enum xdp_mode { XDP_NATIVE, XDP_GENERIC };
 
@@ -55,6 +55,12 @@ int xdp_detach(unsigned interface);
 
 /* Whether packets may be sent out of an interface by the programs. 0 or -1 with errno. */
 int xdp_allow_egress(struct xdp *xdp, unsigned interface, int allowed);
+
+/* The XSKMAP of the program on an interface: a descriptor to be closed, or -1 with errno. */
+int xdp_queues(unsigned interface);
+
+/* Whether a process sends packets with AH by an interface, so that programs may hand it such packets. 0 or -1 with errno. */
+int xdp_serve(struct xdp *xdp, unsigned interface, int served);
 
 /*
  * Has every packet from a source dropped until then (monotonic nanoseconds), or, with 0, no longer. 0 or -1 with errno: E2BIG

@@ -20,6 +20,7 @@
 enum {
   GIST_PORT = 270,
   MAX_TAGS = 2,
+  AH_FIXED = 12,
   MAX_EXTENSIONS = 8,
   MAX_DISTANCE = 16, /* buckets that a lookup goes through */
   MAX_TRIES = 8,
@@ -86,6 +87,22 @@ struct {
   __type(value, __u32);
 } pbs_egress SEC(".maps");
 
+/* Interfaces by which this process sends what is handed to it. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1024);
+  __type(key, __u32);
+  __type(value, __u32);
+} pbs_served SEC(".maps");
+
+/* Of this interface alone: by receive queue, who takes packets with AH. Empty while no process does. */
+struct {
+  __uint(type, BPF_MAP_TYPE_XSKMAP);
+  __uint(max_entries, XDP_QUEUES);
+  __type(key, __u32);
+  __type(value, __u32);
+} pbs_queues SEC(".maps");
+
 /* Sources whose every packet is dropped, and until when. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -120,6 +137,7 @@ struct packet {
   uint16_t length;  /* of the IP datagram */
   uint8_t tos;      /* IPv6: traffic class */
   uint8_t unusual;  /* if it is permitted, the stack does the rest */
+  uint8_t ah;       /* it has an Authentication Header */
 };
 
 /* What is left of the frame's first piece. */
@@ -160,7 +178,7 @@ static __always_inline int parse_echo(struct cursor *c, uint32_t left, uint8_t r
 }
 
 /* `left`: bytes of the datagram from the cursor on. */
-static __always_inline int parse_upper(struct packet *p, struct cursor *c, uint8_t protocol, uint32_t left) {
+static __always_inline int parse_flow(struct packet *p, struct cursor *c, uint8_t protocol, uint32_t left) {
   p->flow.key.protocol = protocol;
   switch (protocol) {
     case IPPROTO_TCP:
@@ -171,11 +189,27 @@ static __always_inline int parse_upper(struct packet *p, struct cursor *c, uint8
       return p->flow.key.family == 4 ? parse_echo(c, left, ECHO4, ECHO4_REPLY) : TO_STACK(PASS_UNUSUAL);
     case IPPROTO_ICMPV6:
       return p->flow.key.family == 6 ? parse_echo(c, left, ECHO6, ECHO6_REPLY) : TO_STACK(PASS_UNUSUAL);
-    case IPPROTO_AH:
-      return TO_STACK(PASS_AUTHENTICATED);
     default:
       return 0;
   }
+}
+
+static __always_inline int is_options_header(uint8_t next) {
+  return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS;
+}
+
+/* AH stands once, and before the flow's own protocol; what has more headers behind it goes to the stack. */
+static __always_inline int parse_upper(struct packet *p, struct cursor *c, uint8_t protocol, uint32_t left) {
+  if (protocol != IPPROTO_AH) return parse_flow(p, c, protocol, left);
+  uint8_t *header = c->at;
+  if (!has(c, AH_FIXED)) return TO_STACK(PASS_AUTHENTICATED);
+  uint32_t length = (header[1] + 2u) * 4;
+  uint8_t next = header[0];
+  if (length < AH_FIXED || left < length || next == IPPROTO_AH || next == IPPROTO_FRAGMENT || is_options_header(next))
+    return TO_STACK(PASS_AUTHENTICATED);
+  p->ah = 1;
+  c->at += length;
+  return parse_flow(p, c, next, left - length);
 }
 
 /* Of a header without options; 0 when it is right. */
@@ -221,10 +255,6 @@ static __always_inline int is_odd_address6(const struct in6_addr *address) {
   uint32_t first = bpf_ntohl(words[0]);
   return first >> 24 == 0xff || first >> 22 == 0xfe80 >> 6 ||
          ((words[0] | words[1] | words[2]) == 0 && bpf_ntohl(words[3]) <= 1);
-}
-
-static __always_inline int is_options_header(uint8_t next) {
-  return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS;
 }
 
 static __always_inline int parse_ipv6(struct packet *p, struct cursor *c) {
@@ -559,6 +589,27 @@ static __always_inline int forward(struct xdp_md *context, const struct packet *
   return XDP_REDIRECT;
 }
 
+/*
+ * Ready to be sent but for the check of its AH, which this host's process makes. Before the frame stands where it is to
+ * go. What cannot be handed over is checked behind the stack.
+ */
+static __always_inline int hand_over(struct xdp_md *context, const struct packet *p, const struct bpf_fib_lookup *route,
+                                     struct xdp_processor *here) {
+  uint32_t interface = route->ifindex;
+  if (setting.check_source && !is_source_fine(context, p)) return pass(here, XDP_PASS_SOURCE);
+  if (context->data_end - context->data > XDP_HANDED_MAX || !bpf_map_lookup_elem(&pbs_served, &interface))
+    return pass(here, XDP_PASS_AUTHENTICATED);
+  if (bpf_redirect_map(&pbs_queues, context->rx_queue_index, XDP_PASS) != XDP_REDIRECT ||
+      bpf_xdp_adjust_meta(context, -(int)sizeof(struct xdp_handed)) != 0)
+    return pass(here, XDP_PASS_AUTHENTICATED);
+  struct xdp_handed *handed = (void *)(long)context->data_meta;
+  if ((void *)(handed + 1) > (void *)(long)context->data || rewrite(context, p, route) < 0)
+    return pass(here, XDP_PASS_UNUSUAL);
+  handed->interface = interface;
+  count(here, XDP_HANDED);
+  return XDP_REDIRECT;
+}
+
 /* The packet is one that this router forwards, by `route` if that was found. */
 static __always_inline int judge(struct xdp_md *context, const struct packet *p, struct entry *entry,
                                  const struct bpf_fib_lookup *route, int found, struct xdp_processor *here) {
@@ -570,9 +621,13 @@ static __always_inline int judge(struct xdp_md *context, const struct packet *p,
     __sync_fetch_and_add(&entry->expired, 1);
     return drop(here, XDP_DROP_EXPIRED);
   }
-  if (entry->protection) return pass(here, XDP_PASS_AUTHENTICATED);
-  if (p->unusual || *(volatile uint8_t *)&entry->path) return pass(here, XDP_PASS_UNUSUAL);
+  int protected = *(volatile uint32_t *)&entry->protection != 0;
+  if (p->unusual || *(volatile uint8_t *)&entry->path)
+    return pass(here, protected ? XDP_PASS_AUTHENTICATED : XDP_PASS_UNUSUAL);
   if (found != BPF_FIB_LKUP_RET_SUCCESS) return pass(here, XDP_PASS_ROUTE);
+  if (protected && p->ah) return hand_over(context, p, route, here);
+  /* One that lacks its AH, or has one that nobody asked for, is for the queues to judge. */
+  if (protected || p->ah) return pass(here, XDP_PASS_AUTHENTICATED);
   return forward(context, p, entry, now, route, here);
 }
 

@@ -144,7 +144,9 @@ export interface InterfaceEngine {
   readonly engine: "xdp" | "xdp-generic" | "nfqueue";
   /** Whether permitted flows are sent by this interface without the stack. */
   readonly transmits: boolean;
-  /** Why it is not xdp, or does not transmit. */
+  /** Who verifies AH of what comes by it: a thread beside the stack, or that of the queue. */
+  readonly authenticates: "af_xdp" | "nfqueue";
+  /** Why it is not xdp, or does not transmit, or has no AF_XDP. */
   readonly reason?: string;
 }
 

@@ -231,6 +231,11 @@ export class NfqueueDatapath implements Datapath {
     return this.#call(() => this.#native.xdpListen(programs, this.#handle));
   }
 
+  /** Verifies packets with AH of this table's flows that come by an interface with XDP programs. Throws NfqueueError. */
+  serve(programs: XdpHandle, interfaceIndex: number): void {
+    this.#call(() => this.#native.xdpServe(programs, this.#handle, interfaceIndex));
+  }
+
   /** Takes out permissions of an earlier process whose time is over. Resolves to how many others of it there are. */
   async dropAdopted(): Promise<number> {
     const out = new Float64Array(2);

@@ -54,6 +54,13 @@ export interface NativeXdp {
   xdpBlock(programs: XdpHandle, key: Uint8Array, duration: number): void;
   /** Whether programs may send by this interface. */
   xdpAllowEgress(programs: XdpHandle, interfaceIndex: number, allowed: 0 | 1): void;
+  /**
+   * Has packets with AH of an interface that has our program go by AF_XDP to a thread that verifies and sends them; after
+   * {@link xdpListen}. Returns how many receive queues are served. Replaces what was before.
+   */
+  xdpServe(programs: XdpHandle, engine: Handle, interfaceIndex: number): number;
+  /** No longer: they go to the stack. */
+  xdpLeave(programs: XdpHandle, interfaceIndex: number): void;
   /** Bits of {@link XDP_FEATURE}, or -1 when the kernel does not say. */
   xdpFeatures(interfaceIndex: number): number;
   /** Packets in the order of the names. */

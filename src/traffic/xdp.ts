@@ -294,7 +294,7 @@ export class XdpDatapath implements Datapath {
     const made = JSON.stringify(candidate);
     const known = before.get(candidate.index);
     if (known?.made === made) return { made, engine: this.#withTransmits(candidate, known.engine) };
-    const engine = this.#engineOf(candidate);
+    const engine = this.#withAuthentication(candidate, this.#engineOf(candidate));
     const { name, engine: which, reason } = engine;
     this.#options.logger.info({ interface: name, engine: which, reason }, "packet engine of an interface");
     return { made, engine };
@@ -308,6 +308,7 @@ export class XdpDatapath implements Datapath {
   /** An interface that is gone took its program along. */
   #leave(index: number): void {
     this.#native.xdpAllowEgress(this.#programs, index, 0);
+    this.#native.xdpLeave(this.#programs, index);
     try {
       this.#native.xdpDetach(index);
     } catch (error) {
@@ -327,7 +328,20 @@ export class XdpDatapath implements Datapath {
     if (problem !== undefined) return this.#genericOf(candidate, problem.message);
     const transmits = this.#allowEgress(index);
     const reason = "its driver takes no frames from XDP, so the stack sends there";
-    return { name, engine: "xdp", transmits, ...(transmits ? {} : { reason }) };
+    return { name, engine: "xdp", transmits, authenticates: "nfqueue", ...(transmits ? {} : { reason }) };
+  }
+
+  /** Packets with AH go past the stack too, where a socket can be had. */
+  #withAuthentication({ index }: Candidate, found: InterfaceEngine): InterfaceEngine {
+    if (found.engine === "nfqueue") return found;
+    try {
+      this.#queues.serve(this.#programs, index);
+      return { ...found, authenticates: "af_xdp" };
+    } catch (error) {
+      const why = `AH is verified behind the stack: ${error instanceof Error ? error.message : String(error)}`;
+      const reason = found.reason === undefined ? why : `${found.reason}; ${why}`;
+      return { ...found, authenticates: "nfqueue", reason };
+    }
   }
 
   #genericOf(candidate: Candidate, reason: string): InterfaceEngine {
@@ -337,6 +351,7 @@ export class XdpDatapath implements Datapath {
       name: candidate.name,
       engine: "xdp-generic",
       transmits: this.#allowEgress(candidate.index),
+      authenticates: "nfqueue",
       reason,
     };
   }
@@ -362,7 +377,7 @@ export class XdpDatapath implements Datapath {
 }
 
 function byQueues(name: string, reason: string): InterfaceEngine {
-  return { name, engine: "nfqueue", transmits: false, reason };
+  return { name, engine: "nfqueue", transmits: false, authenticates: "nfqueue", reason };
 }
 
 /** Of a flow that has this source. */

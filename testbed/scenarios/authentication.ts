@@ -162,6 +162,7 @@ async function counted(step: Step, testbed: Testbed, family: 4 | 6, algorithm: s
       `${node} has no failures`,
       Object.values(proof?.failures ?? { none: 1 }).every((n) => n === 0),
     );
+    await besideTheStack(step, testbed.daemon(node), node);
     const { stdout } = await testbed.daemon(node).ctl("flow", view.id);
     const shown = /^authentication\s+(.*)$/m.exec(stdout)?.[1] ?? "";
     if (node === "receiver") step.measure("pbsctl flow", shown);
@@ -170,6 +171,14 @@ async function counted(step: Step, testbed: Testbed, family: 4 | 6, algorithm: s
       shown.startsWith(`${algorithm}, SPI 0x`) && /^failures/m.test(stdout),
     );
   }
+}
+
+/** Where a router has AF_XDP, its packets with AH do not go through the queue. */
+async function besideTheStack(step: Step, daemon: Daemon, node: string): Promise<void> {
+  const { interfaces = [], counters } = (await statusOf(daemon)).datapath;
+  if (!interfaces.some(({ authenticates }) => authenticates === "af_xdp")) return;
+  const handed = step.measure(`verified beside the stack by ${node}`, counters["xdp.handed"] ?? 0);
+  step.expect(`${node} verifies beside its stack`, handed > 0);
 }
 
 function ofFamily(family: 4 | 6): RegExp {
