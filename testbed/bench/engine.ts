@@ -7,12 +7,11 @@ import { createInterface } from "node:readline";
 import { IpAddress } from "../../src/base/address.js";
 import { type Flow, PROTOCOL, parseFlow } from "../../src/base/flow.js";
 import { silentLogger } from "../../src/base/log.js";
-import { bytes, seconds } from "../../src/base/units.js";
-import type { Algorithm } from "../../src/base/algorithm.js";
-import type { Authentication, Installation } from "../../src/traffic/datapath.js";
+import { seconds } from "../../src/base/units.js";
 import { Firewall } from "../../src/traffic/firewall.js";
 import { NfqueueDatapath } from "../../src/traffic/nfqueue.js";
 import { XdpDatapath, type XdpOptions } from "../../src/traffic/xdp.js";
+import { FOREVER, type Protected, protectedInstallation } from "./protect.js";
 import { BASE_PORT, FLOWS_PER_PORT } from "./shape.js";
 
 const QUEUE_BASE = 2700;
@@ -21,7 +20,6 @@ const BATCH = 10_000;
 /** Room for the largest Authentication Header. */
 const { reserve = 0, engine = "nfqueue" }: Settings =
   process.argv[2] === undefined ? {} : (JSON.parse(process.argv[2]) as Settings);
-const FOREVER = { allowedVolume: bytes(2 ** 50), lifetime: seconds(3600) };
 
 /** The argument. */
 interface Settings {
@@ -29,28 +27,6 @@ interface Settings {
   readonly reserve?: number;
   /** "xdp": with native programs, so that hosts must not leave checksums to be filled in. */
   readonly engine?: "nfqueue" | "xdp";
-}
-
-/** Of the command "protect". */
-interface Protected {
-  readonly flow: string;
-  readonly action: Authentication["action"];
-  readonly algorithm: Algorithm;
-  readonly spi: number;
-  /** Base64. */
-  readonly key: string;
-}
-
-function protectedInstallation({ flow, action, algorithm, spi, key }: Protected): Installation {
-  return {
-    flow: parseFlow(flow),
-    ...FOREVER,
-    authentication: {
-      action,
-      association: { spi, algorithm, key: Buffer.from(key, "base64") },
-      overlap: { duration: seconds(1), bytes: bytes(2 ** 24) },
-    },
-  };
 }
 
 /** Flow i of the generator. */

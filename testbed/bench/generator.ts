@@ -1,6 +1,6 @@
 /** Runs the packet generator (generator.c) in a host of the lab. */
 import { execFileSync } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ADDRESS, type Host, LOAD_CORE, type Lab } from "./lab.js";
@@ -20,17 +20,18 @@ export interface Load {
 export function buildGenerator(lab: Lab): string {
   const binary = join(lab.directory, "generator");
   if (!existsSync(binary)) {
-    execFileSync("cc", ["-O2", "-Wall", "-Wextra", "-Werror", "-o", binary, source()], { stdio: "inherit" });
+    execFileSync("cc", ["-O2", "-Wall", "-Wextra", "-Werror", "-o", binary, sourceFile("generator.c")], {
+      stdio: "inherit",
+    });
   }
   return binary;
 }
 
-/** The C file stands beside this one in the sources, and two folders up from what was compiled. */
-function source(): string {
-  const here = fileURLToPath(new URL("generator.c", import.meta.url));
-  const fromDist = fileURLToPath(new URL("../../../testbed/bench/generator.c", import.meta.url));
-  const found = [here, fromDist].find((path) => existsSync(path) && statSync(path).isFile());
-  if (found === undefined) throw new Error("testbed/bench/generator.c is missing");
+/** A file of the sources by its path from this folder, which was compiled two folders further down. */
+export function sourceFile(path: string): string {
+  const places = [new URL(path, import.meta.url), new URL(`../../../testbed/bench/${path}`, import.meta.url)];
+  const found = places.map((place) => fileURLToPath(place)).find((name) => existsSync(name));
+  if (found === undefined) throw new Error(`testbed/bench/${path} is missing`);
   return found;
 }
 

@@ -9,6 +9,7 @@ import { silentLogger } from "../../src/base/log.js";
 import { seconds } from "../../src/base/units.js";
 import { encodeFlow, KEY_BYTES, PERMIT_VALUES } from "../../src/traffic/native.js";
 import { XdpDatapath } from "../../src/traffic/xdp.js";
+import { type Protected, protectedInstallation } from "./protect.js";
 import { BASE_PORT, FLOWS_PER_PORT } from "./shape.js";
 
 const DESTINATION = IpAddress.parse("10.2.0.2");
@@ -93,6 +94,12 @@ async function perform(command: string, argument: string): Promise<object> {
       await installAll(datapath, encode(Number(argument)));
       return { interfaces: datapath.status().interfaces };
     }
+    case "protect":
+      datapath ??= open();
+      await datapath.install([protectedInstallation(JSON.parse(argument) as Protected)]);
+      return { interfaces: datapath.status().interfaces };
+    case "counters":
+      return datapath?.status().counters ?? {};
     case "rates":
       return rates(Number(argument));
     case "sent":
@@ -108,8 +115,8 @@ async function perform(command: string, argument: string): Promise<object> {
 
 console.log(JSON.stringify({ ready: true }));
 for await (const line of createInterface({ input: process.stdin })) {
-  const [command = "", argument = ""] = line.trim().split(" ");
-  console.log(JSON.stringify(await perform(command, argument)));
+  const [command = "", ...words] = line.trim().split(" ");
+  console.log(JSON.stringify(await perform(command, words.join(" "))));
 }
 await datapath?.stop();
 XdpDatapath.detach();

@@ -8,6 +8,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { InterfaceEngine } from "../../src/traffic/datapath.js";
+import { authenticated } from "./xdp-authentication.js";
 import { forwardingRate, generatorCommand, type Load } from "./generator.js";
 import { Lab, LOAD_CORE } from "./lab.js";
 import { LineProgram } from "./lines.js";
@@ -155,6 +156,7 @@ export async function xdpCases(lab: Lab, runs: number): Promise<Case[]> {
   try {
     for (const size of SIZES) results.push(await forwarding({ lab, engine }, size, runs));
     for (const size of SIZES) results.push(await withReceiver({ lab, engine }, size, runs));
+    results.push(...(await authenticated(lab, engine, runs)));
   } finally {
     await engine.stop(ENGINE_LIMIT_MS);
   }
