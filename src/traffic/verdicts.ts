@@ -242,7 +242,7 @@ export const VERDICTS: readonly VerdictCase[] = [
     xdp: "stack",
   },
   { name: "AH that is missing", packet: datagram(AUTHENTICATED[0]), queue: "drop", xdp: "stack" },
-  { name: "AH without permission", packet: authenticated(STRANGER4), ...LEFT },
+  { name: "AH without permission", packet: authenticated(STRANGER4), ...UNKNOWN },
   { name: "AH where none is asked for", packet: authenticated(UDP4), queue: "accept", xdp: "stack" },
   { name: "within the volume", packet: datagram(LIMITED[0], { payload: 32 }), ...SEND },
   { name: "over the volume", packet: datagram(LIMITED[0], { payload: 32 }), ...DROP },
