@@ -17,7 +17,7 @@ const USAGE = `usage: testbed [--json] COMMAND
   scenario NAME [--gist own|external] [--engine auto|xdp|nfqueue]
                               run one scenario in a network of its own; external: every pbsd uses a gistd;
                               engine: what judges packets in the routers
-  scenarios                   names of the scenarios
+  scenarios [--stock]         names of the scenarios; --stock: of those that need a distribution's own kernel
   down [ID]                   remove a network, or all that are up
   leftovers                   exit 1 if anything of an ended run is still there
 `;
@@ -179,8 +179,9 @@ async function scenario({ json, args: all }: Command): Promise<number> {
   return passed ? 0 : 1;
 }
 
-async function scenarios({ json }: Command): Promise<number> {
-  const names = SCENARIOS.map(({ name }) => name);
+async function scenarios({ json, args }: Command): Promise<number> {
+  const stock = args.includes("--stock");
+  const names = SCENARIOS.filter(({ stockKernel = false }) => stockKernel === stock).map(({ name }) => name);
   print(json, { scenarios: names }, `${names.join("\n")}\n`);
   return 0;
 }

@@ -1,4 +1,4 @@
-/** All scenarios, in the order in which scripts/test runs them. */
+/** All scenarios, in the order in which scripts/test runs them; at the end those that need a stock kernel. */
 import { ask } from "./ask.js";
 import { association } from "./association.js";
 import { authentication } from "./authentication.js";
@@ -11,9 +11,11 @@ import { flood } from "./flood.js";
 import { forgery } from "./forgery.js";
 import { hostile } from "./hostile.js";
 import { interop } from "./interop.js";
+import { kernelAh } from "./kernel-ah.js";
 import { load } from "./load.js";
 import { lossy } from "./lossy.js";
 import { narrow } from "./narrow.js";
+import { netem } from "./netem.js";
 import { open } from "./open.js";
 import { pathchange } from "./pathchange.js";
 import { reactions } from "./reactions.js";
@@ -56,4 +58,6 @@ export const SCENARIOS: readonly Scenario[] = [
   load,
   open,
   badinput,
+  kernelAh,
+  netem,
 ];

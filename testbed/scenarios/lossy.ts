@@ -91,7 +91,8 @@ async function saturate(step: Step, testbed: Testbed, port: number): Promise<voi
   await expectNoAlarm(step, testbed, alarms);
 }
 
-async function refreshed(testbed: Testbed, streams: readonly Stream[]): Promise<void> {
+/** Waits until the receiver has compared often enough for a finding. */
+export async function refreshed(testbed: Testbed, streams: readonly Stream[]): Promise<void> {
   const receiver = testbed.daemon("receiver");
   await Promise.all(
     streams.map(async ({ flow }) => {
@@ -123,7 +124,7 @@ async function expectFound(
   await link.stop();
 }
 
-async function expectNoAlarm(step: Step, testbed: Testbed, before: number): Promise<void> {
+export async function expectNoAlarm(step: Step, testbed: Testbed, before: number): Promise<void> {
   const alarms = (await alarmsOf(testbed.daemon("receiver"))).slice(before);
   step.measure("false alarms", alarms.length);
   for (const [i, text] of alarms.entries()) step.measure(`alarm ${i + 1}`, text);
