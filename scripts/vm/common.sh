@@ -4,7 +4,7 @@
 VM_CACHE=${PBS_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pbs-gateway/vm}
 mkdir -p "$VM_CACHE"
 
-fail() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+fail() { printf "%s: %s\n" "${0##*/}" "$*" >&2; exit "${status:-1}"; }
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 
 # Runs a command whose output matters only when it fails.

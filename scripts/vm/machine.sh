@@ -24,7 +24,7 @@ start_machine() {
   rm -f "$run/disk.qcow2"
   qemu-img create -q -f qcow2 -F qcow2 -b "$box/box.img" "$run/disk.qcow2"
   # Without a shell in between: the process to end is qemu itself.
-  (exec ip netns exec "$VM_NAMESPACE" nice -n 10 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "$VM_CPUS" -m "$VM_MEMORY" -display none -no-reboot \
+  (exec setsid ip netns exec "$VM_NAMESPACE" nice -n 10 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "$VM_CPUS" -m "$VM_MEMORY" -display none -no-reboot \
     -kernel "$box/kernels/vmlinuz-$kernel" -initrd "$box/kernels/initrd-$kernel" \
     -append "root=LABEL=pbs ro net.ifnames=0 console=ttyS0,115200 mitigations=off" \
     -drive "file=$run/disk.qcow2,if=virtio,cache=unsafe" \

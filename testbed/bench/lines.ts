@@ -4,6 +4,7 @@ import { createInterface } from "node:readline";
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { PATIENCE } from "../lib/wait.js";
 
 type Answer = Readonly<Record<string, unknown>>;
 
@@ -65,7 +66,10 @@ export class LineProgram {
   async #answer(what: string, limit: number): Promise<Answer> {
     let timer: NodeJS.Timeout | undefined;
     const tooLate = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`${this.#name} did not answer to ${what}`)), limit);
+      timer = setTimeout(
+        () => reject(new Error(`${this.#name} did not answer to ${what}`)),
+        limit * PATIENCE,
+      );
     });
     try {
       const line = await Promise.race([this.#lines.next(), tooLate]);

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
-import { until } from "./wait.js";
+import { PATIENCE, until } from "./wait.js";
 
 export interface Outcome {
   /** Exit status; 128 + number for a signal, as a shell has it. */
@@ -31,7 +31,7 @@ export interface RunOptions {
 export async function run(command: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   const program = new Program(command, options);
   program.end(options.input);
-  const timer = setTimeout(() => program.signal("SIGKILL"), options.limit ?? DEFAULT_LIMIT_MS);
+  const timer = setTimeout(() => program.signal("SIGKILL"), (options.limit ?? DEFAULT_LIMIT_MS) * PATIENCE);
   const status = await program.exited;
   clearTimeout(timer);
   return { status, stdout: program.stdout, stderr: program.stderr, milliseconds: program.milliseconds };
@@ -95,7 +95,7 @@ export class Program {
   /** Asks it to end, insists when it does not, and returns its status. */
   async stop(signal: NodeJS.Signals = "SIGTERM", patience = 5000): Promise<number> {
     this.signal(signal);
-    const insist = setTimeout(() => this.signal("SIGKILL"), patience);
+    const insist = setTimeout(() => this.signal("SIGKILL"), patience * PATIENCE);
     const status = await this.exited;
     clearTimeout(insist);
     return status;

@@ -1,6 +1,8 @@
 /** Waiting for conditions, each with a bound. Nothing here sleeps for a fixed time. */
 
 const LOOK_EVERY_MS = 20;
+/** How many times longer everything may take: more than 1 on emulated machines. */
+export const PATIENCE = Number(process.env["TESTBED_PATIENCE"] ?? 1);
 
 export class WaitedTooLong extends Error {
   override readonly name = "WaitedTooLong";
@@ -8,18 +10,18 @@ export class WaitedTooLong extends Error {
 
 /**
  * Looks again and again until `look` gives something other than undefined or false. Rejects with {@link WaitedTooLong}
- * after `limit` milliseconds.
+ * after `limit` milliseconds, times {@link PATIENCE}.
  */
 export async function until<T>(
   what: string,
   limit: number,
   look: () => T | undefined | false | Promise<T | undefined | false>,
 ): Promise<T> {
-  const end = performance.now() + limit;
+  const end = performance.now() + limit * PATIENCE;
   for (;;) {
     const seen = await look();
     if (seen !== undefined && seen !== false) return seen;
-    if (performance.now() > end) throw new WaitedTooLong(`waited ${limit} ms for ${what}`);
+    if (performance.now() > end) throw new WaitedTooLong(`waited ${limit * PATIENCE} ms for ${what}`);
     await pause(LOOK_EVERY_MS);
   }
 }
