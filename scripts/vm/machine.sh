@@ -47,7 +47,7 @@ stop_machine() {
 in_machine() {
   local limit=$1
   shift
-  inside timeout "$limit" ssh -q -i "$run/key" -p $VM_SSH_PORT -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=5 \
+  inside timeout "$limit" ssh -q -i "$run/key" -p $VM_SSH_PORT -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=60 \
     -o BatchMode=yes vagrant@127.0.0.1 "$@" </dev/null
 }
 
@@ -58,7 +58,7 @@ into_machine() {
 # await_machine SECONDS: until it answers to ssh.
 await_machine() {
   local until=$((SECONDS + $1))
-  until in_machine 20 true; do
+  until in_machine 60 true; do
     kill -0 "$VM_PID" 2>/dev/null || { cat "$run/qemu.log" >&2; fail "qemu has ended"; }
     [ $SECONDS -lt $until ] || { tail -n 30 "$run"/console-*.log >&2; fail "the machine did not come up within $1 s"; }
     sleep 2

@@ -3,7 +3,7 @@ import type { Report } from "../lib/report.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
 import { until } from "../lib/wait.js";
 import { alarmsOf, eventAfter, showEvent, Stream } from "./attack.js";
-import { CHAIN, flowMatching, GRANT_ALL, wallClock } from "./common.js";
+import { CHAIN, GRANT_ALL, wallClock } from "./common.js";
 import { expectNoAlarm, refreshed } from "./lossy.js";
 import type { Scenario } from "./scenario.js";
 
