@@ -222,13 +222,13 @@ local PBS_TYPE_NAMES = { [1] = "Query", [2] = "Permission", [3] = "Notify" }
 local O = {
   fid = 1, sequence = 2, requested = 3, sent = 4, allowed = 5, ttl = 6, refresh = 7, certificate = 8, defense = 9,
   authentication = 10, volume_high = 128, info = 129, algorithms = 130, mark = 131, epoch = 132, hop_report = 133,
-  path_support = 134, summary = 135, tree_path = 136, listed = 137,
+  path_support = 134, summary = 135, tree_path = 136, listed = 137, ticket = 138,
 }
 local PBS_OBJECT_NAMES = {
   [1] = "FID", [2] = "Message-Seq", [3] = "Req-vol", [4] = "Send-vol", [5] = "Allow-vol", [6] = "TTL",
   [7] = "Refresh", [8] = "PK-cert", [9] = "Defense", [10] = "Auth-data", [128] = "Volume-high", [129] = "INFO",
   [130] = "Algorithms", [131] = "Mark", [132] = "Epoch", [133] = "Hop-report", [134] = "Path-support",
-  [135] = "Summary", [136] = "Tree-path", [137] = "Listed",
+  [135] = "Summary", [136] = "Tree-path", [137] = "Listed", [138] = "Ticket",
 }
 -- Bytes of a node's key identity.
 local IDENTITY = 16
@@ -245,7 +245,8 @@ local PBS_INFO_CODE_NAMES = {
   [1] = "Pending", [2] = "Malformed", [3] = "Unknown object", [4] = "Flow mismatch", [5] = "Bad signature",
   [6] = "Certificate refused", [7] = "Replayed", [8] = "Refused by policy", [9] = "Volume exhausted",
   [10] = "Lifetime over", [11] = "Revoked", [12] = "Rate limited", [13] = "Table full", [14] = "No answer",
-  [15] = "Unsupported algorithm", [16] = "Not a permission node", [17] = "Refresh singly",
+  [15] = "Unsupported algorithm", [16] = "Not a permission node", [17] = "Refresh singly", [18] = "Busy",
+  [20] = "No other path",
 }
 
 local declare_pbs, P, done_pbs = declarer(pbs, "pbs")
@@ -331,6 +332,12 @@ declare_pbs("uint24", "tree.reserved", "Reserved", base.HEX)
 declare_pbs("uint16", "tree.leaves", "Number of leaves", base.DEC)
 declare_pbs("uint16", "tree.index", "Place of this leaf", base.DEC)
 declare_pbs("bytes", "tree.sibling", "Hash beside the way")
+declare_pbs("bytes", "ticket.node", "Key identity of the busy node")
+declare_pbs("uint32", "ticket.due", "Good from, by that node's clock", base.DEC)
+declare_pbs("uint8", "ticket.bits", "Bits of the puzzle", base.DEC)
+declare_pbs("uint24", "ticket.reserved", "Reserved", base.HEX)
+declare_pbs("bytes", "ticket.seal", "Seal")
+declare_pbs("bytes", "ticket.nonce", "Nonce")
 declare_pbs("uint8", "info.class", "Class", base.DEC, ERROR_CLASS_NAMES)
 declare_pbs("uint8", "info.code", "Code", base.DEC, PBS_INFO_CODE_NAMES)
 declare_pbs("uint8", "info.object_type", "About object type", base.DEC, PBS_OBJECT_NAMES)
@@ -1266,6 +1273,15 @@ local function parse_tree_path(tree, r)
   while r:left() >= 32 do r:add(tree, P["tree.sibling"], 32) end
 end
 
+local function parse_ticket(tree, r)
+  r:add(tree, P["ticket.node"], IDENTITY)
+  r:number(tree, 4, P["ticket.due"])
+  tree:append_text(string.format(": puzzle of %d bits", r:number(tree, 1, P["ticket.bits"])))
+  r:add(tree, P["ticket.reserved"], 3)
+  r:add(tree, P["ticket.seal"], 20)
+  r:add(tree, P["ticket.nonce"], 8)
+end
+
 local PBS_PARSERS = {
   [O.fid] = parse_fid,
   [O.sequence] = number_parser(P["sequence"], "sequence", ""),
@@ -1287,6 +1303,7 @@ local PBS_PARSERS = {
   [O.summary] = parse_summary,
   [O.tree_path] = parse_tree_path,
   [O.listed] = parse_listed,
+  [O.ticket] = parse_ticket,
 }
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -1296,9 +1313,9 @@ local PBS_RULES = {
   [PBS_TYPE.query] = {
     order = {
       O.fid, O.sequence, O.requested, O.sent, O.certificate, O.volume_high, O.algorithms, O.mark, O.path_support,
-      O.summary, O.tree_path, O.authentication, O.hop_report,
+      O.summary, O.ticket, O.tree_path, O.authentication, O.hop_report,
     },
-    repeated = { [O.hop_report] = true },
+    repeated = { [O.ticket] = true, [O.hop_report] = true },
     required = { O.fid, O.sequence, O.requested, O.sent, O.certificate, O.authentication },
     volumes = { "requested", "sent" },
   },
@@ -1313,7 +1330,7 @@ local PBS_RULES = {
     volumes = { "allowed" },
   },
   [PBS_TYPE.notify] = {
-    order = { O.fid, O.info, O.defense, O.listed },
+    order = { O.fid, O.info, O.defense, O.listed, O.ticket },
     required = { O.fid, O.info },
     volumes = {},
   },

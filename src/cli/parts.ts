@@ -94,6 +94,7 @@ export function pbsOptions({
   return: returns,
   authentication,
   detection,
+  admission,
 }: Config): Partial<PbsOptions> {
   return {
     requestVolume: request.volume,
@@ -104,6 +105,7 @@ export function pbsOptions({
     accepts: authentication.accept,
     detection: detection.policy,
     moves: detection.moves,
+    admission,
     blockFor: detection.blockFor,
     reportRate: detection.reports,
     maxSessions: Math.ceil(packets.capacity * SESSION_SHARE),

@@ -1,5 +1,6 @@
 /** The configuration as the parts take it: checked, in units, with every default filled in. Immutable. */
 import type { Algorithm } from "../base/algorithm.js";
+import type { AdmissionOptions } from "../authorization/admission.js";
 import type { AuthenticationRule } from "../authorization/algorithm.js";
 import type { DetectionPolicy, MovePolicy } from "../authorization/reaction.js";
 import type { PolicyRule, PortRange } from "../authorization/policy.js";
@@ -59,6 +60,8 @@ export interface Config {
     /** Reports a second into passing Queries. */
     readonly reports: number;
   };
+  /** What is worked on first, and who is turned away, when there is too much. */
+  readonly admission: AdmissionOptions;
   /** Next hops other than the routing table's, in order. */
   readonly path: readonly PathConfig[];
   readonly rules: readonly PolicyRule[];

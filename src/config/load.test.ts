@@ -59,6 +59,7 @@ test("the example works, and its comments show the defaults", (t) => {
     "return",
     "authentication",
     "detection",
+    "admission",
     "control",
     "log",
   ] as const)
@@ -84,6 +85,7 @@ test("the defaults that the example's comments show are the defaults", async (t)
     "return",
     "authentication",
     "detection",
+    "admission",
     "control",
     "log",
   ] as const)

@@ -1,6 +1,12 @@
 /** The configuration file: sections, fields, ranges, defaults. docs/pbsd.example.toml explains each for its user. */
 import { hostname } from "node:os";
 import { z } from "zod";
+import {
+  DEFAULT_ADMISSION,
+  HARDEST_PUZZLE,
+  LONGEST_RETRY,
+  type AdmissionOptions,
+} from "../authorization/admission.js";
 import { type Algorithm, ALGORITHMS } from "../base/algorithm.js";
 import {
   ACCEPTED_BY_DEFAULT,
@@ -184,6 +190,17 @@ const detection = {
   reports: whole(0, 1_000_000).default(200),
 };
 
+const admission = {
+  patience: duration(ms(10)).default(DEFAULT_ADMISSION.patience),
+  waiting: whole(16, 1_000_000).default(DEFAULT_ADMISSION.waiting),
+  source_rate: whole(1, 1_000_000).default(DEFAULT_ADMISSION.sourceRate),
+  longest_retry: duration(seconds(1)).default(DEFAULT_ADMISSION.longestRetry),
+  puzzle: whole(0, HARDEST_PUZZLE).default(DEFAULT_ADMISSION.puzzle),
+  puzzle_effort: whole(0, HARDEST_PUZZLE).default(DEFAULT_ADMISSION.puzzleEffort),
+  endurance: duration(ms(0)).default(DEFAULT_ADMISSION.endurance),
+  grace: whole(0, 20).default(DEFAULT_ADMISSION.grace),
+};
+
 const pathway = {
   to: optional(prefix()),
   via: optional(address()),
@@ -268,6 +285,7 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = Object.fromEn
     return: returning,
     authentication,
     detection,
+    admission,
     path: pathway,
     rule,
     peer,
@@ -418,6 +436,7 @@ const sections = z.strictObject({
   return: section(returning).superRefine(checkTimes).superRefine(checkAlgorithms).prefault({}),
   authentication: section(authentication).prefault({}),
   detection: section(detection).prefault({}),
+  admission: section(admission).superRefine(checkAdmission).prefault({}),
   path: z.array(pathSchema).max(MAX_PATHS).default([]),
   rule: z.array(ruleSchema).max(MAX_RULES).superRefine(checkNames).default([]),
   peer: peers(),
@@ -446,6 +465,24 @@ function checkNames(entries: readonly { readonly name?: string | undefined }[], 
       refuse(context, [index, "name"], `"${name}" is the name of two`, "choose another name");
     seen.add(name);
   });
+}
+
+type AdmissionFields = z.output<z.ZodObject<typeof admission>>;
+
+/** Who is told to wait longer than tickets are known would come back for nothing. */
+function checkAdmission({ longest_retry: longest }: AdmissionFields, context: Context): void {
+  if (longest <= LONGEST_RETRY) return;
+  refuse(context, "longest_retry", "is more than 10 minutes", "write a shorter one");
+}
+
+export function toAdmission(fields: AdmissionFields): AdmissionOptions {
+  const {
+    source_rate: sourceRate,
+    longest_retry: longestRetry,
+    puzzle_effort: puzzleEffort,
+    ...same
+  } = fields;
+  return { ...same, sourceRate, longestRetry, puzzleEffort };
 }
 
 type DetectionFields = z.output<z.ZodObject<typeof detection>>;

@@ -130,6 +130,7 @@ async function statusOf(parts: ControlParts, started: Milliseconds): Promise<Sta
     identity: gist.identity,
     datapath: parts.datapath.status(),
     pending: parts.pbs.pending().length,
+    admission: parts.pbs.admission(),
     service: gist.service,
     associations: gist.associations.length,
     routingStates: gist.routingStates,

@@ -1,5 +1,6 @@
 /** What `pbsctl status` shows. */
 import type { Milliseconds } from "../base/units.js";
+import type { AdmissionView } from "../nslp/admission/admission.js";
 import type { DatapathStatus } from "../traffic/datapath.js";
 
 /** The daemon, as far as only its composition root knows it. */
@@ -16,6 +17,8 @@ export interface StatusView extends DaemonFacts {
   readonly identity: string;
   readonly datapath: DatapathStatus;
   readonly pending: number;
+  /** Messages that wait for their turn. */
+  readonly admission: AdmissionView;
   /** Socket of the gistd that does the signalling, and knows of associations and routing states; null: pbsd itself. */
   readonly service: string | null;
   readonly associations: number;

@@ -7,7 +7,7 @@ import { RulePolicy } from "../authorization/policy.js";
 import { flowKey } from "../base/flow.js";
 import { silentLogger } from "../base/log.js";
 import { FakeTime } from "../base/time.js";
-import { bytes, seconds } from "../base/units.js";
+import { bytes, ms, seconds } from "../base/units.js";
 import { parseConfig } from "../config/load.js";
 import {
   type FlowView,
@@ -18,6 +18,7 @@ import {
   type RequestOutcome,
 } from "../nslp/view.js";
 import type { RoutingStateView } from "../gist/service.js";
+import type { AdmissionView } from "../nslp/admission/admission.js";
 import type { FlowCount } from "../traffic/datapath.js";
 import { ok } from "./doctor/report.js";
 import type { ControlParts } from "./routes.js";
@@ -109,6 +110,11 @@ export class FakePbs implements PbsControl {
 
   counters(): Readonly<Record<string, number>> {
     return { "query.received": 2, "rejected.bad-signature": 0 };
+  }
+
+  admission(): AdmissionView {
+    const waiting = { kept: 1, returning: 2, new: 3 };
+    return { waiting, running: 4, wait: ms(5), busy: true, puzzle: 8 };
   }
 
   emit(detail: string): void {

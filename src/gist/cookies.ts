@@ -9,11 +9,11 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { IpAddress } from "../base/address.js";
 import type { Random } from "../base/random.js";
+import { type Generation, GENERATION_BYTES, RotatingSecret } from "../base/rotating-secret.js";
 import type { Time } from "../base/time.js";
 import { type Milliseconds, ms } from "../base/units.js";
 
 const QUERY_COOKIE_BYTES = 16;
-const GENERATION_BYTES = 4;
 const MAC_BYTES = 16;
 const KEPT_AT = GENERATION_BYTES + MAC_BYTES;
 const VALIDITY_BYTES = 4;
@@ -37,51 +37,34 @@ export interface Kept {
   readonly validity: Milliseconds;
 }
 
-interface Generation {
-  /** Random, not a counter or a time: liveness must not be guessable. */
-  readonly id: Uint8Array;
-  readonly secret: Uint8Array;
-  readonly born: Milliseconds;
-}
-
 export function newQueryCookie(random: Random): Uint8Array {
   return random.bytes(QUERY_COOKIE_BYTES);
 }
 
 export class ResponderCookies {
-  readonly #time: Time;
-  readonly #random: Random;
-  readonly #lifetime: Milliseconds;
-  #current: Generation;
-  #previous: Generation | undefined;
+  readonly #secrets: RotatingSecret;
 
   /** @param lifetime of a secret; a cookie is good for at least as long and at most twice as long */
   constructor(time: Time, random: Random, lifetime: Milliseconds) {
-    this.#time = time;
-    this.#random = random;
-    this.#lifetime = lifetime;
-    this.#current = this.#newGeneration();
+    this.#secrets = new RotatingSecret(time, random, lifetime);
   }
 
   make(subject: CookieSubject, { inboundInterface, validity }: Kept): Uint8Array {
-    this.#turnOver();
+    const generation = this.#secrets.current;
     const name = Buffer.from(inboundInterface).subarray(0, LONGEST_NAME);
     const cookie = new Uint8Array(Math.ceil((NAME_AT + name.length) / 4) * 4);
-    cookie.set(this.#current.id);
+    cookie.set(generation.id);
     new DataView(cookie.buffer).setUint32(KEPT_AT, validity);
     cookie[NAME_AT - 1] = name.length;
     cookie.set(name, NAME_AT);
     const kept = cookie.subarray(KEPT_AT, NAME_AT + name.length);
-    cookie.set(mac(this.#current, subject, kept), GENERATION_BYTES);
+    cookie.set(mac(generation, subject, kept), GENERATION_BYTES);
     return cookie;
   }
 
   /** What it was made with, or undefined when the cookie is not one of this node's for `subject`. */
   check(cookie: Uint8Array, subject: CookieSubject): Kept | undefined {
-    this.#turnOver();
-    const generation = [this.#current, this.#previous].find(
-      (g) => g !== undefined && startsWith(cookie, g.id),
-    );
+    const generation = this.#secrets.find(cookie);
     const nameLength = cookie[NAME_AT - 1];
     if (generation === undefined || nameLength === undefined || NAME_AT + nameLength > cookie.length)
       return undefined;
@@ -93,21 +76,6 @@ export class ResponderCookies {
       validity: ms(new DataView(kept.buffer, kept.byteOffset, VALIDITY_BYTES).getUint32(0)),
     };
   }
-
-  #turnOver(): void {
-    const age = this.#time.now() - this.#current.born;
-    if (age < this.#lifetime) return;
-    this.#previous = age < 2 * this.#lifetime ? this.#current : undefined;
-    this.#current = this.#newGeneration();
-  }
-
-  #newGeneration(): Generation {
-    return {
-      id: this.#random.bytes(GENERATION_BYTES),
-      secret: this.#random.bytes(32),
-      born: this.#time.now(),
-    };
-  }
 }
 
 function mac(generation: Generation, subject: CookieSubject, kept: Uint8Array): Uint8Array {
@@ -117,10 +85,6 @@ function mac(generation: Generation, subject: CookieSubject, kept: Uint8Array): 
     .update(kept)
     .digest()
     .subarray(0, MAC_BYTES);
-}
-
-function startsWith(bytes: Uint8Array, beginning: Uint8Array): boolean {
-  return bytes.length >= beginning.length && beginning.every((b, i) => b === bytes[i]);
 }
 
 /** For cookies that a peer sends back: whether two are the same bytes. */

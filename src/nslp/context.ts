@@ -1,17 +1,19 @@
 /** What the sessions of all three roles share. */
 import type { Policy } from "../authorization/decision.js";
-import type { Signer } from "../authorization/signing.js";
+import type { Signer, verifySignature } from "../authorization/signing.js";
 import type { Trust } from "../authorization/trust.js";
 import type { IpAddress } from "../base/address.js";
 import type { Flow } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
 import type { Random } from "../base/random.js";
-import type { TokenBucket } from "../base/rate-limit.js";
+import type { SourceBuckets, TokenBucket } from "../base/rate-limit.js";
 import type { Time } from "../base/time.js";
 import type { Milliseconds } from "../base/units.js";
 import type { GistService } from "../gist/service.js";
 import type { Direction, SessionId } from "../gist/wire/messages.js";
 import type { Datapath } from "../traffic/datapath.js";
+import type { Admission } from "./admission/admission.js";
+import type { PuzzleSolver } from "./admission/solver.js";
 import type { BoundedMemory } from "./bounded.js";
 import type { Counters } from "../base/counters.js";
 import type { KnownNodes } from "./hops.js";
@@ -52,6 +54,12 @@ export interface PbsContext {
   readonly events: EventLog;
   readonly counters: Counters;
   readonly notifies: TokenBucket;
+  /** What this node works on next, and what it has had to turn away; its puzzles for others, and theirs for it. */
+  readonly admission: Admission;
+  readonly solver: PuzzleSolver;
+  /** Notify messages to those who were turned away, for each peer. */
+  readonly refusals: SourceBuckets;
+  readonly verify: typeof verifySignature;
   readonly buried: BoundedMemory<Buried>;
   readonly spis: Spis;
   /** Absent: flows of this host cannot be moved, sources cannot be blocked. */

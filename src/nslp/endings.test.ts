@@ -1,5 +1,6 @@
 /** How flows end, by whose word, and whose word ends nothing. */
 import test from "ava";
+import { DEFAULT_ADMISSION } from "../authorization/admission.js";
 import { flowKey, parseFlow } from "../base/flow.js";
 import { bytes, ms, seconds } from "../base/units.js";
 import type { SendMessage } from "../gist/service.js";
@@ -179,7 +180,8 @@ test("a person changes a grant, unasked, at every node", async (t) => {
 });
 
 test("rejected Queries leave nothing behind", async (t) => {
-  const line = new Line(credentials, { maxVerifying: 4 });
+  const admission = { ...DEFAULT_ADMISSION, waiting: 16 };
+  const line = new Line(credentials, { maxVerifying: 4, admission });
   const query = (id: string, sequence: number): SendMessage =>
     signed(credentials.signers.sender, id, {
       type: "query",
@@ -196,5 +198,6 @@ test("rejected Queries leave nothing behind", async (t) => {
   await line.settle();
   t.is(line.flows("router").length, 0);
   t.is(counter(line, "router", "rejected.busy") + counter(line, "router", "rejected.bad-signature"), 50);
-  t.is(counter(line, "router", "rejected.bad-signature"), 4);
+  t.true(counter(line, "router", "rejected.bad-signature") <= 4 + 16);
+  t.true(counter(line, "router", "rejected.bad-signature") >= 4);
 });

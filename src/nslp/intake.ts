@@ -2,18 +2,20 @@
  * Checks of what arrives, cheap ones first: transfer, length and form, flow against MRI, direction, sequence, rate,
  * certificate, and last the signature. Only what passed them all reaches a session.
  */
-import { BusyError, verifySignature } from "../authorization/signing.js";
+import { BusyError } from "../authorization/signing.js";
 import { TreeVerifier } from "../authorization/tree-verifier.js";
 import type { TrustedCertificate } from "../authorization/trust.js";
+import type { IpAddress } from "../base/address.js";
 import { type Flow, sameFlow } from "../base/flow.js";
-import { SourceBuckets } from "../base/rate-limit.js";
+import { SourceBuckets, TokenBucket } from "../base/rate-limit.js";
 import { ms } from "../base/units.js";
 import type { ReceivedMessage } from "../gist/service.js";
 import type { SessionId } from "../gist/wire/messages.js";
+import type { Job, Refusal, Urgency } from "./admission/admission.js";
 import { BoundedMemory } from "./bounded.js";
 import type { PbsContext } from "./context.js";
 import { flowOf } from "./mri.js";
-import { type NotifyReason, sendNotify } from "./notify.js";
+import { BUSY_TEXT, type NotifyReason, sendBusy, sendNotify } from "./notify.js";
 import { isNewer, sequenceAge } from "./sequence.js";
 import type { Session } from "./session.js";
 import { decodePbs, PbsWireError, signatureInput } from "./wire/codec.js";
@@ -57,7 +59,10 @@ export class Intake {
   readonly #sequences: BoundedMemory<number>;
   readonly #buckets: Readonly<Record<PbsMessage["type"], SourceBuckets>>;
   readonly #trees = new TreeVerifier();
-  #verifying = 0;
+  /** What a crowd is told is not worth an event each. */
+  readonly #busyEvents: TokenBucket;
+  /** By peer and by the source that a message says it is of. */
+  readonly #sources: SourceBuckets;
 
   constructor(context: PbsContext, handler: IntakeHandler) {
     const { time, options } = context;
@@ -69,6 +74,9 @@ export class Intake {
       permission: new SourceBuckets(time, options.queryRate, options.queryBurst),
       notify: new SourceBuckets(time, options.notifyRate, options.notifyBurst),
     };
+    const { sourceRate } = options.admission;
+    this.#sources = new SourceBuckets(time, sourceRate, sourceRate);
+    this.#busyEvents = new TokenBucket(time, BUSY_EVENTS, BUSY_EVENTS);
   }
 
   /** Takes a message. Never throws; what fails a check is counted, and reported to the asking host where it can be. */
@@ -106,9 +114,73 @@ export class Intake {
     if (message.type === "notify") return this.#notify(message, received);
     if (message.type === "permission" && (session === undefined || session.role === "receiver"))
       return counters.count("rejected.permission-not-asked-for");
-    this.#verify(received, message, signedPart).catch((error: unknown) => {
-      this.#context.logger.error({ error, id: received.sessionId }, "checking a PBS message failed");
-    });
+    const rejection = this.#checkCheaply(received, message);
+    if (rejection !== undefined) return this.#reject(received, flow, rejection);
+    this.#context.admission.submit(this.#job(received, message, signedPart, session));
+  }
+
+  #job(
+    received: ReceivedMessage,
+    message: PbsQuery | PbsPermission,
+    signedPart: Uint8Array,
+    session: Session | undefined,
+  ): Job {
+    const { siiHandle: peer, sessionId: id } = received;
+    const { flow } = message;
+    return {
+      peer,
+      // Answers are work for who asked, too. A session has proven whose it is.
+      sender: nameOf(flow.source),
+      cost: costOf(message),
+      about: { id, flow },
+      urgency: this.#urgencyOf(received, message, session),
+      run: () =>
+        this.#verify(received, message, signedPart).catch((error: unknown) => {
+          this.#context.logger.error({ error, id }, "checking a PBS message failed");
+        }),
+      refuse: (refusal) => this.#refuse(received, message, refusal),
+    };
+  }
+
+  /**
+   * A refresh comes from the peer that brought the last Query, and not many times within a refresh time. What comes more
+   * often is a request like others.
+   */
+  #urgencyOf(
+    { siiHandle, sessionId: id }: ReceivedMessage,
+    message: PbsQuery | PbsPermission,
+    session: Session | undefined,
+  ): Urgency {
+    const { admission } = this.#context;
+    if (message.type === "permission") return "kept";
+    const { flow, tickets } = message;
+    const isRefresh = session?.holds === true && session.previousPeer === siiHandle;
+    return isRefresh && this.#isTimely(session) ? "kept" : admission.urgencyOf(tickets, { id, flow });
+  }
+
+  #isTimely({ heard, refreshTime }: Session): boolean {
+    const now = this.#context.time.now();
+    if (now - heard.favoured < refreshTime * LEAST_PERIOD) return false;
+    heard.favoured = now;
+    return true;
+  }
+
+  #refuse(
+    { sessionId: id, siiHandle }: ReceivedMessage,
+    message: PbsQuery | PbsPermission,
+    why: Refusal,
+  ): void {
+    const { counters, events } = this.#context;
+    const { flow, type } = message;
+    const session = this.#handler.session(id);
+    // It has had nothing of it.
+    if (why.ticket === undefined && session !== undefined) session.heard.favoured = Number.NEGATIVE_INFINITY;
+    counters.count("rejected.busy");
+    if (this.#busyEvents.take()) {
+      const text = `${BUSY_TEXT}: ${REFUSALS[why.reason]} (from ${siiHandle})`;
+      events.report("rejected", { id, flow, role: undefined }, text);
+    }
+    if (type === "query") sendBusy(this.#context, { id, flow }, siiHandle, why);
   }
 
   #notify(message: PbsNotify, received: ReceivedMessage): void {
@@ -122,15 +194,12 @@ export class Intake {
     message: PbsQuery | PbsPermission,
     signedPart: Uint8Array,
   ): Promise<void> {
-    const rejection = this.#checkCheaply(received, message);
-    if (rejection !== undefined) return this.#reject(received, message.flow, rejection);
-    const { trust, time, options } = this.#context;
-    const signer = message.type === "query" ? message.flow.source : message.flow.destination;
-    const certificate = trust.check(message.certificate, signer, time.wall());
+    // The same one, or a newer one, may have been accepted while it waited.
+    if (this.#isOld(received.sessionId, message)) return this.#reject(received, message.flow, REPLAYED);
+    const { trust, time } = this.#context;
+    const certificate = trust.check(message.certificate, signerOf(message), time.wall());
     if (certificate.type === "refused")
       return this.#reject(received, message.flow, certificateRefused(certificate.reason, certificate.detail));
-    if (this.#verifying >= options.maxVerifying) return this.#reject(received, message.flow, BUSY);
-    this.#verifying++;
     try {
       const input = signatureInput(received.sessionId, PBS_NSLP_ID, signedPart);
       if (!(await this.#isSigned(message, input, certificate)))
@@ -139,8 +208,6 @@ export class Intake {
       if (error instanceof BusyError) return this.#reject(received, message.flow, BUSY);
       this.#context.logger.error({ error }, "verifying a signature failed");
       return;
-    } finally {
-      this.#verifying--;
     }
     this.#accept(received, message, certificate);
   }
@@ -152,7 +219,7 @@ export class Intake {
   ): boolean | Promise<boolean> {
     if (tree === undefined) {
       this.#context.counters.count("signature.checked");
-      return verifySignature(certificate, input, signature);
+      return this.#context.verify(certificate, input, signature);
     }
     const checked = this.#trees.checked;
     const good = this.#trees.verify(certificate, input, tree, signature);
@@ -166,8 +233,10 @@ export class Intake {
     const unknown = this.#unknownHere(message);
     if (unknown !== undefined) return unknown;
     if (this.#isOld(received.sessionId, message)) return REPLAYED;
-    const cost = 1 + Math.ceil((message.summary?.length ?? 0) / LISTED_FOR_ONE);
-    if (!this.#buckets[message.type].take(received.siiHandle, cost)) return RATE_LIMITED;
+    const count = 1 + listedCost(message);
+    if (!this.#buckets[message.type].take(received.siiHandle, count)) return RATE_LIMITED;
+    const source = `${received.siiHandle} ${nameOf(signerOf(message))}`;
+    if (!this.#sources.take(source, count)) return RATE_LIMITED;
     return this.#checkTime(received.sessionId, message);
   }
 
@@ -216,7 +285,8 @@ export class Intake {
       this.#context.logger.error({ error, id: received.sessionId }, "handling a PBS message failed");
     }
     // Where it has opened no session, nobody else remembers it.
-    if (this.#handler.session(received.sessionId) === undefined)
+    const now = this.#handler.session(received.sessionId);
+    if (now === undefined)
       this.#sequences.set(sequenceKey(received.sessionId, message.type), message.sequence);
   }
 
@@ -296,10 +366,48 @@ const RATE_LIMITED: Rejection = {
   counter: "rate-limited",
   text: "too many Queries",
 };
-const BUSY: Rejection = { ...RATE_LIMITED, counter: "busy", text: "this node is busy" };
+const BUSY: Rejection = { ...RATE_LIMITED, code: INFO_CODE.busy, counter: "busy", text: BUSY_TEXT };
+
+/** Events a second. */
+const BUSY_EVENTS = 10;
+
+/** Share of the refresh time: a sender whose Queries come closer together gets no precedence for it. */
+const LEAST_PERIOD = 0.4;
+
+const REFUSALS: Readonly<Record<Refusal["reason"], string>> = {
+  "source-queue": "too much of this source waits already",
+  "peer-queue": "too much of this peer waits already",
+  "long-wait": "new requests would wait too long",
+  "too-late": "it has waited too long",
+};
+
+function signerOf({ type, flow }: PbsQuery | PbsPermission): IpAddress {
+  return type === "query" ? flow.source : flow.destination;
+}
+
+/** One IPv6 host has all addresses of its /64. */
+function nameOf(address: IpAddress): string {
+  return address.family === 4
+    ? address.toString()
+    : Buffer.from(address.bytes.subarray(0, 8)).toString("hex");
+}
+
+const ELLIPTIC_SIGNATURE = 64;
+const RSA_2048_SIGNATURE = 256;
+
+/** Verification by kind of signature, as measured: an elliptic curve takes five times as long as RSA-2048. */
+function costOf(message: PbsQuery | PbsPermission): number {
+  const { length } = message.signature;
+  const signature = length === ELLIPTIC_SIGNATURE ? 5 : length <= RSA_2048_SIGNATURE ? 1 : 3;
+  return signature + listedCost(message);
+}
 
 /** Flows in a list that are as much work as one message. */
 const LISTED_FOR_ONE = 16;
+
+function listedCost({ summary }: PbsQuery | PbsPermission): number {
+  return Math.ceil((summary?.length ?? 0) / LISTED_FOR_ONE);
+}
 
 function notKnown(objectType: number): Rejection {
   return permanent(

@@ -4,14 +4,14 @@
  */
 import type { AuthenticationLevel } from "../authorization/algorithm.js";
 import type { Policy } from "../authorization/decision.js";
-import type { Signer } from "../authorization/signing.js";
+import { type Signer, verifySignature } from "../authorization/signing.js";
 import type { Trust } from "../authorization/trust.js";
 import type { IpAddress } from "../base/address.js";
 import { Counters } from "../base/counters.js";
 import { type Flow, flowKey, parseFlow } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
 import type { Random } from "../base/random.js";
-import { TokenBucket } from "../base/rate-limit.js";
+import { SourceBuckets, TokenBucket } from "../base/rate-limit.js";
 import type { Time } from "../base/time.js";
 import { type Bytes, type Milliseconds, ms } from "../base/units.js";
 import type {
@@ -25,6 +25,8 @@ import type {
 import { newSessionId } from "../gist/wire/codec.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { Datapath, DatapathEvent } from "../traffic/datapath.js";
+import { Admission, type AdmissionView } from "./admission/admission.js";
+import { PuzzleSolver } from "./admission/solver.js";
 import { BatchSigner } from "./batch-signer.js";
 import { BoundedMemory } from "./bounded.js";
 import { type PbsContext, send } from "./context.js";
@@ -79,6 +81,8 @@ export interface PbsNodeParts {
   /** Absent: sources are not blocked. */
   readonly blocker?: SourceBlocker;
   readonly options?: Partial<PbsOptions>;
+  /** Absent: on the thread pool. */
+  readonly verify?: typeof verifySignature;
 }
 
 export class PbsNode implements Nslp, PbsControl, IntakeHandler {
@@ -92,7 +96,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
 
   constructor(parts: PbsNodeParts) {
     const options = { ...DEFAULT_PBS_OPTIONS, ...parts.options };
-    const { time } = parts;
+    const { time, random } = parts;
     this.#sessions = new Sessions<AnySession>(options, time, (rest) =>
       RouterSession.fromRest(this.#context, rest),
     );
@@ -105,8 +109,19 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       events: new EventLog(time, parts.logger),
       counters,
       notifies: new TokenBucket(time, options.notifyRate, options.notifyBurst),
+      admission: new Admission({
+        time,
+        random,
+        counters,
+        options: options.admission,
+        atOnce: options.maxVerifying,
+        node: parts.signer.identity,
+      }),
+      solver: new PuzzleSolver(time),
+      refusals: new SourceBuckets(time, options.notifyRate, options.notifyBurst),
+      verify: parts.verify ?? verifySignature,
       buried: new BoundedMemory(time, options.maxBuried, options.quarantine),
-      spis: new Spis(parts.random),
+      spis: new Spis(random),
       nodes: new KnownNodes(() => this.#context.trust, time),
       batch: new BatchSigner({
         time,
@@ -116,7 +131,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
         send: (message) => send(this.#context, message),
       }),
       supports: new PathSupports(time, options),
-      summaryQueries: new SummaryQueries(time, parts.random, options),
+      summaryQueries: new SummaryQueries(time, random, options),
       moving: new TokenBucket(time, options.moves.rate, options.moves.rate),
       reporting: new TokenBucket(time, options.reportRate, options.reportRate),
       firstPaths: new BoundedMemory(time, options.maxFirstPaths, options.moves.returnAfter),
@@ -228,7 +243,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     else session.permission(message, { data, hopCount }, siiHandle);
   }
 
-  notify({ info, defense, listed }: PbsNotify, received: ReceivedMessage): void {
+  notify({ info, defense, listed, ticket }: PbsNotify, received: ReceivedMessage): void {
     const session = this.#sessions.byId(received.sessionId);
     if (defense !== undefined && received.mri.direction === "downstream") {
       if (session?.role === "router") return session.algorithmRefused(defense, info);
@@ -239,7 +254,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       return this.#context.counters.count("dropped.notify-unknown-session");
     const retryAfter = ms(Math.min(info.retryAfter, this.#context.options.longestAdvice));
     const pending = info.class === INFO_CLASS.informational && info.code === INFO_CODE.pending;
-    session.notify({ ...info, retryAfter }, pending, listed);
+    session.notify({ ...info, retryAfter }, pending, { listed, ticket });
   }
 
   /** A new session. One of the same flow that is there already makes way: its sender has started anew. */
@@ -410,6 +425,10 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
 
   counters(): Readonly<Record<string, number>> {
     return this.#context.counters.snapshot();
+  }
+
+  admission(): AdmissionView {
+    return this.#context.admission.view();
   }
 
   #receiving(id: string): ReceiverSession {

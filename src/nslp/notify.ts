@@ -5,6 +5,7 @@
 import type { Flow } from "../base/flow.js";
 import { type Milliseconds, ms } from "../base/units.js";
 import type { Direction, SessionId } from "../gist/wire/messages.js";
+import type { Refusal } from "./admission/admission.js";
 import { type PbsContext, send } from "./context.js";
 import { encodeNotify } from "./wire/codec.js";
 import {
@@ -14,11 +15,20 @@ import {
   type Info,
   OBJECT_TYPE,
   type PbsNotify,
+  type Ticket,
 } from "./wire/messages.js";
+
+export const BUSY_TEXT = "this node is busy";
 
 interface About {
   readonly id: SessionId;
   readonly flow: Flow;
+}
+
+/** What a Notify has beside its INFO. */
+export interface Attached {
+  readonly listed?: readonly SessionId[] | undefined;
+  readonly ticket?: Ticket | undefined;
 }
 
 export interface NotifyReason {
@@ -42,6 +52,20 @@ export function sendNotify(context: PbsContext, about: About, reason: NotifyReas
   sendLimited(context, about, "upstream", { type: "notify", flow: about.flow, info, ...listed });
 }
 
+/** Says to the asking host when to come again. Each peer has a share of its own of these. */
+export function sendBusy(context: PbsContext, about: About, peer: string, refusal: Refusal): void {
+  const { retryAfter, ticket } = refusal;
+  const info: Info = {
+    class: INFO_CLASS.transientFailure,
+    code: INFO_CODE.busy,
+    objectType: 0,
+    retryAfter,
+    text: BUSY_TEXT,
+  };
+  if (!context.refusals.take(peer)) return context.counters.count("limited.notify");
+  sendNow(context, about, "upstream", { type: "notify", flow: about.flow, info, ...(ticket && { ticket }) });
+}
+
 /** Says to the receiver that this node cannot do what a Permission asks for. */
 export function refuseDefense(context: PbsContext, about: About, defense: Defense, why: string): void {
   const info: Info = {
@@ -57,6 +81,10 @@ export function refuseDefense(context: PbsContext, about: About, defense: Defens
 
 function sendLimited(context: PbsContext, about: About, direction: Direction, notify: PbsNotify): void {
   if (!context.notifies.take()) return context.counters.count("limited.notify");
+  sendNow(context, about, direction, notify);
+}
+
+function sendNow(context: PbsContext, about: About, direction: Direction, notify: PbsNotify): void {
   send(context, { id: about.id, flow: about.flow, direction, data: encodeNotify(notify) });
   context.counters.count("notify.sent");
 }

@@ -8,6 +8,7 @@ import {
   type MovePolicy,
 } from "../authorization/reaction.js";
 import { type Bytes, bytes, type Milliseconds, ms, seconds } from "../base/units.js";
+import { type AdmissionOptions, DEFAULT_ADMISSION } from "../authorization/admission.js";
 import type { Overlap } from "./demand.js";
 import { MAX_LISTED } from "./wire/summary.js";
 
@@ -34,7 +35,7 @@ export interface PbsOptions {
   readonly maxPending: number;
   /** Sessions without permission that one upstream peer brought. */
   readonly maxPendingPerPeer: number;
-  /** Signatures being verified. */
+  /** Messages whose signatures are being verified; the others wait for their turn. */
   readonly maxVerifying: number;
   /** Queries, and likewise Permissions, a second from one peer, and how many may come at once. */
   readonly queryRate: number;
@@ -56,6 +57,7 @@ export interface PbsOptions {
   readonly overlap: Overlap;
   /** How far the time of a Query (its Message-Seq) that opens a session may be from this node's own. */
   readonly queryAge: Milliseconds;
+  readonly admission: AdmissionOptions;
   /** As receiver, where the rule of a flow says nothing else. */
   readonly detection: DetectionPolicy;
   /** As sender. */
@@ -103,7 +105,7 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   maxSessions: 1_100_000,
   maxPending: 20_000,
   maxPendingPerPeer: 10_000,
-  maxVerifying: 1000,
+  maxVerifying: 64,
   queryRate: 20_000,
   queryBurst: 20_000,
   notifyRate: 1000,
@@ -116,6 +118,7 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   accepts: ACCEPTED_BY_DEFAULT,
   overlap: { duration: seconds(2), bytes: bytes(16 * 2 ** 20) },
   queryAge: seconds(300),
+  admission: DEFAULT_ADMISSION,
   detection: DEFAULT_DETECTION,
   moves: DEFAULT_MOVES,
   maxFirstPaths: 10_000,

@@ -24,8 +24,9 @@ import {
   type ReceiverGuard,
   type ReceiverState,
 } from "./machines/receiver.js";
+import { graceFor, longestState, softState } from "./grace.js";
 import { sendNotify } from "./notify.js";
-import { REFRESHES_KEPT, WORN_AT } from "./options.js";
+import { WORN_AT } from "./options.js";
 import { NO_DEFENSE, ReceiverKeys } from "./receiver-keys.js";
 import { nextSequence } from "./sequence.js";
 import { Heard, type Session } from "./session.js";
@@ -121,6 +122,7 @@ export class ReceiverSession implements Session, Watched, Answering {
   #grantedUntil = 0;
   #askedUntil = 0;
   #refreshes = 0;
+  #refreshed = 0;
   #reason: string | null = null;
   #refusal: { class: number; code: number } = {
     class: INFO_CLASS.permanentFailure,
@@ -177,6 +179,10 @@ export class ReceiverSession implements Session, Watched, Answering {
 
   get holds(): boolean {
     return this.#state === "permission" || this.#installing > 0;
+  }
+
+  get refreshTime(): Milliseconds {
+    return this.#grant?.refresh ?? ms(0);
   }
 
   get previousPeer(): string {
@@ -609,12 +615,22 @@ export class ReceiverSession implements Session, Watched, Answering {
       this.#refusal = { class: INFO_CLASS.permanentFailure, code: INFO_CODE.lifetimeOver };
       this.#on("ttl-over");
     });
-    this.#refreshTimer = time.after(this.#softState(), () => {
+    this.#refreshed = time.now();
+    this.#awaitRefresh(softState(this.#granting()));
+    keepRoute(this.#context, this.id, this.flow, this.#lifetime());
+  }
+
+  #awaitRefresh(wait: Milliseconds): void {
+    const { time } = this.#context;
+    const due = time.now() + wait;
+    this.#refreshTimer = time.after(wait, () => {
+      const about = { since: this.#refreshed, due, late: false };
+      const grace = graceFor(this.#context, this.#granting(), about);
+      if (grace !== undefined) return this.#awaitRefresh(grace);
       this.#reason = "the sender no longer refreshes";
       this.#refusal = { class: INFO_CLASS.informational, code: INFO_CODE.lifetimeOver };
       this.#on("no-refresh");
     });
-    keepRoute(this.#context, this.id, this.flow, this.#lifetime());
   }
 
   #asksForMore(): boolean {
@@ -642,12 +658,12 @@ export class ReceiverSession implements Session, Watched, Answering {
     return ms(Math.max(0, this.#grantedUntil - this.#context.time.now()));
   }
 
-  #softState(): Milliseconds {
-    return ms((this.#grant?.refresh ?? 0) * REFRESHES_KEPT);
+  #granting(): { ttl: Milliseconds; refresh: Milliseconds } {
+    return { ttl: this.#remaining(), refresh: this.#grant?.refresh ?? ms(0) };
   }
 
   #lifetime(): Milliseconds {
-    return ms(Math.min(this.#remaining(), this.#softState()));
+    return longestState(this.#context, this.#granting());
   }
 
   #tellPending(): void {

@@ -18,6 +18,9 @@ function address(family: 4 | 6): fc.Arbitrary<IpAddress> {
 }
 
 const u32 = fc.nat(2 ** 32 - 1);
+const instant = fc
+  .oneof(fc.nat(1_000_000_000), fc.constant(Number.NEGATIVE_INFINITY))
+  .map((value) => ms(value));
 const volume = fc.nat(Number.MAX_SAFE_INTEGER).map((value) => bytes(value));
 const flow = fc.constantFrom(4 as const, 6 as const).chain((family) =>
   fc.record({
@@ -55,6 +58,8 @@ const rest: fc.Arbitrary<RouterRest> = fc.record({
   reported: u32,
   refreshes: u32,
   until: fc.integer({ min: 1000, max: 1_000_000_000 }).map((value) => ms(value)),
+  refreshed: instant,
+  favoured: instant,
 });
 
 test("whatever goes to rest comes back as it was, by session and by flow", (t) => {

@@ -54,6 +54,9 @@ export interface RouterRest {
   readonly refreshes: number;
   /** When its state is over. */
   readonly until: Milliseconds;
+  /** When its permission came last; when a Query of it last went before new requests. Minus infinity: never. */
+  readonly refreshed: Milliseconds;
+  readonly favoured: Milliseconds;
 }
 
 /** Where the fields of a record stand. */
@@ -76,8 +79,10 @@ const AT = {
   refreshes: 112,
   spi: 116,
   way: 120,
+  refreshed: 124,
+  favoured: 132,
 } as const;
-const RECORD = 124;
+const RECORD = 140;
 const ID_BYTES = 16;
 
 /** Where the parts of a flow stand in its bytes. The family is 0 in a record that is not in use. */
@@ -187,6 +192,8 @@ export class RestingRouters {
     records.setF64(slot, AT.allowedVolume, rest.allowedVolume);
     records.setF64(slot, AT.sentVolume, rest.sentVolume);
     records.setF64(slot, AT.until, rest.until);
+    records.setF64(slot, AT.refreshed, rest.refreshed);
+    records.setF64(slot, AT.favoured, rest.favoured);
     records.setU32(slot, AT.epoch, rest.epoch);
     records.setU32(slot, AT.reported, rest.reported);
     records.setU32(slot, AT.refreshes, rest.refreshes);
@@ -211,6 +218,8 @@ export class RestingRouters {
       allowedVolume: bytes(records.f64(slot, AT.allowedVolume)),
       sentVolume: bytes(records.f64(slot, AT.sentVolume)),
       until: ms(records.f64(slot, AT.until)),
+      refreshed: ms(records.f64(slot, AT.refreshed)),
+      favoured: ms(records.f64(slot, AT.favoured)),
       epoch: records.u32(slot, AT.epoch),
       reported: records.u32(slot, AT.reported),
       refreshes: records.u32(slot, AT.refreshes),

@@ -17,6 +17,7 @@ import {
   sameAssociation,
 } from "./demand.js";
 import { countFrom, FIRST_EPOCH, recount } from "./epoch.js";
+import { graceFor, longestState, softState } from "./grace.js";
 import { makeReport } from "./hops.js";
 import {
   ROUTER_MACHINE,
@@ -26,8 +27,7 @@ import {
   type RouterState,
 } from "./machines/router.js";
 import { Mover } from "./mover.js";
-import { refuseDefense, sendNotify } from "./notify.js";
-import { REFRESHES_KEPT } from "./options.js";
+import { type Attached, refuseDefense, sendNotify } from "./notify.js";
 import type { RouterRest } from "./resting.js";
 import { Heard, type Session } from "./session.js";
 import { authenticationView, type FlowView } from "./view.js";
@@ -78,7 +78,9 @@ export class RouterSession implements Session {
   #permission: Kept | undefined;
   /** Only until it has gone on: it would hold the memory of the whole message. */
   #passing: Passing | undefined;
+  /** Of a Notify to be passed on. */
   #info: Info | undefined;
+  #attached: Attached = {};
   #association: AssociationName | undefined;
   /** The last Permission brought another association than the one before. */
   #changed = false;
@@ -96,11 +98,11 @@ export class RouterSession implements Session {
   #held: Passing | undefined;
   #previousPeer: string;
   #nextPeer: string | undefined;
-  /** Sessions that a Notify to be passed on names. */
-  #listed: readonly SessionId[] | undefined;
   #until = 0;
   /** GIST keeps its routing state so long, unless it is told otherwise; it is when the flow ends. */
   #routeUntil = 0;
+  /** When the permission came last; long ago where it is to end in its time, however late this node was. */
+  #refreshed = Number.NEGATIVE_INFINITY;
   #refreshes = 0;
   #reason: string | null = null;
   #timer: Timer | undefined;
@@ -138,13 +140,15 @@ export class RouterSession implements Session {
     session.#reported = rest.reported;
     session.#refreshes = rest.refreshes;
     session.#until = rest.until;
+    session.#refreshed = rest.refreshed;
+    session.heard.favoured = rest.favoured;
     session.#previousPeer = rest.way.previousPeer;
     session.#nextPeer = rest.way.nextPeer;
     return session;
   }
 
   get atRest(): RouterRest | undefined {
-    const { query, permission, signers } = this.heard;
+    const { query, permission, signers, favoured } = this.heard;
     const busy = this.#installing > 0 || this.#passing !== undefined || this.#held !== undefined;
     if (this.#state !== "permission" || busy || this.#refused !== undefined || this.#reason !== null)
       return undefined;
@@ -168,11 +172,13 @@ export class RouterSession implements Session {
       reported: this.#reported,
       refreshes: this.#refreshes,
       until: ms(this.#until),
+      refreshed: ms(this.#refreshed),
+      favoured: ms(favoured),
     };
   }
 
   wake(): void {
-    this.#wait(ms(Math.max(0, this.#until - this.#context.time.now())), "state-over");
+    this.#awaitRefresh();
   }
 
   get pending(): boolean {
@@ -181,6 +187,10 @@ export class RouterSession implements Session {
 
   get holds(): boolean {
     return this.#state === "permission" || this.#installing > 0;
+  }
+
+  get refreshTime(): Milliseconds {
+    return this.#permission?.refresh ?? ms(0);
   }
 
   get nextPeer(): string | undefined {
@@ -242,9 +252,9 @@ export class RouterSession implements Session {
     this.#on("algorithm-refused");
   }
 
-  notify(info: Info, pending: boolean, listed?: readonly SessionId[]): void {
+  notify(info: Info, pending: boolean, attached: Attached = {}): void {
     this.#info = info;
-    this.#listed = listed;
+    this.#attached = attached;
     this.#on(pending ? "pending" : "notified");
   }
 
@@ -263,6 +273,7 @@ export class RouterSession implements Session {
       retryAfter: ms(0),
       text,
     };
+    this.#attached = {};
     this.#on("revoked-here");
   }
 
@@ -346,7 +357,7 @@ export class RouterSession implements Session {
     const installed = await this.#context.installer.install({
       flow: this.flow,
       allowedVolume: permission.allowedVolume,
-      lifetime: lifetimeOf(permission),
+      lifetime: longestState(this.#context, permission),
       countedAtLeast: countFrom(!first, this.#sentVolume),
       ...begun,
       ...(association && {
@@ -409,9 +420,9 @@ export class RouterSession implements Session {
       case "refuse-algorithm":
         return this.#refuseAlgorithm();
       case "await-permission":
-        return this.#wait(this.#context.options.routerWait, "wait-over");
+        return this.#awaitPermission(this.#context.options.routerWait);
       case "prolong-wait":
-        return this.#wait(ms((this.#info?.retryAfter ?? 0) + this.#context.options.routerWait), "wait-over");
+        return this.#awaitPermission(ms((this.#info?.retryAfter ?? 0) + this.#context.options.routerWait));
       case "install":
         return; // Done before the event: the arc is followed only when the packet path enforces it.
       case "keep-alive":
@@ -470,7 +481,8 @@ export class RouterSession implements Session {
     const { options, time } = this.#context;
     const lifetime = ms(Math.min(Math.max(0, this.#until - time.now()), options.leaveAfter));
     this.#until = time.now() + lifetime;
-    this.#wait(lifetime, "state-over");
+    this.#refreshed = Number.NEGATIVE_INFINITY;
+    this.#awaitRefresh();
   }
 
   /** Behind the Permission, on the same way: whoever has not seen that one does not believe it. */
@@ -481,9 +493,15 @@ export class RouterSession implements Session {
 
   #forwardNotify(): void {
     if (this.#info === undefined) return;
-    const listed = this.#listed === undefined ? {} : { listed: this.#listed };
-    const data = encodeNotify({ type: "notify", flow: this.flow, info: this.#info, ...listed });
-    this.#listed = undefined;
+    const { listed, ticket } = this.#attached;
+    const data = encodeNotify({
+      type: "notify",
+      flow: this.flow,
+      info: this.#info,
+      ...(listed && { listed }),
+      ...(ticket && { ticket }),
+    });
+    this.#attached = {};
     send(this.#context, { id: this.id, flow: this.flow, direction: "upstream", data });
     this.#context.counters.count("notify.forwarded");
   }
@@ -511,17 +529,34 @@ export class RouterSession implements Session {
 
   #keepAlive(): void {
     if (this.#permission === undefined) return;
-    const lifetime = lifetimeOf(this.#permission);
+    this.#refreshed = this.#context.time.now();
+    this.#live(softState(this.#permission));
+  }
+
+  #live(lifetime: Milliseconds): void {
     this.#until = this.#context.time.now() + lifetime;
-    this.#wait(lifetime, "state-over");
+    this.#awaitRefresh();
     if (this.#until <= this.#routeUntil) return;
     this.#routeUntil = this.#context.time.now() + lifetime * ROUTE_AHEAD;
     keepRoute(this.#context, this.id, this.flow, ms(lifetime * ROUTE_AHEAD));
   }
 
-  #wait(duration: Milliseconds, event: "wait-over" | "state-over"): void {
+  #awaitRefresh(): void {
+    const { time } = this.#context;
     this.#timer?.cancel();
-    this.#timer = this.#context.time.after(duration, () => this.#on(event));
+    this.#timer = time.after(ms(Math.max(0, this.#until - time.now())), () => this.#notRefreshed());
+  }
+
+  #notRefreshed(): void {
+    const about = { since: this.#refreshed, due: this.#until, late: false };
+    const grace = this.#permission && graceFor(this.#context, this.#permission, about);
+    if (grace === undefined) this.#on("state-over");
+    else this.#live(grace);
+  }
+
+  #awaitPermission(wait: Milliseconds): void {
+    this.#timer?.cancel();
+    this.#timer = this.#context.time.after(wait, () => this.#on("wait-over"));
   }
 
   #report(event: RouterEvent): void {
@@ -537,8 +572,4 @@ export class RouterSession implements Session {
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
-}
-
-function lifetimeOf(permission: Kept): Milliseconds {
-  return ms(Math.min(permission.ttl, permission.refresh * REFRESHES_KEPT));
 }

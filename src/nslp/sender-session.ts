@@ -24,16 +24,17 @@ import {
   type SenderState,
 } from "./machines/sender.js";
 import { FIRST_EPOCH } from "./epoch.js";
+import { graceFor, longestState, softState } from "./grace.js";
 import { Mover } from "./mover.js";
-import { ASK_AGAIN_AT, REFRESHES_KEPT } from "./options.js";
-import { refuseDefense } from "./notify.js";
+import { ASK_AGAIN_AT } from "./options.js";
+import { type Attached, BUSY_TEXT, refuseDefense } from "./notify.js";
 import { nextSequence } from "./sequence.js";
 import { Heard, type Session } from "./session.js";
 import type { Member } from "./summary-queries.js";
 import { pairOf } from "./supports.js";
 import { authenticationView, type FlowView, type RequestOutcome } from "./view.js";
 import { codesOf } from "./wire/algorithms.js";
-import { encodeUnsigned } from "./wire/codec.js";
+import { encodeUnsigned, MAX_TICKETS } from "./wire/codec.js";
 import {
   AUTH_ALGORITHM,
   type Defense,
@@ -46,6 +47,7 @@ import {
   SUPPORT,
   type SummaryClaim,
   type SummaryGrant,
+  type Ticket,
 } from "./wire/messages.js";
 
 const STATE_NAMES: Record<SenderState, string> = {
@@ -75,6 +77,12 @@ const ASKED_WITHIN = 50;
 
 /** A Permission that names a router, and that router's word that it has no other path, are that close to each other, in milliseconds. */
 const ONE_WORD = 2000;
+/** Of what a busy node says, so much more at most, that those whom it turned away together do not come back together. */
+const BACK_OFF_SPREAD = 0.25;
+const LEAST_SPREAD = 100;
+const LEAST_BACK_OFF = 500;
+/** Where a node that is busy gives no ticket, each time twice as long, so many times. */
+const DOUBLINGS = 4;
 
 /** A permission that nears its end is not refreshed more often for it, in milliseconds. */
 const LEAST_PERIOD = 1000;
@@ -104,6 +112,13 @@ export class SenderSession implements Session, Member {
   /** Count at which more is asked for. */
   #askAt = bytes(0);
   #permittedUntil = 0;
+  #installedAt = 0;
+  /** Since when nodes on the path have been too busy, and how often they said so. */
+  #busySince: number | undefined;
+  #turnedAway = 0;
+  /** What the last of them gave; and those that the next Query takes along. */
+  #given: Ticket | undefined;
+  #tickets: readonly Ticket[] = [];
   #refreshes = 0;
   #tries = 0;
   #answerOwed = false;
@@ -163,7 +178,7 @@ export class SenderSession implements Session, Member {
     return this.#nextPeer;
   }
 
-  /** Nothing new to say: no more volume, no AH (each Permission brings its key), no second try, no move. */
+  /** Nothing new to say: no more volume, no AH (each Permission brings its key), no second try, no move, no ticket. */
   get listable(): boolean {
     const able = (this.#context.supports.proven(this.flow) & SUPPORT.summary) !== 0;
     if (!able || this.#over || this.#tries > 1 || this.#nextPeer === undefined) return false;
@@ -173,7 +188,7 @@ export class SenderSession implements Session, Member {
   #hasNoNews(): boolean {
     if (this.#exhausted || this.#said !== this.#requested || this.heard.permission === undefined)
       return false;
-    return (this.#count()?.bytes ?? 0) < this.#askAt;
+    return this.#tickets.length === 0 && (this.#count()?.bytes ?? 0) < this.#askAt;
   }
 
   /** GIST is looking for the next node, or has found another. */
@@ -230,6 +245,10 @@ export class SenderSession implements Session, Member {
     return this.#state === "permission";
   }
 
+  get refreshTime(): Milliseconds {
+    return this.#permission?.refresh ?? ms(0);
+  }
+
   start(): void {
     this.#on("start");
   }
@@ -259,6 +278,7 @@ export class SenderSession implements Session, Member {
     this.#silent = false;
     events.report("path", this, `${path}: ${why}`);
     this.#tries = 0;
+    this.#busySince = undefined;
     this.#on("path-changed");
   }
 
@@ -274,10 +294,11 @@ export class SenderSession implements Session, Member {
     if (this.#permission?.association?.spi === spi) this.#on("new-key-due");
   }
 
-  notify(info: Info, pending: boolean, listed: readonly SessionId[] = []): void {
+  notify(info: Info, pending: boolean, { listed = [], ticket }: Attached = {}): void {
     if (info.code === INFO_CODE.noOtherPath) return this.#routerIsStuck();
     if (isAboutSaving(info)) return this.#saveLess();
     if (info.code === INFO_CODE.refreshSingly) return this.#refreshSingly(listed);
+    if (isAboutBusyness(info)) return this.#turnedBack(info, ticket);
     this.#because(info, "a node on the path refused");
     if (pending) return this.#on("pending");
     this.#settled();
@@ -346,6 +367,29 @@ export class SenderSession implements Session, Member {
       detection: null,
       lastReason: this.#reason,
     };
+  }
+
+  /** A node on the path is busy. What the Query listed was turned away with it, and has no ticket. */
+  #turnedBack(info: Info, ticket: Ticket | undefined): void {
+    const led = this.#led;
+    this.#led = [];
+    this.#busy(info, ticket);
+    for (const session of led) if (session.#answerOwed) session.#busy(info, undefined);
+  }
+
+  /** Only who is asked for no more work than this host does keeps the ticket. */
+  #busy(info: Info, ticket: Ticket | undefined): void {
+    this.#because(info, BUSY_TEXT);
+    this.#busySince ??= this.#context.time.now();
+    this.#turnedAway++;
+    this.#given = ticket;
+    const { puzzleEffort } = this.#context.options.admission;
+    if (ticket !== undefined && ticket.bits > puzzleEffort) {
+      this.#reason = `${this.#reason ?? BUSY_TEXT}, and asks for a puzzle of ${ticket.bits} bits; puzzle_effort allows ${puzzleEffort}`;
+      this.#context.counters.count("puzzle.too-hard");
+    }
+    this.#moveReason = this.#reason ?? BUSY_TEXT;
+    this.#on("busy");
   }
 
   #demanded(permission: PbsPermission): void {
@@ -437,6 +481,8 @@ export class SenderSession implements Session, Member {
         return this.#inUse();
       case "answer-owed":
         return this.#answerOwed;
+      case "patient":
+        return this.#isPatient();
       case "path-left":
         return this.#context.options.moves.onSilence === "change-path" && this.#mover.possible;
       case "new-algorithm":
@@ -457,6 +503,8 @@ export class SenderSession implements Session, Member {
         return this.#awaitAnswer();
       case "prolong-wait":
         return this.#prolong();
+      case "back-off":
+        return this.#backOff();
       case "install":
         return void this.#install();
       case "schedule-refresh":
@@ -487,11 +535,14 @@ export class SenderSession implements Session, Member {
   /** A refresh may go with others. */
   #refreshOrQuery(event: SenderEvent): void {
     const refresh = REFRESHES.includes(event);
-    this.#fraction =
-      event === "refresh-due" || event === "refresh-again"
-        ? this.#context.summaryQueries.offer(this)
-        : undefined;
+    this.#fraction = this.#goesWithOthers(event) ? this.#context.summaryQueries.offer(this) : undefined;
     if (this.#fraction === undefined) this.#sendQuery(refresh);
+  }
+
+  /** What was turned away goes with others once more; then alone, in case the list was too long. */
+  #goesWithOthers(event: SenderEvent): boolean {
+    if (event === "ask-again") return this.#turnedAway === 1;
+    return event === "refresh-due" || event === "refresh-again";
   }
 
   /** A second try asks nothing of the path, and the first Query of a flow only what it is known to do. */
@@ -560,6 +611,7 @@ export class SenderSession implements Session, Member {
         mark: this.#mark(count),
         ...(this.#support !== 0 && { support: this.#support | (refresh ? SUPPORT.patient : 0) }),
         ...(others.length > 0 && { summary: others.map((other) => other.claim()) }),
+        ...(this.#tickets.length > 0 && { tickets: this.#tickets }),
       });
       const message = { id: this.id, flow: this.flow, direction: "downstream", unsigned } as const;
       const together = (supports.proven(this.flow) & this.#support & SUPPORT.tree) !== 0;
@@ -640,6 +692,47 @@ export class SenderSession implements Session, Member {
     this.#waitFor(ms(this.#retryAfter + (this.#context.options.queryTimeouts[0] ?? 0)));
   }
 
+  #isPatient(): boolean {
+    const { endurance, puzzleEffort } = this.#context.options.admission;
+    const waited = this.#context.time.now() - (this.#busySince ?? 0);
+    return waited + this.#retryAfter <= endurance && (this.#given?.bits ?? 0) <= puzzleEffort;
+  }
+
+  /** Meanwhile the puzzle is solved, if there is one. An answer is still owed: nothing else asks before. */
+  #backOff(): void {
+    const { random, time, solver, options, counters } = this.#context;
+    const ticket = this.#given;
+    const doubled = ticket === undefined ? 2 ** Math.min(this.#turnedAway - 1, DOUBLINGS) : 1;
+    // Who is on the path can say anything; what is installed is not left to die of it.
+    const most = Math.min(options.longestAdvice, this.#permission?.refresh ?? Number.POSITIVE_INFINITY);
+    const least = Math.min(Math.max(LEAST_BACK_OFF, this.#retryAfter) * doubled, most);
+    const wait = ms(least + between(random, 0, Math.max(LEAST_SPREAD, BACK_OFF_SPREAD * least)));
+    const solvable = ticket !== undefined && ticket.bits <= options.admission.puzzleEffort;
+    const solved = solvable ? solver.solve(ticket, () => this.#given === ticket && !this.#over) : undefined;
+    counters.count("query.backed-off");
+    this.#answerOwed = true;
+    this.#refreshTimer?.cancel();
+    this.#answerTimer?.cancel();
+    this.#answerTimer = time.after(wait, () => void this.#askAgain(solved));
+  }
+
+  async #askAgain(solving: Promise<Ticket | undefined> | undefined): Promise<void> {
+    const given = this.#given;
+    const solved = await solving;
+    // Granted, or turned away once more, while the puzzle was being solved.
+    if (this.#given !== given) return;
+    this.#given = undefined;
+    if (solved !== undefined) this.#keepTicket(solved);
+    this.#tries = 0;
+    this.#on("ask-again");
+  }
+
+  /** The last one of each node. */
+  #keepTicket(ticket: Ticket): void {
+    const others = this.#tickets.filter(({ node }) => Buffer.compare(node, ticket.node) !== 0);
+    this.#tickets = [...others, ticket].slice(-MAX_TICKETS);
+  }
+
   #waitFor(wait: Milliseconds): void {
     this.#answerTimer?.cancel();
     this.#answerTimer = this.#context.time.after(wait, () => {
@@ -666,16 +759,17 @@ export class SenderSession implements Session, Member {
     this.#reason = null;
     this.#exhausted = false;
     this.#askedSince = false;
-    const lifetime = ms(Math.min(permission.ttl, permission.refresh * REFRESHES_KEPT));
-    this.#permittedUntil = this.#context.time.now() + lifetime;
-    this.#ttlTimer?.cancel();
-    this.#ttlTimer = this.#context.time.after(lifetime, () => this.#on("ttl-over"));
-    keepRoute(this.#context, this.id, this.flow, lifetime);
+    this.#given = undefined;
+    this.#tickets = [];
+    this.#busySince = undefined;
+    this.#turnedAway = 0;
+    this.#installedAt = this.#context.time.now();
+    this.#live(softState(permission));
     const sent = this.#count()?.bytes ?? 0;
     const installed = await this.#context.installer.install({
       flow: this.flow,
       allowedVolume: permission.allowedVolume,
-      lifetime,
+      lifetime: longestState(this.#context, permission),
       notifyAt: this.#askAgainAt(permission.allowedVolume, bytes(sent)),
       ...(permission.association && { authentication: this.#inserting(permission.association) }),
     });
@@ -693,6 +787,23 @@ export class SenderSession implements Session, Member {
     if (allowed !== this.#allowedBefore || sent >= this.#askAt)
       this.#askAt = bytes(sent + (allowed - sent) * ASK_AGAIN_AT);
     return this.#askAt;
+  }
+
+  #live(lifetime: Milliseconds): void {
+    const { time } = this.#context;
+    this.#permittedUntil = time.now() + lifetime;
+    this.#ttlTimer?.cancel();
+    this.#ttlTimer = time.after(lifetime, () => this.#notRefreshed());
+    keepRoute(this.#context, this.id, this.flow, lifetime);
+  }
+
+  /** Not by the receiver's will, if a node has been too busy for the refresh. */
+  #notRefreshed(): void {
+    const late = this.#busySince !== undefined;
+    const about = { since: this.#installedAt, due: this.#permittedUntil, late };
+    const grace = this.#permission && graceFor(this.#context, this.#permission, about);
+    if (grace === undefined) this.#on("ttl-over");
+    else this.#live(grace);
   }
 
   /** The key of a signature is this host's own. */
@@ -745,6 +856,7 @@ export class SenderSession implements Session, Member {
     if (event === "ttl-over") return events.report("expired", this, "the permission's time is over");
     if (event === "no-answer") return events.report("no-answer", this, this.#reason ?? "");
     if (event === "revoked-here") return events.report("revoked", this, this.#reason ?? "");
+    if (event === "busy" && this.#state !== "idle") return events.report("busy", this, this.#reason ?? "");
     events.report(this.#permission === undefined ? "refused" : "revoked", this, this.#reason ?? "");
   }
 
@@ -789,6 +901,10 @@ export class SenderSession implements Session, Member {
 
 function isAboutSaving({ code, objectType }: Info): boolean {
   return code === INFO_CODE.unknownObject && SAVING.includes(objectType);
+}
+
+function isAboutBusyness({ code }: Info): boolean {
+  return code === INFO_CODE.busy || code === INFO_CODE.rateLimited;
 }
 
 function withoutKey({ allowedVolume, ttl, refresh, association }: Answer): Kept {

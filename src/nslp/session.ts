@@ -1,5 +1,6 @@
 /** What a session of any role offers to the node. */
 import type { Flow } from "../base/flow.js";
+import type { Milliseconds } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { RouterRest } from "./resting.js";
 import type { FlowView, Role } from "./view.js";
@@ -11,6 +12,8 @@ export class Heard {
   /** Message-Seq of the last Query and of the last Permission. */
   query: number | undefined;
   permission: number | undefined;
+  /** When a Query of it last went before new requests. */
+  favoured = Number.NEGATIVE_INFINITY;
 }
 
 export interface Session {
@@ -34,6 +37,8 @@ export interface Session {
   readonly atRest?: RouterRest | undefined;
   /** Takes up again what it was at before it went to rest. */
   wake?(): void;
+  /** Of its permission; 0 without one. */
+  readonly refreshTime: Milliseconds;
   view(): FlowView;
   /** An operator ends it. */
   revoke(reason: string): Promise<void>;

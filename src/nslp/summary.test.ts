@@ -7,9 +7,9 @@ import type { SendMessage } from "../gist/service.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import { mriOf } from "./mri.js";
 import { nextSequence } from "./sequence.js";
-import { inject, signed } from "./testing/forge.js";
+import { carried, inject, signed } from "./testing/forge.js";
 import { ADDRESSES, EVERYWHERE, Line, makeCredentials, permitted, type Place } from "./testing/line.js";
-import { decodePbs } from "./wire/codec.js";
+import { decodePbs, encodeNotify } from "./wire/codec.js";
 import { INFO_CODE, type PbsMessage, SUPPORT } from "./wire/messages.js";
 
 const credentials = makeCredentials();
@@ -176,6 +176,52 @@ test("a flow whose next node is another one is told apart; the others refresh wi
   await periods(line, 3);
   t.is(by(sent, "router", "notify").length, 0);
 });
+
+/** A busy router turns so many summary Queries away from now on. */
+function turnAway(line: Line, sent: Sent[], count: number): void {
+  const info = { class: 3, code: INFO_CODE.busy, objectType: 0, retryAfter: ms(5000), text: "busy" };
+  let left = count;
+  line.tamper = (raw, from) => {
+    const { message } = decodePbs(raw.data);
+    sent.push({ from, message, raw });
+    if (from !== "sender" || message.type !== "query" || message.summary === undefined || left === 0)
+      return [raw];
+    left--;
+    const data = encodeNotify({ type: "notify", flow: message.flow, info });
+    const notify = carried(raw.sessionId, message.flow, "upstream", data);
+    queueMicrotask(() => inject(line, notify, "router", "sender"));
+    return [];
+  };
+}
+
+for (const [times, again] of [
+  [1, "together again"],
+  [3, "each by itself"],
+] as const)
+  test(`a summary that is turned away ${times} times: its flows wait, are asked for ${again}, none is lost`, async (t) => {
+    const { line, flows, sent } = await lineWith(20);
+    use(line, flows);
+    await periods(line, 3);
+    sent.length = 0;
+    turnAway(line, sent, times);
+    while (by(sent, "sender", "query").length === 0) await line.pass(ms(100), ms(100));
+    await line.pass(ms(4500), ms(100));
+    t.is(by(sent, "sender", "query").length, 1);
+    const turned = counter(line, "sender", "query.backed-off");
+    t.is(turned, 20);
+    await line.pass(seconds(60), ms(100));
+    const asked = by(sent, "sender", "query").length;
+    if (times === 1) t.true(asked <= 15, `${asked} Queries for 20 flows`);
+    for (const view of line.flows("receiver")) t.true((view.remaining ?? 0) > 200_000);
+    t.deepEqual(
+      line.events("sender").filter(({ type }) => type === "no-answer"),
+      [],
+    );
+    t.true(everywhere(line, flows));
+    await periods(line, 3);
+    t.true(summaries(sent, "sender").length > times);
+    t.true(everywhere(line, flows));
+  });
 
 for (const old of ["router", "receiver"] as const)
   test(`with a ${old} that can do neither, each flow refreshes by itself and none is lost`, async (t) => {

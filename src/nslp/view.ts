@@ -6,6 +6,7 @@ import type { Comparison, Finding } from "../authorization/detection.js";
 import type { DetectionMode, Reaction } from "../authorization/reaction.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
 import type { AuthenticationFailures, FlowCount } from "../traffic/datapath.js";
+import type { AdmissionView } from "./admission/admission.js";
 import type { AssociationName } from "./demand.js";
 
 export type Role = "sender" | "router" | "receiver";
@@ -106,6 +107,7 @@ export interface PbsEvent {
     | "exhausted"
     | "authentication"
     | "no-answer"
+    | "busy"
     | "attack"
     | "reaction"
     | "path"
@@ -166,6 +168,8 @@ export interface PbsControl {
   listen(listener: (event: PbsEvent) => void): () => void;
   /** Counters by name, such as "query.received", "rejected.bad-signature". */
   counters(): Readonly<Record<string, number>>;
+  /** What waits for its turn here. */
+  admission(): AdmissionView;
 }
 
 const NO_FAILURES: AuthenticationFailures = {

@@ -10,6 +10,7 @@ import { crash } from "./crash.js";
 import { flood } from "./flood.js";
 import { forgery } from "./forgery.js";
 import { hostile } from "./hostile.js";
+import { insider } from "./insider.js";
 import { interop } from "./interop.js";
 import { kernelAh } from "./kernel-ah.js";
 import { load } from "./load.js";
@@ -50,6 +51,7 @@ export const SCENARIOS: readonly Scenario[] = [
   pathchange,
   association,
   flood,
+  insider,
   spoof,
   blackhole,
   roundtrip,

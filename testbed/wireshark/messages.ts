@@ -259,6 +259,14 @@ export function pbsPermission(family: Family, changes: Partial<PbsPermission> = 
   return withSignature(encodeUnsigned(message), hex("dd"));
 }
 
+const TICKET = {
+  node: NODE,
+  due: 0x0001_0002,
+  bits: 9,
+  seal: new Uint8Array(20).fill(0x5e),
+  nonce: new Uint8Array(8),
+};
+
 const TREE = { leaves: 3, index: 2, siblings: new Uint8Array(32).fill(0x5a) };
 
 /** Refreshes another flow too, and is one of three messages that were signed together. */
@@ -272,6 +280,7 @@ export function pbsSummaryQuery(family: Family, certificate: Uint8Array): Uint8A
     certificate,
     support: SUPPORT.tree | SUPPORT.summary,
     summary: [{ id: SESSION, sequence: 9, sentVolume: bytes(0x1_0000_0002), epoch: 3, heard: 4 }],
+    tickets: [{ ...TICKET, nonce: new Uint8Array(8).fill(0x0e) }],
   };
   return withSignature(encodeUnsigned(message), hex("aabbcc"), TREE);
 }
@@ -285,6 +294,12 @@ export function pbsSummaryPermission(family: Family, certificate: Uint8Array): U
 export function pbsListing(family: Family): Uint8Array {
   const info = { class: 3, code: INFO_CODE.refreshSingly, objectType: 135, retryAfter: ms(0), text: "" };
   return encodeNotify({ type: "notify", flow: flowOf(family), info, listed: [SESSION] });
+}
+
+/** A node is busy, and gives a ticket. */
+export function pbsBusy(family: Family): Uint8Array {
+  const info = { class: 3, code: INFO_CODE.busy, objectType: 0, retryAfter: ms(700), text: "" };
+  return encodeNotify({ type: "notify", flow: flowOf(family), info, ticket: TICKET });
 }
 
 export function pbsNotify(family: Family, changes: Partial<PbsNotify["info"]> = {}): Uint8Array {

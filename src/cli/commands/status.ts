@@ -31,6 +31,7 @@ function statusText(status: StatusView): string {
     ],
     ...(datapath.reason === undefined ? [] : [["not xdp", datapath.reason] as const]),
     ...signallingLines(status),
+    ["load", loadText(status.admission)],
     ["pending", status.pending === 0 ? "none" : `${status.pending}: see pbsctl pending`],
     ...datapath.queues.map(
       ({ number, purpose, packets, dropped }) =>
@@ -45,6 +46,12 @@ function statusText(status: StatusView): string {
     ...counterLines("gist", status.counters.gist),
     ...counterLines("firewall", status.counters.firewall),
   ]);
+}
+
+function loadText({ waiting, busy, wait, puzzle }: StatusView["admission"]): string {
+  const queued = `${waiting.kept} refreshes and answers, ${waiting.returning + waiting.new} requests wait`;
+  if (!busy) return queued;
+  return `busy: ${queued}, ${formatDuration(wait)} each${puzzle > 0 ? `, puzzles of ${puzzle} bits` : ""}`;
 }
 
 function signallingLines({

@@ -14,6 +14,8 @@ export type SenderEvent =
   | "asked"
   | "pending"
   | "notified"
+  | "busy"
+  | "ask-again"
   | "no-answer"
   | "refresh-due"
   | "refresh-alone"
@@ -27,13 +29,14 @@ export type SenderEvent =
   | "revoked-here";
 
 export type SenderGuard =
-  "tries-left" | "in-use" | "answer-owed" | "nothing-gained" | "new-algorithm" | "path-left";
+  "tries-left" | "in-use" | "answer-owed" | "nothing-gained" | "new-algorithm" | "path-left" | "patient";
 
 export type SenderAction =
   | "send-query"
   | "ask-for-more"
   | "await-answer"
   | "prolong-wait"
+  | "back-off"
   | "install"
   | "schedule-refresh"
   | "refresh-soon"
@@ -89,6 +92,36 @@ export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, Sender
     do: ["refuse-application", "report", "forget"],
     to: "idle",
     note: "Notify: a node on the path cannot or will not",
+  },
+  {
+    from: "wait-permission",
+    on: "busy",
+    when: "patient",
+    do: ["back-off", "report"],
+    to: "wait-permission",
+    note: "Notify: a node on the path is busy, and says when to come again",
+  },
+  {
+    from: "wait-permission",
+    on: "busy",
+    when: "path-left",
+    do: ["change-path"],
+    to: "wait-permission",
+    note: "it has been busy for too long, or asks for more work than this host does: another path",
+  },
+  {
+    from: "wait-permission",
+    on: "busy",
+    do: ["refuse-application", "report", "forget"],
+    to: "idle",
+    note: "and there is no other path",
+  },
+  {
+    from: "wait-permission",
+    on: "ask-again",
+    do: ["await-answer", "send-query"],
+    to: "wait-permission",
+    note: "at the time that the busy node named",
   },
   {
     from: "wait-permission",
@@ -287,6 +320,36 @@ export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, Sender
     do: ["report"],
     to: "permission",
     note: "a Notify is unsigned: it ends no permission",
+  },
+  {
+    from: "permission",
+    on: "busy",
+    when: "patient",
+    do: ["back-off", "report"],
+    to: "permission",
+    note: "a refresh was turned away: no silence, and no reason to take another path",
+  },
+  {
+    from: "permission",
+    on: "busy",
+    when: "path-left",
+    do: ["report", "change-path"],
+    to: "permission",
+    note: "busy for too long: no better than silence",
+  },
+  {
+    from: "permission",
+    on: "busy",
+    do: ["back-off", "report"],
+    to: "permission",
+    note: "no other path",
+  },
+  {
+    from: "permission",
+    on: "ask-again",
+    do: ["await-answer", "send-query", "schedule-refresh"],
+    to: "permission",
+    note: "the refresh that was turned away",
   },
   {
     from: "permission",

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Decision, Policy } from "../../authorization/decision.js";
 import { issueCertificate, loadIdentity, makeAuthority, makeHostKey } from "../../authorization/keys.js";
-import { Signer } from "../../authorization/signing.js";
+import { Signer, verifySignature } from "../../authorization/signing.js";
 import { Trust } from "../../authorization/trust.js";
 import { IpAddress } from "../../base/address.js";
 import { type Flow, flowKey, parseFlow } from "../../base/flow.js";
@@ -350,6 +350,8 @@ export class Line {
   /** Of single nodes, from their next start on. */
   readonly own: Partial<Record<Place, Partial<PbsOptions>>> = {};
   tamper: Tamper = (message) => [message];
+  /** The node whose signatures never come to be verified. */
+  stuck: Place | undefined;
   /** Routes at the sender, filters at the receiver. */
   readonly paths = new FakePaths();
   /** Routing states that a node gave up, by place. */
@@ -397,6 +399,7 @@ export class Line {
       ...(place === this.#mover && this.paths.others.length > 0 && { paths: this.paths }),
       ...(place === "receiver" && { blocker: this.paths }),
       options: { ...this.#options, ...this.own[place] },
+      verify: (...of) => (this.stuck === place ? new Promise(() => undefined) : verifySignature(...of)),
     });
     const host: Host = { node, datapath, events: [], nslp: undefined };
     this.#hosts.set(place, host);

@@ -29,6 +29,7 @@ import {
   type PbsNotify,
   type PbsPermission,
   type PbsQuery,
+  type Ticket,
   SOLUTION,
 } from "./messages.js";
 
@@ -218,6 +219,28 @@ test("what a sender knew has these bytes, and is signed", (t) => {
   const expected = changed(QUERY_HEX, "00a0 0003", `${hex} 00a0 0003`);
   t.is(toHex(encode(marked)), toHex(expected));
   t.deepEqual(decodePbs(expected), { message: marked, signedPart: encodeUnsigned(marked) });
+});
+
+const ticket: Ticket = {
+  node: Uint8Array.from({ length: 16 }, (_, i) => i),
+  due: 0x01020304,
+  bits: 12,
+  seal: new Uint8Array(20).fill(0xaa),
+  nonce: Uint8Array.of(0, 0, 0, 0, 0, 0, 1, 2),
+};
+const TICKET_HEX = `88a0 0034 000102030405060708090a0b0c0d0e0f 01020304 0c000000 ${"aa".repeat(20)} 0000000000000102`;
+
+test("tickets of busy nodes have these bytes; in a Query they are signed, and four at most", (t) => {
+  const bearing = (count: number): PbsQuery => ({ ...query, tickets: new Array<Ticket>(count).fill(ticket) });
+  const hex = (count: number) =>
+    changed(QUERY_HEX, "00a0 0003", `${`${TICKET_HEX} `.repeat(count)} 00a0 0003`);
+  t.is(toHex(encode(bearing(2))), toHex(hex(2)));
+  t.deepEqual(decodePbs(hex(4)).message, bearing(4));
+  refusal(hex(5));
+  const notify = { ...refused, ticket };
+  t.is(toHex(encodeNotify(notify)), toHex(fromHex(`${REFUSED_HEX} ${TICKET_HEX}`)));
+  t.deepEqual(decodePbs(encodeNotify(notify)).message, notify);
+  refusal(fromHex(`${REFUSED_HEX} ${TICKET_HEX} ${TICKET_HEX}`));
 });
 
 test("where counting begins has these bytes, and is signed", (t) => {
@@ -612,6 +635,14 @@ const anyMark: fc.Arbitrary<Mark> = fc
     ...(sent && { association: { spi, sequence, ...(counted !== undefined && { bytes: counted }) } }),
   }));
 
+const anyTicket: fc.Arbitrary<Ticket> = fc.record({
+  node: fc.uint8Array({ minLength: 16, maxLength: 16 }),
+  due: u32,
+  bits: byte,
+  seal: fc.uint8Array({ minLength: 20, maxLength: 20 }),
+  nonce: fc.uint8Array({ minLength: 8, maxLength: 8 }),
+});
+
 const anyEpoch: fc.Arbitrary<Epoch> = fc
   .record({
     epoch: u32,
@@ -632,10 +663,12 @@ const anyQuery: fc.Arbitrary<PbsQuery> = fc
     certificate: opaque(1200),
     algorithms: fc.option(fc.array(byte, { minLength: 1, maxLength: 32 }), { nil: undefined }),
     mark: fc.option(anyMark, { nil: undefined }),
+    tickets: fc.array(anyTicket, { maxLength: 4 }),
     signature: opaque(512),
   })
-  .map(({ algorithms, mark, ...rest }) => ({
+  .map(({ algorithms, mark, tickets, ...rest }) => ({
     ...rest,
+    ...(tickets.length > 0 && { tickets }),
     ...(algorithms && { algorithms }),
     ...(mark && { mark }),
   }));
@@ -662,10 +695,13 @@ const anyNotify: fc.Arbitrary<PbsNotify> = fc
     flow: anyFlow,
     info: anyInfo,
     defense: fc.option(anyDefense, { nil: undefined }),
+    ticket: fc.option(anyTicket, { nil: undefined }),
   })
-  .map(({ defense, ...rest }) =>
-    defense === undefined ? rest : { ...rest, defense: { ...defense, key: new Uint8Array() } },
-  );
+  .map(({ defense, ticket, ...rest }) => ({
+    ...rest,
+    ...(defense && { defense: { ...defense, key: new Uint8Array() } }),
+    ...(ticket && { ticket }),
+  }));
 
 const anyMessage = fc.oneof(anyQuery, anyPermission, anyNotify);
 

@@ -21,6 +21,7 @@ import {
   type PbsNotify,
   type PbsPermission,
   type PbsQuery,
+  type Ticket,
   type Unsigned,
 } from "./messages.js";
 import {
@@ -45,6 +46,7 @@ import {
   decodeMark,
   decodeOpaque,
   decodeReport,
+  decodeTicket,
   decodeU32,
   encodeAlgorithms,
   encodeDefense,
@@ -55,6 +57,7 @@ import {
   encodeInfo,
   encodeMark,
   encodeReport,
+  encodeTicket,
   encodeU32,
   type HighWords,
   MAX_SIGNATURE,
@@ -73,6 +76,9 @@ const REPORT_CONTEXT = new TextEncoder().encode("PBS-HOP-1\0");
 /** Reports of routers that a Query carries: those of the first so many. */
 export const MAX_REPORTS = 16;
 
+/** Tickets that a Query carries. */
+export const MAX_TICKETS = 4;
+
 /** Header and all objects before Auth-data. Throws RangeError on a value that cannot stand on the wire. */
 export function encodeUnsigned(message: Unsigned<PbsQuery> | Unsigned<PbsPermission>): Uint8Array {
   return message.type === "query" ? encodeQuery(message) : encodePermission(message);
@@ -90,6 +96,7 @@ function encodeQuery(message: Unsigned<PbsQuery>): Uint8Array {
   if (message.mark !== undefined) writeObject(writer, OBJECT_TYPE.mark, encodeMark(message.mark));
   if (message.support !== undefined) writeObject(writer, OBJECT_TYPE.pathSupport, encodeU32(message.support));
   if (message.summary !== undefined) writeObject(writer, OBJECT_TYPE.summary, encodeClaims(message.summary));
+  for (const ticket of message.tickets ?? []) writeObject(writer, OBJECT_TYPE.ticket, encodeTicket(ticket));
   return writer.finish();
 }
 
@@ -150,6 +157,7 @@ export function encodeNotify(message: PbsNotify): Uint8Array {
   writeObject(writer, OBJECT_TYPE.info, encodeInfo(message.info));
   if (message.defense !== undefined) writeObject(writer, OBJECT_TYPE.defense, encodeDefense(message.defense));
   if (message.listed !== undefined) writeObject(writer, OBJECT_TYPE.listed, encodeListed(message.listed));
+  if (message.ticket !== undefined) writeObject(writer, OBJECT_TYPE.ticket, encodeTicket(message.ticket));
   return writer.finish();
 }
 
@@ -210,6 +218,7 @@ function decodeQuery(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
   const support = asked === undefined ? {} : { support: decodeSupport(asked) };
   const others = objects.takeOptional(OBJECT_TYPE.summary);
   const summary = others === undefined ? {} : { summary: decodeClaims(others) };
+  const tickets = takeTickets(objects);
   const { signature, signedPart, reports, tree } = takeSignature(objects, own);
   const requestedVolume = joinWords(requestedHigh, requestedLow);
   const sentVolume = joinWords(sentHigh, sentLow);
@@ -226,6 +235,7 @@ function decodeQuery(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
       ...mark,
       ...support,
       ...summary,
+      ...tickets,
       ...tree,
       ...(reports.length > 0 && { reports }),
     },
@@ -264,8 +274,24 @@ function decodeNotify(objects: ObjectSequence): DecodedPbs {
   const defense = refused === undefined ? {} : { defense: decodeRefused(refused) };
   const named = objects.takeOptional(OBJECT_TYPE.listed);
   const listed = named === undefined ? {} : { listed: decodeListed(named) };
+  const given = objects.takeOptional(OBJECT_TYPE.ticket);
+  const ticket = given === undefined ? {} : { ticket: decodeTicket(given) };
   objects.expectEnd();
-  return { message: { type: "notify", flow, info, ...defense, ...listed }, signedPart: new Uint8Array() };
+  return {
+    message: { type: "notify", flow, info, ...defense, ...listed, ...ticket },
+    signedPart: new Uint8Array(),
+  };
+}
+
+function takeTickets(objects: ObjectSequence): { tickets?: readonly Ticket[] } {
+  const tickets: Ticket[] = [];
+  for (;;) {
+    const object = objects.takeOptional(OBJECT_TYPE.ticket);
+    if (object === undefined) return tickets.length === 0 ? {} : { tickets };
+    if (tickets.length === MAX_TICKETS)
+      throw new PbsWireError(`there are more than ${MAX_TICKETS} tickets`, object.start, object.type);
+    tickets.push(decodeTicket(object));
+  }
 }
 
 /** Nobody has a reason to send a key back. */

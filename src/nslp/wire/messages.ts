@@ -43,6 +43,8 @@ export const OBJECT_TYPE = {
   treePath: 136,
   /** Extension, A/B = 10, in a Notify: flows of a summary that have to be refreshed one by one. */
   listed: 137,
+  /** Extension, A/B = 10: what a busy node gives to whom it turns away in a Notify, and gets back in a Query. */
+  ticket: 138,
 } as const;
 
 /** Bits of Path-support. "patient" asks for nothing: the answer may wait for others that are signed with it. */
@@ -114,6 +116,8 @@ export const INFO_CODE = {
   notPermissionNode: 16,
   /** Extension: a node cannot take the summary of these flows. */
   refreshSingly: 17,
+  /** Extension: this node has too much to do. */
+  busy: 18,
   /** To the sender, from the router that a Permission with Solution 4 names: it has no other way. */
   noOtherPath: 20,
 } as const;
@@ -194,6 +198,20 @@ export interface SummaryGrant {
   readonly epoch: number;
 }
 
+/** A node that was busy knows by it who was there before, and when it told him to come back. */
+export interface Ticket {
+  /** Key identity of that node, 16 bytes. */
+  readonly node: Uint8Array;
+  /** When it is good from; the node's own clock, 32 bits. */
+  readonly due: number;
+  /** Leading zero bits that the hash of seal and nonce has to have. */
+  readonly bits: number;
+  /** The node's own word, 20 bytes. */
+  readonly seal: Uint8Array;
+  /** 8 bytes; zeros in a Notify, and where there is no puzzle. */
+  readonly nonce: Uint8Array;
+}
+
 interface Signed {
   readonly flow: Flow;
   /** Message-Seq: 32 bits, RFC 1982 comparison, one sequence for each signer and session. */
@@ -217,6 +235,8 @@ export interface PbsQuery extends Signed {
   readonly support?: number;
   /** Other flows of the same sender, receiver and path. */
   readonly summary?: readonly SummaryClaim[];
+  /** Of nodes that were too busy for this session; one each. */
+  readonly tickets?: readonly Ticket[];
   /** In the order of the path. Nobody but their routers has signed them. */
   readonly reports?: readonly HopReport[];
 }
@@ -242,6 +262,8 @@ export interface PbsNotify {
   readonly defense?: Defense;
   /** Sessions of a summary that have to be refreshed one by one. */
   readonly listed?: readonly SessionId[];
+  /** For the asking host, when a node is busy. */
+  readonly ticket?: Ticket;
 }
 
 export type PbsMessage = PbsQuery | PbsPermission | PbsNotify;

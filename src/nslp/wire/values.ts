@@ -13,6 +13,7 @@ import {
   type Info,
   type Mark,
   SOLUTION,
+  type Ticket,
 } from "./messages.js";
 import type { WireObject } from "./objects.js";
 
@@ -324,4 +325,32 @@ export function expectLength(object: WireObject, length: number): void {
     object.start,
     object.type,
   );
+}
+
+const TICKET_SEAL = 20;
+const TICKET_NONCE = 8;
+const TICKET_LENGTH = IDENTITY_LENGTH + 4 + 4 + TICKET_SEAL + TICKET_NONCE;
+
+/** Node, due, bits of the puzzle in the first byte of a word, seal, nonce. */
+export function encodeTicket({ node, due, bits, seal, nonce }: Ticket): Uint8Array {
+  if (node.length !== IDENTITY_LENGTH || seal.length !== TICKET_SEAL || nonce.length !== TICKET_NONCE)
+    throw new RangeError("a ticket has a node of 16, a seal of 20 and a nonce of 8 bytes");
+  return new ByteWriter(TICKET_LENGTH)
+    .bytes(node)
+    .u32(due)
+    .u8(bits)
+    .zeros(3)
+    .bytes(seal)
+    .bytes(nonce)
+    .finish();
+}
+
+export function decodeTicket(object: WireObject): Ticket {
+  expectLength(object, TICKET_LENGTH);
+  const reader = new ByteReader(object.value, object.valueStart);
+  const node = reader.bytes(IDENTITY_LENGTH);
+  const due = reader.u32();
+  const bits = reader.u8();
+  reader.skip(3);
+  return { node, due, bits, seal: reader.bytes(TICKET_SEAL), nonce: reader.bytes(TICKET_NONCE) };
 }
