@@ -2,7 +2,7 @@
  * A host with a good certificate and associations of its own that floods: all of its Queries are valid, for flows that
  * policy grants. Usage: insider PLAN.json QUERIES_PER_SECOND SECONDS
  * Most refresh one of its sessions with the next Message-Seq; some open a session of their own.
- * Prints one JSON document: {"sent", "opened", "undelivered", "seconds", "answers": {"permission": N, "notify 20": N…}}.
+ * Prints one JSON document: {"sent", "opened", "undelivered", "seconds", "answers": {"permission": N, "notify 18": N…}}.
  */
 import { readFileSync } from "node:fs";
 import type { Signer } from "../../src/authorization/signing.js";
