@@ -10,14 +10,14 @@ import type { Scenario } from "./scenario.js";
 const NODES = ["sender", "first", "last", "receiver"] as const;
 type NodeName = (typeof NODES)[number];
 const FLOWS = 60;
-const REFRESH_MS = 4000;
+const REFRESH_MS = 2000;
 /** Until all flows of the pair have met in one message. */
 const MEETING_MS = 3 * REFRESH_MS;
 const WATCHED_MS = 3 * REFRESH_MS;
 const EVERY_MS = 250;
 const FIRST_PORT = 20_000;
 const PORT = 9000;
-const BACK_LIMIT_MS = 3 * REFRESH_MS;
+const BACK_LIMIT_MS = 12_000;
 /** Events by which a sender says that a flow goes without permission. */
 const LOST: ReadonlySet<string> = new Set(["refused", "expired", "revoked"]);
 
