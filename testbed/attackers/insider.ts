@@ -2,7 +2,7 @@
  * A host with a good certificate and associations of its own that floods: all of its Queries are valid, for flows that
  * policy grants. Usage: insider PLAN.json QUERIES_PER_SECOND SECONDS
  * Most refresh one of its sessions with the next Message-Seq; some open a session of their own.
- * Prints one JSON document: {"sent", "opened", "undelivered", "seconds", "answers": {"permission": N, "notify 18": N…}}.
+ * Prints one JSON document: {"sent", "opened", "undelivered", "seconds", "cpu" (seconds of a core), "answers": {"permission": N, "notify 18": N…}}.
  */
 import { readFileSync } from "node:fs";
 import type { Signer } from "../../src/authorization/signing.js";
@@ -143,7 +143,9 @@ async function main([planFile = "", rate = "", duration = ""]: readonly string[]
   const took = elapsed() / 1000;
   await pause(QUIET_MS);
   const { sent, opened, undelivered, answers } = insider;
-  process.stdout.write(`${JSON.stringify({ sent, opened, undelivered, seconds: took, answers })}\n`);
+  const { user, system } = process.cpuUsage();
+  const said = { sent, opened, undelivered, seconds: took, cpu: (user + system) / 1e6, answers };
+  process.stdout.write(`${JSON.stringify(said)}\n`);
 }
 
 main(process.argv.slice(2)).then(

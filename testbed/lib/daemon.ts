@@ -205,6 +205,13 @@ export class Daemon {
     return this.log().trimEnd().split("\n").slice(-LOG_LINES_SHOWN).join("\n");
   }
 
+  /** User and system time that it has used, in hundredths of a second. */
+  cpuTicks(): number {
+    const stat = readFileSync(`/proc/${this.pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return Number(fields[11]) + Number(fields[12]);
+  }
+
   /** Resident memory in bytes, as the kernel has it. */
   residentBytes(): number {
     const status = readFileSync(`/proc/${this.pid}/status`, "utf8");

@@ -1,5 +1,4 @@
 /** Scenario: a flood of Queries with forged sources. Memory stays flat, and legitimate set-ups beside it are quick. */
-import { readFileSync } from "node:fs";
 import type { StatusView } from "../../src/control/status.js";
 import { type FloodSent, queryFlood } from "../attackers/query-flood.js";
 import type { Daemon } from "../lib/daemon.js";
@@ -216,12 +215,12 @@ class Meter {
     this.name = daemon.name;
     this.#daemon = daemon;
     this.#start = daemon.residentBytes();
-    this.#ticks = ticksOf(daemon);
+    this.#ticks = daemon.cpuTicks();
   }
 
   look(): void {
     this.#resident.push(this.#daemon.residentBytes());
-    const ticks = ticksOf(this.#daemon);
+    const ticks = this.#daemon.cpuTicks();
     // A tick is a hundredth of a second, and looks are a second apart.
     this.#load.push(ticks - this.#ticks);
     this.#ticks = ticks;
@@ -240,13 +239,6 @@ class Meter {
     step.measure("MiB from the middle third to the last", mebibytes(drift));
     step.expect("flat", drift <= DRIFT_ALLOWED);
   }
-}
-
-/** User and system time that a process has used, in hundredths of a second. */
-function ticksOf({ pid }: Daemon): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return Number(fields[11]) + Number(fields[12]);
 }
 
 function statusOf(daemon: Daemon): Promise<StatusView> {

@@ -11,6 +11,9 @@ import { curl, iperf3 } from "./common.js";
  */
 const LOST_AT_MOST = 0.001;
 
+/** A sender that is told to come again does so, and asks again after 2 s where a machine had no time for a message. */
+const SET_UP_GIVEN_UP_S = 10;
+
 /** Each connection has a port of its own, and so is a flow of its own, which is asked for anew. */
 export async function setUps(testbed: Testbed, count: number, every: number): Promise<number[]> {
   const times: number[] = [];
@@ -24,7 +27,7 @@ export async function setUps(testbed: Testbed, count: number, every: number): Pr
 
 /** Milliseconds of a small transfer; Infinity when it does not take place. */
 export async function setUp(testbed: Testbed, from: string, to: string): Promise<number> {
-  return milliseconds(await testbed.run(from, curl(to, "/1000", "--max-time", "5")));
+  return milliseconds(await testbed.run(from, curl(to, "/1000", "--max-time", String(SET_UP_GIVEN_UP_S))));
 }
 
 function milliseconds({ status, stdout }: Outcome): number {
