@@ -190,6 +190,21 @@ for (const place of ["router", "receiver"] as const) {
   });
 }
 
+test("a router's flow that went to rest is not given precedence anew", async (t) => {
+  const line = new Line(credentials, { maxVerifying: 1 });
+  line.decision = SHORT;
+  await ask(line);
+  line.stuck = "router";
+  const load = () => line.node("router").admission();
+  while (load().running === 0) {
+    traffic(line, 10);
+    await line.pass(ms(500), ms(100));
+  }
+  // The second try comes after 2 s.
+  await line.pass(seconds(3), ms(100));
+  t.deepEqual(load().waiting, { kept: 0, returning: 0, new: 1 });
+});
+
 test("a sender keeps what it has while nodes on the path are too busy for its refreshes", async (t) => {
   const line = new Line(credentials);
   line.decision = SHORT;
