@@ -237,17 +237,40 @@ napi_value addon_xdp_allow_egress(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* The interface's queues that are served, with errno when there are none. */
-static int serve(struct holder *h, uint32_t interface) {
-  int map = xdp_queues(interface);
-  if (map < 0) return 0;
-  int queues = forwarder_add(h->forwarder, interface, map);
-  int error = queues > 0 && xdp_serve(h->xdp, interface, 1) == 0 ? 0 : errno;
+static int add_to_forwarder(struct holder *h, struct engine *e, uint32_t interface) {
+  if (!h->forwarder) h->forwarder = forwarder_start(e);
+  int map = h->forwarder ? xdp_queues(interface) : -1;
+  if (map < 0) return -1;
+  int queues = forwarder_add(h->forwarder, interface, map), error = errno;
   close(map);
-  if (error == 0) return queues;
-  forwarder_remove(h->forwarder, interface);
   errno = error;
-  return 0;
+  return queues;
+}
+
+/* How many of the interface's queues are served, or -1 with errno. Nothing is handed over for an interface that none is. */
+static int serve(struct holder *h, struct engine *e, uint32_t interface) {
+  int queues = add_to_forwarder(h, e, interface);
+  if (queues > 0 && xdp_serve(h->xdp, interface, 1) == 0) return queues;
+  int error = errno;
+  xdp_serve(h->xdp, interface, 0);
+  if (h->forwarder) forwarder_remove(h->forwarder, interface);
+  errno = error;
+  return -1;
+}
+
+static const char *why_not_served(int error) {
+  switch (error) {
+    case ENOSPC:
+      return "other interfaces have all receive queues that can be served";
+    case ENOBUFS:
+      return "more memory would have to be locked than RLIMIT_MEMLOCK allows";
+    case EPERM:
+      return "AF_XDP needs root, or CAP_NET_RAW";
+    case EBUSY:
+      return "another process has its receive queue";
+    default:
+      return "packets with AH cannot be taken from the interface";
+  }
 }
 
 /* xdpServe(programs, engine, interface): how many queues are served, once xdpListen has been called. */
@@ -262,10 +285,9 @@ napi_value addon_xdp_serve(napi_env env, napi_callback_info info) {
     throw_error(env, "EINVAL", "the programs' events are not listened to");
     return NULL;
   }
-  if (!h->forwarder) h->forwarder = forwarder_start(e);
-  int queues = h->forwarder ? serve(h, interface) : 0;
+  int queues = serve(h, e, interface);
   if (queues > 0) return make_number(env, queues);
-  throw_errno(env, errno, "packets with AH cannot be taken from the interface");
+  throw_errno(env, errno, why_not_served(errno));
   return NULL;
 }
 
@@ -296,9 +318,12 @@ napi_value addon_xdp_counters(napi_env env, napi_callback_info info) {
   if (get_arguments(env, info, 2, a) < 0) return NULL;
   struct holder *h = get_open_holder(env, a[0]);
   if (!h || get_typed_array(env, a[1], napi_float64_array, &out, &count) < 0) return NULL;
-  if (count < XDP_COUNTER_COUNT) throw_error(env, "EINVAL", "the array is too short");
-  else
-    for (int i = 0; i < XDP_COUNTER_COUNT; i++) ((double *)out)[i] = (double)xdp_counter(h->xdp, (enum xdp_counter)i);
+  if (count < XDP_COUNTER_COUNT + 1) {
+    throw_error(env, "EINVAL", "the array is too short");
+    return NULL;
+  }
+  for (int i = 0; i < XDP_COUNTER_COUNT; i++) ((double *)out)[i] = (double)xdp_counter(h->xdp, (enum xdp_counter)i);
+  ((double *)out)[XDP_COUNTER_COUNT] = h->forwarder ? (double)forwarder_lost(h->forwarder) : 0;
   return NULL;
 }
 
@@ -327,10 +352,11 @@ napi_value xdp_counter_names(napi_env env) {
 #define XDP_COUNTER_NAME(name, text) text,
       XDP_COUNTERS(XDP_COUNTER_NAME)
 #undef XDP_COUNTER_NAME
+      "drop.receive-full", /* by AF_XDP: the kernel counts it */
   };
   napi_value array, name;
-  napi_create_array_with_length(env, XDP_COUNTER_COUNT, &array);
-  for (uint32_t i = 0; i < XDP_COUNTER_COUNT; i++) {
+  napi_create_array_with_length(env, XDP_COUNTER_COUNT + 1, &array);
+  for (uint32_t i = 0; i < XDP_COUNTER_COUNT + 1; i++) {
     napi_create_string_utf8(env, names[i], NAPI_AUTO_LENGTH, &name);
     napi_set_element(env, array, i, name);
   }

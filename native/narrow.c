@@ -27,7 +27,8 @@ void narrow_sent(struct narrow *n, uint32_t spi, const struct packet *packet, co
 /* A datagram that may be cut needs one; and the kernel gives one to what comes without, after the ICV was made. */
 static void identify(struct narrow *n, uint8_t *bytes) {
   if (bytes[4] != 0 || bytes[5] != 0) return;
-  n->identification = (uint16_t)(n->identification + 1 ? n->identification + 1 : 1);
+  n->identification++;
+  if (n->identification == 0) n->identification = 1;
   ah_write16(bytes + 4, n->identification);
 }
 
@@ -100,11 +101,12 @@ static struct association *sender_of(const struct judge *judge, const struct not
   return inserts_with(previous, note->spi) ? previous : NULL;
 }
 
-/* Who did not see a packet would have to guess both; a router that quotes too little knows the SPI at least. */
+/* Who did not see a packet would have to guess both; an IPv4 router that quotes too little knows the SPI at least. */
 static int was_sent_lately(struct association *a, const struct too_big *t) {
   uint64_t last = atomic_load_explicit(&a->sequence, memory_order_relaxed);
   if (last == 0) return 0;
-  return !t->has_sequence || (t->sequence != 0 && t->sequence <= last && last - t->sequence < RECENT_NUMBERS);
+  if (!t->has_sequence) return t->family == 4;
+  return t->sequence != 0 && t->sequence <= last && last - t->sequence < RECENT_NUMBERS;
 }
 
 /* What the kernel needs to find the socket: the ports, and a sequence number that TCP takes for one of its own. */

@@ -17,8 +17,8 @@
 #include "xsk.h"
 
 enum {
-  SOCKETS = 15, /* as many as there are frames for */
   BATCH = 64,
+  RETRY_MILLISECONDS = 1, /* while an interface has not taken all that is to be sent */
   NICENESS = -10, /* as that of the queues' threads: packets come in softirq, which else outruns this one */
 };
 
@@ -41,11 +41,13 @@ struct forwarder {
   int started;
   int wake_fd; /* readable: something changes, or it ends */
   _Atomic int stopping;
-  _Atomic int changing; /* a change waits for the lock, which the thread else hardly lets go */
-  pthread_mutex_t lock; /* of the sockets */
-  struct xsk *socket[SOCKETS];
+  _Atomic int changing; /* a change waits for the lock */
+  pthread_mutex_t lock; /* of the sockets; the thread keeps it while it waits for packets, too: none is closed then */
+  pthread_cond_t changed;
+  uint64_t lost; /* by sockets that are closed */
+  struct xsk *socket[XSK_SOCKETS];
   uint32_t sockets;
-  struct pollfd poll[SOCKETS + 1];
+  struct pollfd poll[XSK_SOCKETS + 1];
   struct xsk_received received[BATCH];
   struct parsed parsed[BATCH];
 };
@@ -95,8 +97,9 @@ static void send_one(struct forwarder *f, int index) {
     return;
   }
   struct outcome outcome = authenticator_outcome(f->authenticator, index);
+  struct xsk_received *frame = &f->received[index];
   if (outcome.decision == DECIDE_DROP) {
-    xsk_drop(f->memory, f->received[index].frame);
+    xsk_drop(f->memory, frame->frame);
     return;
   }
   if (outcome.decision != DECIDE_ACCEPT || outcome.bytes) {
@@ -104,7 +107,16 @@ static void send_one(struct forwarder *f, int index) {
     return;
   }
   struct xsk *out = way_out(f, p->out);
-  if (!out || xsk_send(out, &f->received[index]) < 0) drop(f, index, COUNTER_DROP_SEND_FULL);
+  /* What stands behind the datagram was neither verified nor counted, and may be more than the way out takes. */
+  frame->length = (uint32_t)sizeof(struct ether_header) + p->packet.length;
+  if (!out || xsk_send(out, frame) < 0) drop(f, index, COUNTER_DROP_SEND_FULL);
+}
+
+/* Returns whether all was taken. */
+static int flush_all(struct forwarder *f) {
+  uint32_t left = 0;
+  for (uint32_t i = 0; i < f->sockets; i++) left |= xsk_flush(f->socket[i]);
+  return left == 0;
 }
 
 static int turn(struct forwarder *f, struct xsk *from) {
@@ -115,42 +127,43 @@ static int turn(struct forwarder *f, struct xsk *from) {
   table_enter(f->engine->table, f->reader);
   judge(f, count);
   for (int i = 0; i < count; i++) send_one(f, i);
-  for (uint32_t i = 0; i < f->sockets; i++) xsk_flush(f->socket[i]);
+  flush_all(f);
   table_leave(f->engine->table, f->reader);
   for (uint32_t i = 0; i < f->sockets; i++) xsk_refill(f->socket[i]);
   return count;
 }
 
+static int is_wanted(const struct forwarder *f) {
+  return atomic_load_explicit(&f->changing, memory_order_relaxed) ||
+         atomic_load_explicit(&f->stopping, memory_order_relaxed);
+}
+
 static int turn_of_all(struct forwarder *f) {
   int any = 0;
-  for (uint32_t i = 0; i < f->sockets; i++) any |= turn(f, f->socket[i]);
+  for (uint32_t i = 0; i < f->sockets && !is_wanted(f); i++) any |= turn(f, f->socket[i]);
   return any;
 }
 
-static nfds_t what_to_wait_for(struct forwarder *f) {
+static void wait_for_work(struct forwarder *f) {
+  uint64_t times;
+  int all_sent = flush_all(f);
+  for (uint32_t i = 0; i < f->sockets; i++) xsk_refill(f->socket[i]);
   f->poll[0] = (struct pollfd){.fd = f->wake_fd, .events = POLLIN};
   for (uint32_t i = 0; i < f->sockets; i++)
     f->poll[i + 1] = (struct pollfd){.fd = xsk_fd(f->socket[i]), .events = POLLIN};
-  return f->sockets + 1;
-}
-
-static void wait_for_work(struct forwarder *f, nfds_t count) {
-  uint64_t times;
-  if (poll(f->poll, count, -1) < 0) return;
+  if (poll(f->poll, f->sockets + 1, all_sent ? -1 : RETRY_MILLISECONDS) <= 0) return;
   if (f->poll[0].revents && read(f->wake_fd, &times, sizeof times) < 0) return;
 }
 
 static void *run(void *argument) {
   struct forwarder *f = argument;
   setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICENESS);
+  pthread_mutex_lock(&f->lock);
   while (!atomic_load_explicit(&f->stopping, memory_order_relaxed)) {
-    while (atomic_load_explicit(&f->changing, memory_order_relaxed)) sched_yield();
-    pthread_mutex_lock(&f->lock);
-    int any = turn_of_all(f);
-    nfds_t count = any ? 0 : what_to_wait_for(f);
-    pthread_mutex_unlock(&f->lock);
-    if (!any) wait_for_work(f, count);
+    while (atomic_load_explicit(&f->changing, memory_order_relaxed)) pthread_cond_wait(&f->changed, &f->lock);
+    if (!turn_of_all(f) && !is_wanted(f)) wait_for_work(f);
   }
+  pthread_mutex_unlock(&f->lock);
   return NULL;
 }
 
@@ -171,6 +184,13 @@ static int start_thread(struct forwarder *f) {
   return 0;
 }
 
+static int become_reader(struct forwarder *f) {
+  f->reader = table_reader(f->engine->table);
+  if (f->reader >= 0) return 0;
+  errno = EMFILE;
+  return -1;
+}
+
 struct forwarder *forwarder_start(struct engine *engine) {
   struct forwarder *f = calloc(1, sizeof *f);
   if (!f) return NULL;
@@ -179,9 +199,9 @@ struct forwarder *forwarder_start(struct engine *engine) {
   f->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   f->authenticator = authenticator_create();
   f->memory = xsk_memory_create();
-  f->reader = table_reader(engine->table);
   pthread_mutex_init(&f->lock, NULL);
-  if (f->wake_fd >= 0 && f->authenticator && f->memory && start_thread(f) == 0) return f;
+  pthread_cond_init(&f->changed, NULL);
+  if (f->wake_fd >= 0 && f->authenticator && f->memory && become_reader(f) == 0 && start_thread(f) == 0) return f;
   int error = errno;
   forwarder_stop(f);
   errno = error;
@@ -198,6 +218,7 @@ void forwarder_stop(struct forwarder *f) {
   if (f->memory) xsk_memory_destroy(f->memory);
   authenticator_destroy(f->authenticator);
   if (f->wake_fd >= 0) close(f->wake_fd);
+  pthread_cond_destroy(&f->changed);
   pthread_mutex_destroy(&f->lock);
   free(f);
 }
@@ -210,33 +231,41 @@ static void lock(struct forwarder *f) {
 
 static void unlock(struct forwarder *f) {
   atomic_store(&f->changing, 0);
+  pthread_cond_signal(&f->changed);
   pthread_mutex_unlock(&f->lock);
-  wake(f);
 }
 
+static struct xsk *socket_of(const struct forwarder *f, unsigned interface, uint32_t queue) {
+  for (uint32_t i = 0; i < f->sockets; i++)
+    if (xsk_interface(f->socket[i]) == interface && xsk_queue(f->socket[i]) == queue) return f->socket[i];
+  return NULL;
+}
+
+/* A queue whose socket was just closed cannot be had at once, so one that is there stays. */
 static int add_queue(struct forwarder *f, unsigned interface, uint32_t queue, int map) {
-  if (f->sockets == SOCKETS) {
-    errno = ENOSPC;
-    return -1;
-  }
-  struct xsk *socket = xsk_open(f->memory, interface, queue);
+  struct xsk *known = socket_of(f, interface, queue);
+  struct xsk *socket = known ? known : xsk_open(f->memory, interface, queue);
   if (!socket) return -1;
   int fd = xsk_fd(socket);
-  if (bpf_map_update_elem(map, &queue, &fd, BPF_ANY) < 0) {
-    int error = errno;
-    xsk_close(socket);
-    errno = error;
-    return -1;
+  if (bpf_map_update_elem(map, &queue, &fd, BPF_ANY) == 0) {
+    if (!known) f->socket[f->sockets++] = socket;
+    return 0;
   }
-  f->socket[f->sockets++] = socket;
-  return 0;
+  int error = errno;
+  if (!known) xsk_close(socket);
+  errno = error;
+  return -1;
 }
 
 static void remove_all(struct forwarder *f, unsigned interface) {
   uint32_t kept = 0;
   for (uint32_t i = 0; i < f->sockets; i++) {
-    if (xsk_interface(f->socket[i]) == interface) xsk_close(f->socket[i]);
-    else f->socket[kept++] = f->socket[i];
+    if (xsk_interface(f->socket[i]) != interface) {
+      f->socket[kept++] = f->socket[i];
+      continue;
+    }
+    f->lost += xsk_lost(f->socket[i]);
+    xsk_close(f->socket[i]);
   }
   f->sockets = kept;
 }
@@ -245,9 +274,9 @@ static void remove_all(struct forwarder *f, unsigned interface) {
 int forwarder_add(struct forwarder *f, unsigned interface, int map) {
   uint32_t queue = 0;
   lock(f);
-  remove_all(f, interface);
   while (queue < XDP_QUEUES && add_queue(f, interface, queue, map) == 0) queue++;
   int error = errno;
+  if (queue == 0) remove_all(f, interface);
   unlock(f);
   errno = error;
   return queue == 0 ? -1 : (int)queue;
@@ -257,4 +286,10 @@ void forwarder_remove(struct forwarder *f, unsigned interface) {
   lock(f);
   remove_all(f, interface);
   unlock(f);
+}
+
+uint64_t forwarder_lost(const struct forwarder *f) {
+  uint64_t sum = f->lost;
+  for (uint32_t i = 0; i < f->sockets; i++) sum += xsk_lost(f->socket[i]);
+  return sum;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/if_xdp.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { HEADROOM = 0, FLUSH_TRIES = 64, RINGS = 4 };
+enum {
+  HEADROOM = 0,
+  FLUSH_TRIES = 64,
+  RINGS = 4,
+  SETTLE_TRIES = 20, /* of a millisecond */
+  SENT = 0x80,       /* beside a socket's number: the frame is to be sent, or the interface has it */
+  ASTRAY = 0xff,     /* an interface may still read it */
+};
 
 /* The kernel is at the other end of each: producer and consumer count up, and wrap. */
 struct ring {
@@ -25,8 +33,9 @@ struct xsk_memory {
   uint8_t *frames;
   xsk_frame *free; /* a stack */
   uint32_t free_count;
-  uint8_t *holder;   /* of each frame, the number of the socket whose rings have it; 0: none */
+  uint8_t *holder;   /* of each frame, the number of the socket whose rings have it, and SENT; 0: none */
   struct xsk *first; /* of all sockets */
+  uint32_t sockets;
 };
 
 struct xsk {
@@ -34,7 +43,9 @@ struct xsk {
   struct xsk *next;
   int fd;
   unsigned interface;
+  uint32_t queue;
   uint8_t number;
+  uint32_t to_fill, to_send; /* frames that the kernel has */
   struct ring fill, completion, receive, send;
 };
 
@@ -108,19 +119,27 @@ static int size_rings(int fd) {
   return set(fd, XDP_TX_RING, &send, sizeof send);
 }
 
-static int bind_to(const struct xsk *s, uint32_t queue) {
+static int bind_with(const struct xsk *s, const struct xsk *partner) {
   struct sockaddr_xdp address = {.sxdp_family = AF_XDP,
                                  .sxdp_ifindex = s->interface,
-                                 .sxdp_queue_id = queue,
-                                 .sxdp_flags = s->memory->first ? XDP_SHARED_UMEM : XDP_COPY};
-  if (s->memory->first) address.sxdp_shared_umem_fd = (uint32_t)s->memory->first->fd;
+                                 .sxdp_queue_id = s->queue,
+                                 .sxdp_flags = partner ? XDP_SHARED_UMEM : XDP_COPY,
+                                 .sxdp_shared_umem_fd = partner ? (uint32_t)partner->fd : 0};
   return bind(s->fd, (const struct sockaddr *)&address, sizeof address);
 }
 
-static int set_up(struct xsk *s, uint32_t queue) {
+/* EBADF is said of a partner whose interface is gone. */
+static int bind_to(const struct xsk *s) {
+  const struct xsk *partner = s->memory->first;
+  int result = bind_with(s, partner);
+  while (result < 0 && errno == EBADF && partner && (partner = partner->next)) result = bind_with(s, partner);
+  return result;
+}
+
+static int set_up(struct xsk *s) {
   s->fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
   if (s->fd < 0 || register_memory(s) < 0 || size_rings(s->fd) < 0 || map_rings(s) < 0) return -1;
-  return bind_to(s, queue);
+  return bind_to(s);
 }
 
 static void release(struct xsk *s) {
@@ -137,15 +156,21 @@ static int is_taken(const struct xsk_memory *m, uint32_t number) {
   return 0;
 }
 
-/* The lowest that no socket has. There are fewer sockets than numbers, as each needs its share of the frames. */
+/* The lowest that no socket has. */
 static uint8_t free_number(const struct xsk_memory *m) {
   uint32_t number = 1;
   while (is_taken(m, number)) number++;
   return (uint8_t)number;
 }
 
+/* What each socket may have to fill, and as many to send: all of them find theirs whatever the others do. */
+static uint32_t share(const struct xsk_memory *m) {
+  uint32_t each = XSK_FRAMES / 2 / (m->sockets ? m->sockets : 1);
+  return each < XSK_RECEIVE ? each : XSK_RECEIVE;
+}
+
 struct xsk *xsk_open(struct xsk_memory *memory, unsigned interface, uint32_t queue) {
-  if (memory->free_count < XSK_RECEIVE + XSK_SEND) {
+  if (memory->sockets == XSK_SOCKETS) {
     errno = ENOSPC;
     return NULL;
   }
@@ -153,9 +178,10 @@ struct xsk *xsk_open(struct xsk_memory *memory, unsigned interface, uint32_t que
   if (!s) return NULL;
   s->memory = memory;
   s->interface = interface;
+  s->queue = queue;
   s->number = free_number(memory);
   s->fd = -1;
-  if (set_up(s, queue) < 0) {
+  if (set_up(s) < 0) {
     int error = errno;
     release(s);
     errno = error;
@@ -163,11 +189,14 @@ struct xsk *xsk_open(struct xsk_memory *memory, unsigned interface, uint32_t que
   }
   s->next = memory->first;
   memory->first = s;
+  memory->sockets++;
   xsk_refill(s);
   return s;
 }
 
-static void hold(const struct xsk *s, xsk_frame frame) { s->memory->holder[frame / XSK_FRAME_BYTES] = s->number; }
+static void hold(const struct xsk *s, xsk_frame frame, int sent) {
+  s->memory->holder[frame / XSK_FRAME_BYTES] = (uint8_t)(s->number | sent);
+}
 
 /* Where a frame lies may be told as a place within it. */
 void xsk_drop(struct xsk_memory *m, xsk_frame frame) {
@@ -175,25 +204,11 @@ void xsk_drop(struct xsk_memory *m, xsk_frame frame) {
   m->free[m->free_count++] = frame - frame % XSK_FRAME_BYTES;
 }
 
-/* In copy mode the kernel has no use for a frame once its socket is closed. */
-static void reclaim(struct xsk_memory *m, uint8_t number) {
-  for (uint32_t i = 0; i < XSK_FRAMES; i++)
-    if (m->holder[i] == number) xsk_drop(m, (xsk_frame)i * XSK_FRAME_BYTES);
-}
-
-void xsk_close(struct xsk *s) {
-  struct xsk_memory *m = s->memory;
-  uint8_t number = s->number;
-  struct xsk **at = &m->first;
-  while (*at != s) at = &(*at)->next;
-  *at = s->next;
-  release(s);
-  reclaim(m, number);
-}
-
 int xsk_fd(const struct xsk *s) { return s->fd; }
 
 unsigned xsk_interface(const struct xsk *s) { return s->interface; }
+
+uint32_t xsk_queue(const struct xsk *s) { return s->queue; }
 
 uint64_t xsk_lost(const struct xsk *s) {
   struct xdp_statistics statistics = {0};
@@ -214,6 +229,7 @@ static void take_sent(struct xsk *s) {
   struct ring *c = &s->completion;
   const xsk_frame *places = c->places;
   uint32_t count = waiting(c);
+  s->to_send -= count;
   for (uint32_t i = 0; i < count; i++) xsk_drop(s->memory, places[c->mine++ & c->mask]);
   atomic_store_explicit(c->consumer, c->mine, memory_order_release);
 }
@@ -222,11 +238,13 @@ static void fill(struct xsk *s) {
   struct ring *f = &s->fill;
   struct xsk_memory *m = s->memory;
   xsk_frame *places = f->places;
-  uint32_t count = room(f);
+  uint32_t most = share(m), count = s->to_fill < most ? most - s->to_fill : 0;
+  if (count > room(f)) count = room(f);
   if (count > m->free_count) count = m->free_count;
+  s->to_fill += count;
   for (uint32_t i = 0; i < count; i++) {
     xsk_frame frame = m->free[--m->free_count];
-    hold(s, frame);
+    hold(s, frame, 0);
     places[f->mine++ & f->mask] = frame;
   }
   atomic_store_explicit(f->producer, f->mine, memory_order_release);
@@ -247,6 +265,7 @@ int xsk_receive(struct xsk *s, struct xsk_received *out, int room) {
     s->memory->holder[place->addr / XSK_FRAME_BYTES] = 0;
     out[i] = (struct xsk_received){place->addr, s->memory->frames + place->addr, place->len};
   }
+  s->to_fill -= count;
   if (count > 0) atomic_store_explicit(r->consumer, r->mine, memory_order_release);
   return (int)count;
 }
@@ -254,16 +273,56 @@ int xsk_receive(struct xsk *s, struct xsk_received *out, int room) {
 int xsk_send(struct xsk *s, const struct xsk_received *frame) {
   struct ring *t = &s->send;
   struct xdp_desc *places = t->places;
-  if (room(t) == 0) return -1;
-  hold(s, frame->frame);
+  if (room(t) == 0 || s->to_send >= share(s->memory)) return -1;
+  hold(s, frame->frame, SENT);
+  s->to_send++;
   places[t->mine++ & t->mask] = (struct xdp_desc){.addr = frame->frame, .len = frame->length};
   return 0;
 }
 
-/* Each call sends some. What the interface does not take now goes with the next flush. */
-void xsk_flush(struct xsk *s) {
+static uint32_t unsent(const struct ring *t) { return t->mask + 1 - room(t); }
+
+/* Each call sends some. */
+uint32_t xsk_flush(struct xsk *s) {
   struct ring *t = &s->send;
   atomic_store_explicit(t->producer, t->mine, memory_order_release);
-  for (int i = 0; i < FLUSH_TRIES && room(t) <= t->mask; i++)
+  for (int i = 0; i < FLUSH_TRIES && unsent(t) > 0; i++)
     if (sendto(s->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN && errno != EBUSY) break;
+  return unsent(t);
+}
+
+/* Some interfaces read frames where they lie, and say only by this socket that they have: it waits for that, not for long. */
+static void settle(struct xsk *s) {
+  for (int i = 0; i < SETTLE_TRIES && s->to_send > unsent(&s->send); i++) {
+    poll(NULL, 0, 1);
+    take_sent(s);
+  }
+}
+
+static void take_unsent(struct xsk *s) {
+  struct ring *t = &s->send;
+  const struct xdp_desc *places = t->places;
+  for (uint32_t i = unsent(t); i > 0; i--) hold(s, places[(t->mine - i) & t->mask].addr, 0);
+}
+
+/* Of what a closed socket had to fill the kernel makes no use. What an interface may still read is not used again. */
+static void reclaim(struct xsk_memory *m, uint8_t number) {
+  for (uint32_t i = 0; i < XSK_FRAMES; i++) {
+    if (m->holder[i] == number) xsk_drop(m, (xsk_frame)i * XSK_FRAME_BYTES);
+    else if (m->holder[i] == (number | SENT)) m->holder[i] = ASTRAY;
+  }
+}
+
+void xsk_close(struct xsk *s) {
+  struct xsk_memory *m = s->memory;
+  uint8_t number = s->number;
+  struct xsk **at = &m->first;
+  while (*at != s) at = &(*at)->next;
+  *at = s->next;
+  m->sockets--;
+  take_sent(s);
+  settle(s);
+  take_unsent(s);
+  release(s);
+  reclaim(m, number);
 }

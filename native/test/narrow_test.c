@@ -113,6 +113,15 @@ static void test_forged(void) {
   tear_down(&f);
 }
 
+/* An IPv6 router quotes all that there is room for (RFC 4443 section 3.2), so the number has to be there. */
+static void test_forged_ipv6(void) {
+  struct fixture f;
+  set_up(&f, 6, IPPROTO_UDP);
+  CHECK_EQUAL(told(&f, SPI, NUMBER, 40 + 8), COUNTER_DROP_TOO_BIG_IMPLAUSIBLE);
+  CHECK_EQUAL(told(&f, SPI, NUMBER, 40 + 12), COUNTER_TOO_BIG_TOLD);
+  tear_down(&f);
+}
+
 /* A flow that is verified or stripped here is another's to send. */
 static void test_not_the_sender(void) {
   struct fixture f;
@@ -145,6 +154,23 @@ static void test_no_spiral(void) {
 static size_t fit(struct fixture *f, struct built *plain, uint32_t *emit) {
   struct packet packet = parsed_packet(plain);
   return narrow_fit(&f->narrow, AH_HMAC_SHA256_128, &packet, plain->bytes, f->now, emit, f->out);
+}
+
+/* A datagram without one would be given one behind AH, which covers it. */
+static void test_identification(void) {
+  struct fixture f;
+  uint32_t emit = 0;
+  set_up(&f, 4, IPPROTO_UDP);
+  CHECK_EQUAL(told(&f, SPI, NUMBER, 60), COUNTER_TOO_BIG_TOLD);
+  f.narrow.identification = UINT16_MAX - 1;
+  for (int i = 0; i < 3; i++) {
+    struct built small = plain_packet(4, IPPROTO_UDP, 100);
+    memset(small.bytes + 4, 0, 2);
+    CHECK_EQUAL(fit(&f, &small, &emit), 0);
+    CHECK(emit != 0);
+    CHECK(small.bytes[4] != 0 || small.bytes[5] != 0);
+  }
+  tear_down(&f);
 }
 
 static void test_fitting(int family, uint8_t protocol) {
@@ -217,6 +243,8 @@ int main(void) {
   test_golden();
   test_rebuilt_tcp();
   test_forged();
+  test_forged_ipv6();
+  test_identification();
   test_not_the_sender();
   test_no_spiral();
   test_fitting(4, IPPROTO_UDP);

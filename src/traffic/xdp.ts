@@ -72,6 +72,8 @@ const FOLLOW_DELAY = ms(50);
 interface Attached {
   readonly made: string;
   readonly engine: InterfaceEngine;
+  /** Before packets with AH were asked for. */
+  readonly found: InterfaceEngine;
 }
 
 const NATIVE = 0;
@@ -278,26 +280,34 @@ export class XdpDatapath implements Datapath {
     const { interfaces } = this.#options;
     const isWanted = ({ name }: Candidate) => interfaces?.includes(name) ?? true;
     const before = this.#attached;
-    this.#attached = new Map(
-      candidates.filter(isWanted).map((candidate) => [candidate.index, this.#take(candidate, before)]),
-    );
+    const wanted = candidates.filter(isWanted);
+    // First, as sockets of interfaces that are gone cannot share their memory with others.
+    for (const index of before.keys())
+      if (!wanted.some((candidate) => candidate.index === index)) this.#leave(index);
+    this.#attached = new Map(wanted.map((candidate) => [candidate.index, this.#take(candidate, before)]));
     this.#unfit = [
       ...candidates
         .filter((candidate) => !isWanted(candidate))
         .map(({ name }) => byQueues(name, "the configuration leaves it out")),
       ...unfit.map(({ name, reason }) => byQueues(name, reason)),
     ];
-    for (const index of before.keys()) if (!this.#attached.has(index)) this.#leave(index);
   }
 
   #take(candidate: Candidate, before: ReadonlyMap<number, Attached>): Attached {
     const made = JSON.stringify(candidate);
     const known = before.get(candidate.index);
-    if (known?.made === made) return { made, engine: this.#withTransmits(candidate, known.engine) };
-    const engine = this.#withAuthentication(candidate, this.#engineOf(candidate));
+    if (known?.made === made)
+      return { ...known, engine: this.#withTransmits(candidate, this.#askedAgain(candidate, known)) };
+    const found = this.#engineOf(candidate);
+    const engine = this.#withAuthentication(candidate, found);
     const { name, engine: which, reason } = engine;
     this.#options.logger.info({ interface: name, engine: which, reason }, "packet engine of an interface");
-    return { made, engine };
+    return { made, engine, found };
+  }
+
+  /** A receive queue may be another's for a while: that of a process that has just ended, for one. */
+  #askedAgain(candidate: Candidate, { engine, found }: Attached): InterfaceEngine {
+    return engine.authenticates === "nfqueue" ? this.#withAuthentication(candidate, found) : engine;
   }
 
   /** What a virtual interface can do depends on its other end. */
