@@ -338,6 +338,14 @@ static __always_inline int exempt_class(const struct packet *p, int legacy) {
   return -1;
 }
 
+/* The rules see AH over IPv4, and nothing of what is behind it: a class may be for just that. */
+static __always_inline int exempt_as_ah(const struct packet *p) {
+  struct packet outer = *p;
+  outer.flow.key.protocol = IPPROTO_AH;
+  outer.flow.key.source_port = outer.flow.key.destination_port = 0;
+  return exempt_class(&outer, 0);
+}
+
 enum finding { FOUND, NOT_THERE, CANNOT_TELL };
 
 static __always_inline int same_flow(const struct entry *entry, const union flow *flow) {
@@ -664,6 +672,7 @@ int pbs_router(struct xdp_md *context) {
   if (problem) return pass_problem(&packet, -problem - 1, here);
   if (is_blocked(control, &packet)) return drop(here, XDP_DROP_BLOCKED);
   int exempt = exempt_class(&packet, 0);
+  if (exempt < 0 && packet.ah) exempt = exempt_as_ah(&packet);
   if (exempt >= 0) return pass_class(&packet, CLASS_EXEMPT + exempt, here);
   /* An entry that is found now is used for no other flow until this processor has left. */
   __sync_lock_test_and_set(&here->reader.epoch, *(volatile uint64_t *)&control->epoch);

@@ -2,6 +2,7 @@
  * Packets and what a router is to do about each, for the tests of every engine. A packet that an engine leaves to the
  * stack is judged there by the queues, so "stack" is never wrong; the table says where it is not expected.
  */
+import { createHmac } from "node:crypto";
 import { type Flow, parseFlow, PROTOCOL } from "../base/flow.js";
 
 /** By the queue, and by the XDP program alone. */
@@ -44,6 +45,8 @@ export const AUTHENTICATED = [
   parseFlow("udp [fd01::1]:4003 > [fd02::2]:80"),
 ] as const;
 export const SPI = 0x1000;
+/** For HMAC-SHA-256-128. */
+export const KEY = new Uint8Array(32).fill(1);
 
 export interface Shape {
   /** Of the payload behind TCP, UDP or echo header. */
@@ -70,20 +73,24 @@ export function datagram(flow: Flow, shape: Shape = {}): Uint8Array {
 }
 
 const AH = 51;
-const AH_BYTES = 28;
+/** A multiple of 8 in IPv6. */
+const AH_BYTES = { 4: 28, 6: 32 } as const;
+const ICV_AT = 12;
+const ICV_BYTES = 16;
 
 /** With an Authentication Header whose check value is zeros. */
-export function authenticated(flow: Flow, spi = SPI): Uint8Array {
+export function authenticated(flow: Flow, spi = SPI, sequence = 1): Uint8Array {
   const plain = datagram(flow);
   const four = flow.source.family === 4;
+  const ahBytes = AH_BYTES[flow.source.family];
   const at = four ? 20 : 40;
-  const out = new Uint8Array(plain.length + AH_BYTES);
+  const out = new Uint8Array(plain.length + ahBytes);
   out.set(plain.subarray(0, at));
-  out.set([flow.protocol, AH_BYTES / 4 - 2], at);
-  out.set(plain.subarray(at), at + AH_BYTES);
+  out.set([flow.protocol, ahBytes / 4 - 2], at);
+  out.set(plain.subarray(at), at + ahBytes);
   const view = new DataView(out.buffer);
   view.setUint32(at + 4, spi);
-  view.setUint32(at + 8, 1);
+  view.setUint32(at + 8, sequence);
   out[four ? 9 : 6] = AH;
   view.setUint16(four ? 2 : 4, four ? out.length : out.length - at);
   if (four) {
@@ -91,6 +98,18 @@ export function authenticated(flow: Flow, spi = SPI): Uint8Array {
     view.setUint16(10, headerSum(out));
   }
   return out;
+}
+
+/** With one that is right: its check value covers all but what routers change (RFC 4302 section 3.3.3.1). */
+export function sealed(flow: Flow, sequence: number, spi = SPI): Uint8Array {
+  const packet = authenticated(flow, spi, sequence);
+  const covered = Uint8Array.from(packet);
+  const four = flow.source.family === 4;
+  const mutable = four ? [1, 6, 7, 8, 10, 11] : [1, 2, 3, 7];
+  for (const at of mutable) covered[at] = 0;
+  const icv = createHmac("sha256", KEY).update(covered).digest().subarray(0, ICV_BYTES);
+  packet.set(icv, (four ? 20 : 40) + ICV_AT);
+  return packet;
 }
 
 function upperPart(flow: Flow, { payload = 20, flags = ACK, echo }: Shape): Uint8Array {

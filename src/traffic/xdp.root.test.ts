@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import test, { type ExecutionContext } from "ava";
 import type { FlowCount } from "./datapath.js";
-import { headerSum, VERDICTS } from "./verdicts.js";
+import { flowKey } from "../base/flow.js";
+import { AUTHENTICATED, datagram, headerSum, sealed, SPI, VERDICTS } from "./verdicts.js";
 import type { XdpOptions, XdpStatus } from "./xdp.js";
 
 const rootTest = process.getuid?.() === 0 ? test.serial : test.skip;
@@ -200,6 +201,10 @@ rootTest("what needs no permission goes to the stack within its class's rate", a
   t.is(sum("xdp.pass.open", "drop.rate.open"), 6000);
 });
 
+rootTest("an exempt class may be for AH, whatever is behind it", async (t) => {
+  t.deepEqual(await new Row(t).router().tell("exemptAuthenticated"), ["stack", "drop"]);
+});
+
 rootTest("nothing passes from a blocked source until its time is over", async (t) => {
   const result = await new Row(t).router().tell("block");
   t.deepEqual(result, { actions: ["drop", "send", "send"], dropped: 1 });
@@ -299,6 +304,10 @@ rootTest("changes of the interfaces are followed", async (t) => {
 
   row.run("r", "ip", "link", "set", "inside", "name", "renamed");
   await until("the new name", async () => (await engineOf("renamed")) === "xdp");
+  t.true(
+    (await router.status()).interfaces.every(({ authenticates }) => authenticates === "af_xdp"),
+    "programs that took others' places have their sockets",
+  );
   await isSentBy("another name", () => ping());
 
   for (const state of ["down", "up"]) row.run("r", "ip", "link", "set", "outside", state);
@@ -352,6 +361,113 @@ rootTest("changes of the interfaces are followed", async (t) => {
   await router.tell("stop");
   await router.tell("clean");
 });
+
+/** Takes the frames given as arguments, in hexadecimal digits, and sends them. */
+const SEND_FRAMES = `import socket,sys
+s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW);s.bind(("veth",0))
+for f in sys.argv[1:]:s.send(bytes.fromhex(f))`;
+
+/** Says when it listens, and then each frame with AH that comes. */
+const TELL_FRAMES = `import socket
+s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW,socket.htons(3));s.bind(("veth",0))
+print(flush=True)
+while True:
+  f=s.recv(4096)
+  if (f[12:14]==b"\\x08\\0" and f[23]==51) or (f[12:14]==b"\\x86\\xdd" and f[20]==51):print(f.hex(),flush=True)`;
+
+const PADDING = 200;
+const GOOD = [1, 2, 3, 4, 7];
+
+/** Packets of a flow, good and bad, and what a frame has behind the packet. */
+function goodAndBad(flow: (typeof AUTHENTICATED)[number]): readonly (readonly [Uint8Array, number])[] {
+  const forged = sealed(flow, 5);
+  forged.set([0xff], forged.length - 1);
+  const unpadded = [
+    ...GOOD.slice(0, 4).map((sequence) => sealed(flow, sequence)),
+    forged,
+    sealed(flow, 6, SPI + 1),
+    sealed(flow, 2),
+    sealed(flow, 0),
+    datagram(flow),
+  ];
+  return [
+    ...unpadded.map((packet) => [packet, 0] as const),
+    [sealed(flow, 7), PADDING],
+    [sealed(flow, 8), 0], // the volume is used up
+  ];
+}
+
+function frameTo(address: string, packet: Uint8Array, padding: number): string {
+  const four = (packet[0] ?? 0) >> 4 === 4;
+  const ethernet = `${address.replaceAll(":", "")}020000000001${four ? "0800" : "86dd"}`;
+  return ethernet + Buffer.from(packet).toString("hex") + "00".repeat(padding);
+}
+
+const EXPECTED = {
+  accept: 10,
+  "ah.verified": 10,
+  "drop.ah-bad-icv": 2,
+  "drop.ah-unknown-spi": 2,
+  "drop.ah-replayed": 4,
+  "drop.ah-missing": 2,
+  "drop.over-volume": 2,
+};
+
+for (const [by, interfaces, handed] of [
+  ["af_xdp", undefined, 20],
+  ["nfqueue", [], 0],
+] as const)
+  rootTest(`packets with AH, good and bad, verified by ${by}`, async (t) => {
+    const row = new Row(t);
+    const router = row.router();
+    await router.start({ virtual: "native", ...(interfaces && { interfaces }) });
+    for (const flow of AUTHENTICATED) {
+      const volume = GOOD.length * sealed(flow, 1).length;
+      await router.tell("protect", { flows: [flowKey(flow)], volume });
+    }
+    const { interfaces: engines } = await router.status();
+    t.deepEqual(
+      engines.map(({ name, authenticates }) => [name, authenticates]),
+      [
+        ["inside", by],
+        ["outside", by],
+      ],
+    );
+    const tells = spawn("ip", ["netns", "exec", row.name("b"), "python3", "-c", TELL_FRAMES], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    t.teardown(() => tells.kill());
+    const told = createInterface({ input: tells.stdout })[Symbol.asyncIterator]();
+    await told.next();
+    const address = row.run("r", "cat", "/sys/class/net/inside/address").trim();
+    const packets = AUTHENTICATED.flatMap(goodAndBad);
+    row.run("a", "python3", "-c", SEND_FRAMES, ...packets.map((one) => frameTo(address, ...one)));
+    const counted = async () => {
+      const { counters } = await router.status();
+      return Object.fromEntries(Object.keys(EXPECTED).map((name) => [name, counters[name] ?? 0]));
+    };
+    await until("all are counted", async () => {
+      const { "ah.verified": _, ...verdicts } = await counted();
+      return Object.values(verdicts).reduce((sum, count) => sum + count) === packets.length;
+    });
+    t.deepEqual(await counted(), EXPECTED);
+    t.is((await router.status()).counters["xdp.handed"], handed);
+    for (const flow of AUTHENTICATED)
+      for (const sequence of GOOD) {
+        const sent = sealed(flow, sequence);
+        const line = await told.next();
+        const got = Buffer.from(line.done === true ? "" : line.value, "hex").subarray(14);
+        const four = flow.source.family === 4;
+        const [hops, changed] = four ? [8, [8, 10, 11]] : [7, [7]];
+        t.is(got.length, sent.length, "nothing is behind the packet");
+        t.is(got[hops], (sent[hops] ?? 0) - 1);
+        if (four) t.is(headerSum(got), 0);
+        for (const at of changed) got[at] = sent[at] ?? 0;
+        t.deepEqual([...got], [...sent]);
+      }
+    await router.tell("stop");
+    await router.tell("clean");
+  });
 
 rootTest("without its process the router goes on; the next one goes on with its counts", async (t) => {
   const row = new Row(t);

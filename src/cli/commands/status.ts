@@ -38,8 +38,11 @@ function statusText(status: StatusView): string {
         [`queue ${number}`, `${purpose}: ${packets} packets, ${dropped} dropped`] as const,
     ),
     ...(datapath.interfaces ?? []).map(
-      ({ name, engine, reason }) =>
-        [`interface ${name}`, reason === undefined ? engine : `${engine}: ${reason}`] as const,
+      ({ name, engine, authenticates, reason }) =>
+        [
+          `interface ${name}`,
+          `${engine}${engine === "nfqueue" ? "" : `, AH by ${authenticates}`}${reason === undefined ? "" : `: ${reason}`}`,
+        ] as const,
     ),
     ...counterLines("packets", datapath.counters),
     ...counterLines("pbs", status.counters.pbs),

@@ -23,9 +23,11 @@ import {
 } from "../native.js";
 import type { XdpHandle } from "../native-handles.js";
 import {
+  authenticated,
   AUTHENTICATED,
   datagram,
   EXPIRED,
+  KEY,
   LIMITED,
   PERMITTED,
   type Shape,
@@ -58,7 +60,7 @@ const AUTHENTICATION: NativeAuthentication = {
   action: 1,
   spi: SPI,
   algorithm: ALGORITHMS.indexOf("hmac-sha256-128"),
-  key: new Uint8Array(32).fill(1),
+  key: KEY,
   overlap: 0,
   overlapBytes: 0,
 };
@@ -260,6 +262,15 @@ function floodClasses(): object {
   return result;
 }
 
+/** What becomes of packets without permission, with AH and without, where a class is for AH. */
+function exemptAuthenticated(): object {
+  const twins = new Twins({ exempt: [{ name: "ah", protocol: 51, rate: 5 }] });
+  const flow = parseFlow("udp 10.1.0.9:4000 > 10.2.0.2:80");
+  const actions = [authenticated(flow), datagram(flow)].map((packet) => twins.xdp(packet).action);
+  twins.close();
+  return actions;
+}
+
 /** What becomes of a permitted packet whose source is blocked, for some time, already no more, and not. */
 function blockSource(): object {
   const twins = new Twins();
@@ -369,6 +380,8 @@ async function perform(command: Command): Promise<unknown> {
       return fuzz(command);
     case "classes":
       return floodClasses();
+    case "exemptAuthenticated":
+      return exemptAuthenticated();
     case "block":
       return blockSource();
     case "start":
@@ -379,6 +392,19 @@ async function perform(command: Command): Promise<unknown> {
           flow: parseFlow(flow),
           allowedVolume: bytes(command.volume),
           lifetime: ms(600_000),
+        })),
+      );
+    case "protect":
+      return engine().install(
+        command.flows.map((flow) => ({
+          flow: parseFlow(flow),
+          allowedVolume: bytes(command.volume),
+          lifetime: ms(600_000),
+          authentication: {
+            action: "verify",
+            association: { spi: SPI, algorithm: "hmac-sha256-128", key: KEY },
+            overlap: { duration: ms(0), bytes: bytes(0) },
+          },
         })),
       );
     case "remove":
