@@ -355,6 +355,10 @@ rootTest("changes of the interfaces are followed", async (t) => {
     async () => (await engineOf("third")) === "nfqueue",
   );
   t.false(row.run("r", "ip", "link", "show", "third").includes("prog/xdp"));
+  row.run("r", "sysctl", "-qw", "net.ipv4.conf.third.forwarding=1", "net.ipv6.conf.third.forwarding=1");
+  await until("sockets where it is forwarded again", async () =>
+    (await router.status()).interfaces.some((one) => one.name === "third" && one.authenticates === "af_xdp"),
+  );
   row.run("r", "ip", "link", "del", "third");
   await until("the interface is gone", async () => (await engineOf("third")) === undefined);
   await isSentBy("the others go on", () => ping());

@@ -299,15 +299,19 @@ function generator(seed: number): (below: number) => number {
 function anyPacket(pick: (below: number) => number): Uint8Array {
   const known = [...PERMITTED, ...LIMITED, ...EXPIRED, ...AUTHENTICATED];
   const flow = known[pick(known.length)] ?? PERMITTED[0];
-  const packet = datagram(flow, {
+  const packet = pick(4) === 0 ? authenticated(flow, SPI + pick(2)) : anyShape(flow, pick);
+  if (pick(2) === 0) for (let i = pick(5); i >= 0; i--) packet[pick(packet.length)] = pick(256);
+  return pick(10) === 0 ? packet.subarray(0, Math.max(1, pick(packet.length))) : packet;
+}
+
+function anyShape(flow: Flow, pick: (below: number) => number): Uint8Array {
+  return datagram(flow, {
     payload: pick(40),
     ttl: pick(20) === 0 ? pick(3) : 64,
     options: pick(6) === 0 ? 4 * pick(11) : 0,
     extensions: pick(4) === 0 ? Array.from({ length: pick(10) }, () => 8 * (1 + pick(3))) : [],
     flags: pick(10) === 0 ? pick(256) : 0x10,
   });
-  if (pick(2) === 0) for (let i = pick(5); i >= 0; i--) packet[pick(packet.length)] = pick(256);
-  return pick(10) === 0 ? packet.subarray(0, Math.max(1, pick(packet.length))) : packet;
 }
 
 /** Packets about which the two engines do not agree, and how often the program decided by itself. */
