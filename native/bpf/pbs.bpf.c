@@ -20,6 +20,7 @@
 enum {
   GIST_PORT = 270,
   MAX_TAGS = 2,
+  PADDED = 64, /* bytes that Ethernet fills short frames up to, with the checksum that some drivers leave on */
   AH_FIXED = 12,
   MAX_EXTENSIONS = 8,
   MAX_DISTANCE = 16, /* buckets that a lookup goes through */
@@ -320,7 +321,10 @@ static __always_inline int parse_frame(struct packet *p, struct cursor *c, uint6
   if (type == bpf_htons(ETH_P_IP)) problem = parse_ipv4(p, c);
   else if (type == bpf_htons(ETH_P_IPV6)) problem = parse_ipv6(p, c);
   if (problem) return problem;
-  return before + p->length > frame_bytes ? TO_STACK(PASS_UNUSUAL) : 0;
+  if (before + p->length > frame_bytes) return TO_STACK(PASS_UNUSUAL);
+  /* What is behind a datagram is not counted, and the stack takes it off, as does the thread that sends those with AH. */
+  p->unusual |= !p->ah && frame_bytes > PADDED && frame_bytes > before + p->length;
+  return 0;
 }
 
 /* Number of the configured class that the packet belongs to, or -1. */

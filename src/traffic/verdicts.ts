@@ -217,6 +217,7 @@ export const VERDICTS: readonly VerdictCase[] = [
   { name: "TCP over IPv6", packet: datagram(TCP6), ...SEND },
   { name: "echo over IPv6", packet: datagram(ECHO6), ...SEND },
   { name: "behind it padding", packet: datagram(UDP4, { payload: 0 }), padding: 18, ...SEND },
+  { name: "behind it more than padding", packet: datagram(UDP4), padding: 100, ...BY_STACK },
   { name: "TCP with SYN", packet: datagram(TCP4, { flags: SYN }), ...BY_STACK },
   { name: "IPv4 options", packet: datagram(UDP4, { options: 8 }), ...BY_STACK },
   { name: "most IPv4 options", packet: datagram(UDP4, { options: 40 }), ...BY_STACK },
