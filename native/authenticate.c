@@ -247,8 +247,10 @@ void authenticate(struct authenticator *a, const struct judge *judge, int index,
     return;
   }
   struct association *current = atomic_load(&protection->current);
-  if (current && current->action == PROTECT_INSERT)
-    insert(a, judge, index, entry, current, packet, bytes, now, counters);
+  int inserts = current && current->action == PROTECT_INSERT;
+  /* It would be found while AH is put in, when a sequence number has gone. */
+  if (inserts && packet->ah) *outcome = dropped(COUNTER_DROP_AH_MALFORMED, counters);
+  else if (inserts) insert(a, judge, index, entry, current, packet, bytes, now, counters);
   else if (packet->ah) *outcome = verify(a, judge, entry, protection, packet, bytes, now, counters);
   else if (current) *outcome = failed(protection, FAILURE_MISSING, COUNTER_DROP_AH_MISSING, counters);
   else outcome->decision = judge_volume(judge, entry, packet, packet->length, now, counters);

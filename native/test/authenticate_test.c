@@ -104,6 +104,19 @@ static void test_cut_short(void) {
   tear_down(&f);
 }
 
+/* As a stranger's would be that says to come from this sender. */
+static void test_already_with_ah(void) {
+  struct fixture f;
+  struct built plain = flow_packet(FLOW, PAYLOAD), wire = with_mac(&plain, SPI, 1, 1);
+  set_up(&f, 1);
+  permit_flow(f.engine, FLOW, PLENTY, mac_association(SPI, 1, PROTECT_INSERT), 0);
+  CHECK_EQUAL(pass(&f, &wire), DECIDE_DROP);
+  CHECK_EQUAL(count(&f, COUNTER_DROP_AH_MALFORMED), 1);
+  CHECK_EQUAL(atomic_load(&protection_of(&f, FLOW)->current->sequence), 0);
+  CHECK_EQUAL(atomic_load(&entry_of(&f, FLOW)->bytes), 0);
+  tear_down(&f);
+}
+
 /* The kernel takes a packet back only up to a length a little below that of the largest datagram. */
 static void test_too_long_to_hand_back(void) {
   enum { GROWTH = 28 };
@@ -306,6 +319,7 @@ static void test_sequence_runs_out(void) {
 int main(void) {
   test_there_and_back();
   test_cut_short();
+  test_already_with_ah();
   test_too_long_to_hand_back();
   test_forgeries();
   test_forgeries_of_trees();
