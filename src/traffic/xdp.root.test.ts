@@ -23,7 +23,7 @@ class Row {
       t.teardown(() => execFileSync("ip", ["netns", "del", this.name(name)]));
       this.run(name, "ip", "link", "set", "lo", "up");
     }
-    t.teardown(() => this.#router?.kill());
+    t.teardown(() => this.#router?.end());
     this.#link("a", "inside", 1, 1500);
     this.#link("b", "outside", 2, 1280);
     for (const setting of ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])
@@ -123,6 +123,16 @@ class Program {
     const gone = once(this.#child, "exit");
     this.kill();
     await gone;
+  }
+
+  /** Lets it stop by itself, so that what it ran is counted; by force if it does not. */
+  async end(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const gone = once(this.#child, "exit");
+    const limit = setTimeout(() => this.kill(), PATIENCE_MS);
+    this.#child.stdin.end();
+    await gone;
+    clearTimeout(limit);
   }
 
   kill(): void {

@@ -437,3 +437,4 @@ for await (const line of createInterface({ input: process.stdin })) {
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
 await datapath?.stop();
+process.exit(0);
