@@ -10,6 +10,13 @@
 
 #include "ah-generator.h"
 
+enum { MOST_LOOKS = 512 };
+
+struct position {
+  uint64_t number;
+  uint64_t start; /* monotonic nanoseconds; 0: nothing was sent yet */
+};
+
 const volatile struct template template;
 
 struct {
@@ -25,17 +32,25 @@ struct {
   __uint(map_flags, BPF_F_MMAPABLE);
   __uint(max_entries, 1);
   __type(key, __u32);
-  __type(value, __u64);
+  __type(value, struct position);
 } position SEC(".maps");
+
+/* Waits for the packet's turn: short of that a burst would fill the ring of the interface, and most of it be lost there. */
+static __always_inline void wait_for_turn(uint64_t *start, uint32_t number) {
+  if (*start == 0) *start = bpf_ktime_get_ns();
+  uint64_t turn = *start + number * template.interval;
+  for (int i = 0; i < MOST_LOOKS && bpf_ktime_get_ns() < turn; i++);
+}
 
 /* Frames are used again with what the router wrote into them, so whatever a router changes is restored each time. */
 SEC("xdp")
 int send(struct xdp_md *context) {
   uint8_t *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
   uint32_t zero = 0;
-  uint64_t *at = bpf_map_lookup_elem(&position, &zero);
+  struct position *at = bpf_map_lookup_elem(&position, &zero);
   if (!at || data + AH_AT + AH_BYTES > end) return XDP_ABORTED;
-  uint32_t number = (uint32_t)__sync_fetch_and_add(at, 1);
+  uint32_t number = (uint32_t)at->number++;
+  wait_for_turn(&at->start, number);
   const struct proof *proof = bpf_map_lookup_elem(&proofs, &number);
   if (!proof) return XDP_DROP;
   for (int i = 0; i < ETH_ALEN; i++) data[i] = template.destination[i];

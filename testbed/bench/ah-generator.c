@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "ah-generator.h"
 
@@ -40,7 +39,7 @@ static double seconds_now(void) {
   return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static void fill_template(struct bpf_object *object, unsigned interface, const uint8_t *frame) {
+static void fill_template(struct bpf_object *object, unsigned interface, const uint8_t *frame, double rate) {
   struct bpf_map *map;
   size_t size;
   bpf_object__for_each_map(map, object) {
@@ -48,6 +47,7 @@ static void fill_template(struct bpf_object *object, unsigned interface, const u
     struct template *t = (void *)(uintptr_t)bpf_map__initial_value(map, &size);
     if (!t || size < sizeof *t) die("the program's constants");
     t->interface = interface;
+    t->interval = rate > 0 ? (uint64_t)(1e9 / rate) : 0;
     memcpy(&t->sum, frame + IP_SUM_AT, sizeof t->sum);
     memcpy(t->destination, frame, sizeof t->destination);
   }
@@ -72,23 +72,14 @@ static uint32_t count_proofs(const char *name) {
   return (uint32_t)((size_t)bytes / sizeof(struct proof));
 }
 
-static uint64_t offer(int program, const uint8_t *frame, size_t length, uint32_t count, double rate) {
-  /* Short calls, so that the rate is looked at often; each has some start-up cost. */
-  uint32_t chunk = rate > 0 ? (uint32_t)(rate / 100 > BATCH ? rate / 100 : BATCH) : count;
-  uint64_t sent = 0;
+/* The program keeps to the rate. */
+static void offer(int program, const uint8_t *frame, size_t length, uint32_t count) {
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .data_size_in = (uint32_t)length, .repeat = (int)count,
+              .batch_size = BATCH, .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
   double start = seconds_now();
-  while (sent < count) {
-    uint32_t left = count - (uint32_t)sent, now = chunk < left ? chunk : left;
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .data_size_in = (uint32_t)length, .repeat = (int)now,
-                .batch_size = BATCH, .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
-    if (bpf_prog_test_run_opts(program, &options) < 0 && errno != EINTR) die("BPF_PROG_TEST_RUN");
-    sent += now;
-    double ahead = rate > 0 ? start + (double)sent / rate - seconds_now() : 0;
-    if (ahead > 0) usleep((useconds_t)(ahead * 1e6));
-  }
+  if (bpf_prog_test_run_opts(program, &options) < 0) die("BPF_PROG_TEST_RUN");
   double took = seconds_now() - start;
-  printf("{\"sent\":%llu,\"seconds\":%.3f,\"perSecond\":%.0f}\n", (unsigned long long)sent, took, (double)sent / took);
-  return sent;
+  printf("{\"sent\":%u,\"seconds\":%.3f,\"perSecond\":%.0f}\n", count, took, (double)count / took);
 }
 
 int main(int argc, char **argv) {
@@ -103,11 +94,10 @@ int main(int argc, char **argv) {
   struct bpf_object *object = bpf_object__open_file(argv[1], NULL);
   if (!object || !interface || length < AH_AT + AH_BYTES) die("arguments");
   struct bpf_map *proofs = bpf_object__find_map_by_name(object, "proofs");
-  fill_template(object, interface, frame);
+  fill_template(object, interface, frame, argc > 5 ? atof(argv[5]) : 0);
   if (bpf_map__set_max_entries(proofs, count) < 0 || bpf_object__load(object) < 0) die("loading the XDP program");
   fill_proofs(bpf_map__fd(proofs), argv[4], count);
-  offer(bpf_program__fd(bpf_object__find_program_by_name(object, "send")), frame, length, count,
-        argc > 5 ? atof(argv[5]) : 0);
+  offer(bpf_program__fd(bpf_object__find_program_by_name(object, "send")), frame, length, count);
   bpf_object__close(object);
   return 0;
 }

@@ -13,6 +13,7 @@ struct proof {
 };
 
 struct template {
+  uint64_t interval; /* nanoseconds from one packet to the next */
   uint32_t interface;
   uint16_t sum; /* of the IP header, as it stands there */
   uint8_t destination[6];
