@@ -72,16 +72,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 #ifdef WITH_DRIVER
+#include "pick.h"
+
 enum { ROUNDS_DEFAULT = 100000, MUTATIONS = 5 };
-
-static uint64_t state = 0x9e3779b97f4a7c15ULL;
-
-static uint32_t pick(uint32_t below) {
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return (uint32_t)(state >> 32) % below;
-}
 
 static void put_option(struct built *b, unsigned words) {
   static const uint8_t options[] = {0, 1, 7, 68, 130, 131, 137, 148, 82, 30};

@@ -34,16 +34,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 #ifdef WITH_DRIVER
+#include "pick.h"
+
 enum { ROUNDS_DEFAULT = 300000, MUTATIONS = 6 };
-
-static uint64_t state = 0x9e3779b97f4a7c15ULL;
-
-static uint32_t pick(uint32_t below) {
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return (uint32_t)(state >> 32) % below;
-}
 
 static void make_seed(struct built *b) {
   static const uint8_t mss[4] = {2, 4, 5, 180};

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "pick.h"
 
 enum { SOCKETS_EVER = 4096, CONSUMER_AT = 64, PLACES_AT = 128, HEADROOM_OF_KERNEL = 256, LENGTH = 100, FIRST_FD = 100 };
 
@@ -337,14 +338,6 @@ static void test_partners(void) {
   close_all(m);
 }
 
-static uint32_t random_below(uint32_t below) {
-  static uint64_t state = 88172645463325252ULL;
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return (uint32_t)(state >> 32) % below;
-}
-
 /* Anything in any order. */
 static void test_any(void) {
   begin();
@@ -352,20 +345,20 @@ static void test_any(void) {
   struct xsk *s[8] = {0};
   struct xsk_received got[64];
   for (int round = 0; round < 3000; round++) {
-    uint32_t which = random_below(8), to = random_below(8);
-    takes = (int)random_below(40);
-    completes = random_below(50) != 0;
+    uint32_t which = pick(8), to = pick(8);
+    takes = (int)pick(40);
+    completes = pick(50) != 0;
     if (!s[which]) s[which] = xsk_open(m, which + 1, 0);
-    else if (random_below(40) == 0) xsk_close(s[which]), s[which] = NULL;
+    else if (pick(40) == 0) xsk_close(s[which]), s[which] = NULL;
     if (!s[which]) continue;
-    arrive(fake_of(xsk_fd(s[which])), random_below(2000));
-    int count = xsk_receive(s[which], got, (int)random_below(65));
+    arrive(fake_of(xsk_fd(s[which])), pick(2000));
+    int count = xsk_receive(s[which], got, (int)pick(65));
     check_frames(m, (uint32_t)count);
     for (int i = 0; i < count; i++)
-      if (!s[to] || random_below(4) == 0 || xsk_send(s[to], &got[i]) < 0) xsk_drop(m, got[i].frame);
+      if (!s[to] || pick(4) == 0 || xsk_send(s[to], &got[i]) < 0) xsk_drop(m, got[i].frame);
     if (s[to]) {
       xsk_flush(s[to]);
-      complete(fake_of(xsk_fd(s[to])), random_below(100));
+      complete(fake_of(xsk_fd(s[to])), pick(100));
       xsk_refill(s[to]);
     }
     xsk_refill(s[which]);

@@ -18,6 +18,7 @@ import {
   READ_VALUES,
 } from "./native.js";
 import { NfqueueDatapath, NfqueueError, type NfqueueOptions } from "./nfqueue.js";
+import { BARE_ENGINE } from "./testdata/bare-engine.js";
 
 /** The table without queues: what it decides is the same, and no privileges are needed. */
 const OPTIONS: NfqueueOptions = {
@@ -196,20 +197,7 @@ function openNative(capacity: number, wake: () => void) {
   return native().open(
     {
       capacity,
-      refusals: 4,
-      enforce: 1,
-      refuseMark: 1,
-      openMark: 0,
-      holdPackets: 4,
-      holdPacketsPerFlow: 4,
-      holdTime: 1000,
-      queues: [],
-      set4: "",
-      set6: "",
-      insertSet4: "",
-      insertSet6: "",
-      knownSet4: "",
-      knownSet6: "",
+      ...BARE_ENGINE,
     },
     wake,
   );

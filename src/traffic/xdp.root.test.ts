@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import test, { type ExecutionContext } from "ava";
 import type { FlowCount } from "./datapath.js";
 import { flowKey } from "../base/flow.js";
-import { AUTHENTICATED, datagram, headerSum, sealed, SPI, VERDICTS } from "./verdicts.js";
+import { AUTHENTICATED, datagram, headerSum, sealed, SPI, VERDICTS } from "./testdata/verdicts.js";
 import type { XdpOptions, XdpStatus } from "./xdp.js";
 
 const rootTest = process.getuid?.() === 0 ? test.serial : test.skip;

@@ -4,11 +4,11 @@
  */
 import { createSocket, type Socket } from "node:dgram";
 import { connect, createServer } from "node:net";
-import { createInterface } from "node:readline";
 import { type Flow, flowKey, parseFlow } from "../../base/flow.js";
 import { silentLogger } from "../../base/log.js";
 import { bytes, ms } from "../../base/units.js";
 import { NfqueueDatapath, type NfqueueOptions } from "../nfqueue.js";
+import { answerCommands } from "./commands.js";
 
 interface Command {
   readonly do: string;
@@ -163,12 +163,6 @@ async function perform(command: Command): Promise<unknown> {
   }
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const answer = await perform(JSON.parse(line) as Command).then(
-    (value) => ({ value: value ?? null }),
-    (error: unknown) => ({ error: error instanceof Error ? error.message : String(error) }),
-  );
-  process.stdout.write(`${JSON.stringify(answer)}\n`);
-}
+await answerCommands<Command>(perform);
 for (const socket of sockets.values()) socket.close();
 await datapath?.stop();

@@ -4,7 +4,6 @@
  * programs leave to the stack, and an engine of queues alone. No packet is sent for them.
  */
 import { readFileSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { ALGORITHMS } from "../../base/algorithm.js";
 import { type Flow, flowKey, parseFlow, PROTOCOL } from "../../base/flow.js";
 import { silentLogger } from "../../base/log.js";
@@ -35,11 +34,13 @@ import {
   VERDICTS,
   VOLUME,
   type VerdictCase,
-} from "../verdicts.js";
+} from "./verdicts.js";
 import { XdpDatapath, type XdpOptions } from "../xdp.js";
 import { encodeExempts } from "../xdp-exempt.js";
 import { encodeBounds } from "../xdp-bounds.js";
 import { XDP_ACTION } from "../xdp-native.js";
+import { BARE_ENGINE } from "./bare-engine.js";
+import { answerCommands } from "./commands.js";
 
 interface Command {
   readonly do: string;
@@ -83,20 +84,8 @@ function openEngine(xdp?: XdpHandle): Handle {
   return addon.open(
     {
       capacity: CAPACITY,
-      refusals: 4,
-      enforce: 1,
+      ...BARE_ENGINE,
       refuseMark: REFUSE_MARK,
-      openMark: 0,
-      holdPackets: 4,
-      holdPacketsPerFlow: 4,
-      holdTime: 1000,
-      queues: [],
-      set4: "",
-      set6: "",
-      insertSet4: "",
-      insertSet6: "",
-      knownSet4: "",
-      knownSet6: "",
       ...(xdp === undefined ? {} : { xdp }),
     },
     () => undefined,
@@ -429,12 +418,6 @@ async function perform(command: Command): Promise<unknown> {
   }
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const answer = await perform(JSON.parse(line) as Command).then(
-    (value) => ({ value: value ?? null }),
-    (error: unknown) => ({ error: error instanceof Error ? error.message : String(error) }),
-  );
-  process.stdout.write(`${JSON.stringify(answer)}\n`);
-}
+await answerCommands<Command>(perform);
 await datapath?.stop();
 process.exit(0);

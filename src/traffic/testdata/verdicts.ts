@@ -3,7 +3,7 @@
  * stack is judged there by the queues, so "stack" is never wrong; the table says where it is not expected.
  */
 import { createHmac } from "node:crypto";
-import { type Flow, parseFlow, PROTOCOL } from "../base/flow.js";
+import { type Flow, parseFlow, PROTOCOL } from "../../base/flow.js";
 
 /** By the queue, and by the XDP program alone. */
 export interface Verdict {
