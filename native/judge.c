@@ -6,16 +6,21 @@ static void add(_Atomic uint64_t *field, uint64_t value) {
   atomic_fetch_add_explicit(field, value, memory_order_relaxed);
 }
 
-/* Segments of a flow are sized by what the opposite flow's sender announced. Only super-packets need it. */
-static uint16_t peer_mss(struct table *table, const struct packet *packet) {
+/*
+ * Segments of a flow are sized by what the opposite flow's sender announced, and are no larger than what their own sender
+ * announced, because that is what its link carries. 0: neither is known. Only super-packets need it.
+ */
+static uint16_t segment_size(struct table *table, const struct entry *entry, const struct packet *packet) {
   struct flow_key opposite;
   flow_key_reverse(&opposite, &packet->key);
-  const struct entry *entry = table_find(table, &opposite, table_hash(table, &opposite));
-  return entry ? atomic_load_explicit(&entry->mss, memory_order_relaxed) : 0;
+  const struct entry *back = table_find(table, &opposite, table_hash(table, &opposite));
+  uint16_t own = atomic_load_explicit(&entry->mss, memory_order_relaxed);
+  uint16_t theirs = back ? atomic_load_explicit(&back->mss, memory_order_relaxed) : 0;
+  return theirs != 0 && (own == 0 || theirs < own) ? theirs : own;
 }
 
-static uint32_t count_segments(struct table *table, const struct packet *packet) {
-  return packet->offloaded ? packet_segments(packet, peer_mss(table, packet)) : 1;
+static uint32_t count_segments(struct table *table, const struct entry *entry, const struct packet *packet) {
+  return packet->offloaded ? packet_segments(packet, segment_size(table, entry, packet)) : 1;
 }
 
 /* Once until the next install; if the ring is full, at one of the next packets. */
@@ -108,7 +113,7 @@ static enum decision missing(struct protection *protection, struct counters *cou
 
 static enum decision permitted(const struct judge *judge, struct entry *entry, const struct packet *packet,
                                uint64_t now, struct counters *counters) {
-  uint32_t segments = count_segments(judge->table, packet);
+  uint32_t segments = count_segments(judge->table, entry, packet);
   uint64_t length = packet_wire_bytes(packet, segments);
   struct protection *protection = protection_of(judge, entry);
   enum screening screening = protection ? protection_screen(protection, packet, length, now) : SCREEN_PLAIN;

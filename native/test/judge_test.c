@@ -220,6 +220,24 @@ static void test_segments(void) {
   tear_down(&f);
 }
 
+/* What the sender itself announced, if that is less: its link carries no more. */
+static void test_segments_of_a_smaller_link(void) {
+  struct fixture f;
+  struct packet data = make_packet(40 + 5000), syn = make_packet(44), answer = make_packet(44);
+  set_up(&f, 8);
+  flow_key_reverse(&answer.key, &data.key);
+  syn.mss = 1000;
+  answer.mss = 1460;
+  data.offloaded = 1;
+  permit(&f, &data.key, 100000, NO_THRESHOLD);
+  permit(&f, &answer.key, 100000, NO_THRESHOLD);
+  CHECK_EQUAL(judge_at(&f, &syn, NOW), DECIDE_ACCEPT);
+  CHECK_EQUAL(judge_at(&f, &answer, NOW), DECIDE_ACCEPT);
+  CHECK_EQUAL(judge_at(&f, &data, NOW), DECIDE_ACCEPT);
+  CHECK_EQUAL(atomic_load(&entry_of(&f, &data.key)->bytes), 44 + 5000 + 5 * 40);
+  tear_down(&f);
+}
+
 int main(void) {
   test_exact_cut();
   test_no_overflow();
@@ -231,5 +249,6 @@ int main(void) {
   test_full_ring();
   test_not_enforced();
   test_segments();
+  test_segments_of_a_smaller_link();
   return CHECK_RESULT();
 }

@@ -160,7 +160,7 @@ export function renderRules(
   links: readonly LinkSize[],
   addTableMarker: boolean,
 ): string {
-  return [filterTable(family, options, links), mangleTable(family, options)]
+  return [filterTable(family, options, links), mangleTable(family, options, links)]
     .map((table) => renderTable(table, saved.get(table.name), addTableMarker))
     .join("");
 }
@@ -224,13 +224,13 @@ function filterTable(family: IpFamily, options: FirewallOptions, links: readonly
           `${marked} ${comment("output.refused.other")} -j REJECT --reject-with ${unreachable}`,
         ],
       },
-      ...segments(family, reserve, links),
+      ...segments("INPUT", family, reserve, links),
     ],
     jumps: [{ from: "OUTPUT", to: "PBS-REFUSE" }, ...(reserve > 0 ? [{ from: "INPUT", to: SEGMENTS }] : [])],
   };
 }
 
-function mangleTable(family: IpFamily, options: FirewallOptions): Table {
+function mangleTable(family: IpFamily, options: FirewallOptions, links: readonly LinkSize[]): Table {
   const classes = [
     ...builtInClasses(family, options),
     ...options.exempt.flatMap((c) => configuredClass(family, c)),
@@ -240,6 +240,7 @@ function mangleTable(family: IpFamily, options: FirewallOptions): Table {
     chains: [
       ...interception(family, options),
       tooBigChain(family, options),
+      ...segments("OUTPUT", family, options.reserve, links),
       ...HOOKS.flatMap((hook) => hookChains(hook, family, options, classes)),
       ...HOOKS.flatMap((hook) => sharedChains(hook, family, options)),
     ],
@@ -304,20 +305,32 @@ function reassembly({ reassemble }: FirewallOptions): string[] {
 }
 
 /**
- * Makes room for an Authentication Header: a SYN of the other side says how large this host's segments may become. It is
- * in the table behind the queues, where a SYN that came with AH is plain again.
+ * Makes room for an Authentication Header. A SYN of the other side says how large this host's segments may become: it is
+ * lowered in the table behind the queues, where one that came with AH is plain again. This host's own SYNs are lowered
+ * before the queues, so that every node on the way knows the size and counts the headers of super-packets rightly.
  */
 const SEGMENTS = "PBS-SEGMENTS";
 const TCP_AND_IP: Readonly<Record<IpFamily, number>> = { 4: 40, 6: 60 };
 const LEAST_SEGMENT = 536;
+const SYN = "-p tcp -m tcp --tcp-flags SYN,RST SYN";
 
-function segments(family: IpFamily, reserve: number, links: readonly LinkSize[]): Chain[] {
+function segments(
+  hook: "INPUT" | "OUTPUT",
+  family: IpFamily,
+  reserve: number,
+  links: readonly LinkSize[],
+): Chain[] {
   if (reserve === 0) return [];
+  const direction = hook === "INPUT" ? "-i" : "-o";
   const rules = links.map(({ name, mtu }) => {
     const size = Math.max(LEAST_SEGMENT, mtu - TCP_AND_IP[family] - reserve);
-    return `-i ${name} -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss ${size}`;
+    return `${direction} ${name} ${SYN} -j TCPMSS --set-mss ${size}`;
   });
   return [{ name: SEGMENTS, rules }];
+}
+
+function announced(hook: Hook, { reserve }: FirewallOptions): string[] {
+  return hook === "OUTPUT" && reserve > 0 ? [`${SYN} -j ${SEGMENTS}`] : [];
 }
 
 function authenticatedQueue({ queueBase }: FirewallOptions): number {
@@ -371,6 +384,7 @@ function hookChains(
       ...tooBig(hook, family),
       ...loopback(hook),
       ...sentByEngine(hook),
+      ...announced(hook, options),
       ...fragments(hook, family),
       ...judgedAsOpen(hook, family, options),
       ...authenticated(hook, family, options),
