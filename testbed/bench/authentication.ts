@@ -2,130 +2,76 @@
  * What AH costs: one TCP flow, and datagrams of some sizes, from a sender that inserts it over a router that verifies to a
  * receiver that takes it out, against the same path with the same engines and without AH, measured in turn.
  */
-import { generateKeyPairSync, type KeyPairKeyObjectResult, randomBytes } from "node:crypto";
-import { isSymmetric, keyLength } from "../../src/authorization/algorithm.js";
+import { once } from "node:events";
 import { ALGORITHMS, type Algorithm } from "../../src/base/algorithm.js";
+import { AhPath, type Cost, type Node, NODES } from "./ah-path.js";
+import { deliver, FILLING_SECONDS, fillingRate, OVERHEAD_SECONDS } from "./datagrams.js";
 import { ADDRESS, Lab } from "./lab.js";
-import { LineProgram } from "./lines.js";
-import { type Case, paired, type Report, report } from "./result.js";
+import { type Case, paired, type Report, report, single, unmeasured } from "./result.js";
 
-const NODES = ["sender", "router", "receiver"] as const;
-type Node = (typeof NODES)[number];
-
-const ACTIONS = { sender: "insert", router: "verify", receiver: "strip" } as const;
-const SECONDS = 3;
-/** A window counts for nothing when the receiver's report did not come through beside the datagrams. */
-const ATTEMPTS = 3;
-const LIMIT_MS = 60_000;
+const TCP_SECONDS = 3;
+const UDP_SECONDS = 1;
+const START_SECONDS = 8;
+const LIMIT_MS = 30_000;
+/** A window that failed is measured again, twice for a figure. */
+const SPARE_WINDOWS = 2;
 const CLIENT_PORT = 41_000;
 /** The kernel set knows no source port, so plain flows and those with AH go to servers of their own. */
 const PLAIN_PORT = 5201;
-/**
- * Of datagrams apart from that of the TCP flow, so that iperf3's control connection is not in the queue that they fill.
- */
 const AH_PORT = { tcp: 5202, udp: 5203 } as const;
 const SIZES = [64, 512, 1400] as const;
-const DATAGRAM_HEADERS = 28;
-const QUICK: readonly Algorithm[] = ["hmac-sha256-128", "tree-ed25519"];
+/** Of the datagrams by which what a packet costs is told. */
+const COST_SIZE = 1400;
 
-interface Keys {
-  /** To insert, and to verify. */
-  readonly sign: Buffer;
-  readonly verify: Buffer;
+interface Plan {
+  readonly algorithms: readonly Algorithm[];
+  readonly sizes: readonly number[];
+  readonly runs: number;
 }
 
-/** As a configuration would have it: bytes that TCP segments leave free. */
-function reserveOf(algorithm: Algorithm): number {
-  if (isSymmetric(algorithm)) return 40;
-  return algorithm.endsWith("rsa-2048") ? 376 : 184;
+const QUICK: Plan = { algorithms: ["hmac-sha256-128", "tree-ed25519"], sizes: [1400], runs: 1 };
+const WHOLE: Plan = { algorithms: ALGORITHMS, sizes: SIZES, runs: 5 };
+
+interface Pair {
+  readonly value: number;
+  readonly baseline: number;
 }
 
-function keyPair(algorithm: Algorithm): KeyPairKeyObjectResult {
-  if (algorithm.endsWith("rsa-2048")) return generateKeyPairSync("rsa", { modulusLength: 2048 });
-  if (algorithm.endsWith("p256")) return generateKeyPairSync("ec", { namedCurve: "P-256" });
-  return generateKeyPairSync("ed25519");
+/** Pairs of windows, and why some are missing. */
+interface Windows {
+  readonly pairs: readonly Pair[];
+  readonly problem?: string;
 }
 
-function keysFor(algorithm: Algorithm): Keys {
-  if (isSymmetric(algorithm)) {
-    const key = randomBytes(keyLength(algorithm));
-    return { sign: key, verify: key };
-  }
-  const { publicKey, privateKey } = keyPair(algorithm);
-  return {
-    sign: privateKey.export({ type: "pkcs8", format: "der" }),
-    verify: publicKey.export({ type: "spki", format: "der" }),
-  };
-}
-
-/** The engines of all three nodes. */
-class Path {
-  readonly #engines: ReadonlyMap<Node, LineProgram>;
-  #spi = 1000;
-
-  private constructor(engines: ReadonlyMap<Node, LineProgram>) {
-    this.#engines = engines;
-  }
-
-  static async open(lab: Lab, reserve: number): Promise<Path> {
-    const engines = new Map<Node, LineProgram>();
-    const path = new Path(engines);
-    try {
-      for (const node of NODES)
-        engines.set(node, await LineProgram.start(lab.namespace(node), "engine", { reserve }));
-      return path;
-    } catch (error) {
-      await path.close();
-      throw error;
-    }
-  }
-
-  /** Both directions; the way there with AH of this algorithm, if one is given. */
-  async permit(there: string, back: string, algorithm: Algorithm | undefined): Promise<void> {
-    const keys = algorithm === undefined ? undefined : keysFor(algorithm);
-    const spi = ++this.#spi;
-    // The receiver first, as the Permission travels.
-    for (const node of [...NODES].reverse()) {
-      await this.#ask(node, `permit ${back}`);
-      if (keys === undefined || algorithm === undefined) {
-        await this.#ask(node, `permit ${there}`);
-        continue;
-      }
-      const key = (node === "sender" ? keys.sign : keys.verify).toString("base64");
-      const protect = { flow: there, action: ACTIONS[node], algorithm, spi, key };
-      await this.#ask(node, `protect ${JSON.stringify(protect)}`);
-    }
-  }
-
-  async close(): Promise<void> {
-    for (const engine of this.#engines.values()) await engine.stop(LIMIT_MS);
-  }
-
-  async #ask(node: Node, command: string): Promise<void> {
-    await this.#engines.get(node)?.ask(command, LIMIT_MS);
-  }
+/** Minutes that it takes when no window fails. */
+function budget({ algorithms, sizes, runs }: Plan): number {
+  const tcp = 2 * runs * (TCP_SECONDS + OVERHEAD_SECONDS);
+  const udp = 2 * FILLING_SECONDS + 2 * runs * (UDP_SECONDS + OVERHEAD_SECONDS);
+  return Math.ceil((algorithms.length * (START_SECONDS + tcp + sizes.length * udp)) / 60);
 }
 
 interface IperfResult {
-  readonly end: {
-    readonly sum_received: { readonly bits_per_second: number };
-    readonly sum?: { readonly packets?: number; readonly lost_packets?: number; readonly seconds: number };
-  };
+  readonly end: { readonly sum_received: { readonly bits_per_second: number } };
 }
 
-/** iperf3 from the sender; the data flow has a fixed port, the control connection one of the ten after it. */
-function iperf(lab: Lab, port: number, ...options: string[]): IperfResult["end"] {
+/** Gb/s that arrive. The data flow has a fixed port, iperf3's control connection one of the ten after it. */
+async function tcpRate(lab: Lab, port: number): Promise<number> {
   const server = lab.start("receiver", "iperf3", "-s", "-1", "-p", String(port));
+  const gone = once(server, "exit");
+  server.stdout.resume();
   try {
-    lab.run("receiver", "sh", "-c", `until ss -ltn | grep -q :${port}; do :; done`);
-    const text = lab.run(
+    const listening = `until ss -ltn | grep -q :${port}; do sleep 0.02; done`;
+    await lab.finish("receiver", LIMIT_MS, "sh", "-c", listening);
+    const text = await lab.finish(
       "sender",
+      LIMIT_MS,
       ...["iperf3", "-c", ADDRESS.receiver, "-p", String(port), "--cport", String(CLIENT_PORT)],
-      ...["-t", String(SECONDS), "-J", ...options],
+      ...["-t", String(TCP_SECONDS), "-J"],
     );
-    return (JSON.parse(text) as IperfResult).end;
+    return (JSON.parse(text) as IperfResult).end.sum_received.bits_per_second / 1e9;
   } finally {
     server.kill();
+    await gone;
   }
 }
 
@@ -134,52 +80,96 @@ function flows(protocol: "tcp" | "udp", from: number, to: number): [string, stri
   return [`${protocol} ${sender} > ${receiver}`, `${protocol} ${receiver} > ${sender}`];
 }
 
-const tcpRate = (lab: Lab, port: number): number => iperf(lab, port).sum_received.bits_per_second / 1e9;
-
-/** Datagrams a second that arrive; `size` is that of the IP packet without AH. */
-function udpRate(lab: Lab, port: number, size: number): number {
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const { sum } = iperf(lab, port, "-u", "-b", "0", "-l", String(size - DATAGRAM_HEADERS));
-    if (sum !== undefined) return ((sum.packets ?? 0) - (sum.lost_packets ?? 0)) / sum.seconds / 1000;
+/** Measures without AH and with it in turn. A window that fails is left out, and measured again where there are any to spare. */
+async function compare(
+  runs: number,
+  ports: readonly [number, number],
+  measure: (port: number) => Promise<number>,
+): Promise<Windows> {
+  const pairs: Pair[] = [];
+  let problem: string | undefined;
+  for (let window = 0; pairs.length < runs && window < runs + SPARE_WINDOWS; window++) {
+    try {
+      const baseline = await measure(ports[0]);
+      pairs.push({ baseline, value: await measure(ports[1]) });
+    } catch (error) {
+      problem = firstLine(error);
+    }
   }
-  throw new Error(`iperf3 had no report of datagrams of ${size} bytes in ${ATTEMPTS} windows`);
+  return { pairs, ...(problem !== undefined && pairs.length < runs && { problem }) };
 }
 
-/** Measures without AH and with it in turn, over the same engines. */
-async function compare(
-  path: Path,
-  protocol: "tcp" | "udp",
-  algorithm: Algorithm,
-  runs: number,
-  measure: (port: number) => number,
-): Promise<{ value: number; baseline: number }[]> {
-  const pairs: { value: number; baseline: number }[] = [];
-  for (let run = 0; run < runs; run++) {
-    await path.permit(...flows(protocol, CLIENT_PORT, AH_PORT[protocol]), algorithm);
-    pairs.push({ baseline: measure(PLAIN_PORT), value: measure(AH_PORT[protocol]) });
+function firstLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.split("\n", 1)[0] ?? "";
+}
+
+function result(name: string, unit: string, { pairs, problem }: Windows): Case {
+  if (pairs.length === 0) return unmeasured(name, unit, problem ?? "no window");
+  return { ...paired(name, unit, pairs), ...(problem !== undefined && { problem }) };
+}
+
+/** Datagrams that arrive, in thousands a second, offered at a rate that just fills the path. */
+async function compareDatagrams(lab: Lab, size: number, runs: number): Promise<Windows> {
+  const rates = new Map<number, number>();
+  for (const to of [PLAIN_PORT, AH_PORT.udp])
+    rates.set(to, await fillingRate(lab, { from: CLIENT_PORT, to, size }));
+  return await compare(runs, [PLAIN_PORT, AH_PORT.udp], async (to) => {
+    const rate = rates.get(to) ?? 0;
+    return (await deliver(lab, { from: CLIENT_PORT, to, size, rate, seconds: UDP_SECONDS })).arrived / 1000;
+  });
+}
+
+/** Whatever fails is said in the figure's place, and the others are measured all the same. */
+async function attempt(name: string, unit: string, windows: () => Promise<Windows>): Promise<Case> {
+  try {
+    return result(name, unit, await windows());
+  } catch (error) {
+    return unmeasured(name, unit, firstLine(error));
   }
-  return pairs;
+}
+
+async function costs(path: AhPath): Promise<Map<Node, Cost>> {
+  const all = new Map<Node, Cost>();
+  for (const node of NODES) all.set(node, await path.cost(node));
+  return all;
+}
+
+/** Microseconds that a node's AH thread ran for each packet, with what of the kernel ran in its name. */
+function costCases(algorithm: Algorithm, before: Map<Node, Cost>, after: Map<Node, Cost>): Case[] {
+  return NODES.map((node) => {
+    const [from, to] = [before.get(node), after.get(node)];
+    const packets = (to?.packets ?? 0) - (from?.packets ?? 0);
+    const time = (to?.nanoseconds ?? 0) - (from?.nanoseconds ?? 0);
+    const name = `${node}, UDP ${COST_SIZE} B, ${algorithm}`;
+    return packets === 0
+      ? unmeasured(name, "us a packet", "no packets")
+      : single(name, "us a packet", [time / packets / 1000]);
+  });
 }
 
 /** The plain flows, and the control connections of iperf3. */
-async function permitPlain(path: Path): Promise<void> {
-  for (const protocol of ["tcp", "udp"] as const)
+async function permitAll(path: AhPath, algorithm: Algorithm): Promise<void> {
+  for (const protocol of ["tcp", "udp"] as const) {
     await path.permit(...flows(protocol, CLIENT_PORT, PLAIN_PORT), undefined);
+    await path.permit(...flows(protocol, CLIENT_PORT, AH_PORT[protocol]), algorithm);
+  }
   for (let port = CLIENT_PORT + 1; port <= CLIENT_PORT + 10; port++)
-    for (const server of [PLAIN_PORT, AH_PORT.tcp, AH_PORT.udp])
+    for (const server of [PLAIN_PORT, AH_PORT.tcp])
       await path.permit(...flows("tcp", port, server), undefined);
 }
 
-async function measure(lab: Lab, algorithm: Algorithm, quick: boolean): Promise<Case[]> {
-  const runs = quick ? 1 : 5;
-  const path = await Path.open(lab, reserveOf(algorithm));
+async function measure(lab: Lab, algorithm: Algorithm, { sizes, runs }: Plan): Promise<Case[]> {
+  const path = await AhPath.open(lab, algorithm);
   try {
-    await permitPlain(path);
-    const pairs = await compare(path, "tcp", algorithm, runs, (port) => tcpRate(lab, port));
-    const results = [paired(`TCP, ${algorithm}`, "Gb/s", pairs)];
-    for (const size of quick ? [] : SIZES) {
-      const rates = await compare(path, "udp", algorithm, runs, (port) => udpRate(lab, port, size));
-      results.push(paired(`UDP ${size} B, ${algorithm}`, "kpps", rates));
+    await permitAll(path, algorithm);
+    const tcp = async () => await compare(runs, [PLAIN_PORT, AH_PORT.tcp], (port) => tcpRate(lab, port));
+    const results = [await attempt(`TCP, ${algorithm}`, "Gb/s", tcp)];
+    for (const size of sizes) {
+      const before = await costs(path);
+      const udp = async () => await compareDatagrams(lab, size, runs);
+      results.push(await attempt(`UDP ${size} B, ${algorithm}`, "kpps", udp));
+      if (size === COST_SIZE) results.push(...costCases(algorithm, before, await costs(path)));
     }
     return results;
   } finally {
@@ -188,12 +178,16 @@ async function measure(lab: Lab, algorithm: Algorithm, quick: boolean): Promise<
 }
 
 export async function authentication(quick: boolean, only: readonly string[]): Promise<Report> {
-  const chosen = (quick ? QUICK : ALGORITHMS).filter((name) => only.length === 0 || only.includes(name));
+  const all = quick ? QUICK : WHOLE;
+  const algorithms =
+    only.length === 0 ? all.algorithms : ALGORITHMS.filter((algorithm) => only.includes(algorithm));
+  const plan = { ...all, algorithms };
+  console.error(`${algorithms.length} algorithms, about ${budget(plan)} minutes`);
   const lab = new Lab();
   try {
     lab.run("sender", "sysctl", "-qw", "net.ipv4.ip_local_port_range=41001 41010");
     const results: Case[] = [];
-    for (const algorithm of chosen) results.push(...(await measure(lab, algorithm, quick)));
+    for (const algorithm of algorithms) results.push(...(await measure(lab, algorithm, plan)));
     return report("authentication", results);
   } finally {
     lab.close();

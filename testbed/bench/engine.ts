@@ -1,8 +1,9 @@
 /**
  * The packet engine alone, for the benchmarks: runs inside the router's namespace, installs as many flows as it is
  * told, and answers one JSON line per command line on standard input ("install FLOWS", "permit FLOW", "protect JSON",
- * "read FLOW", "status").
+ * "read FLOW", "status", "cost THREAD").
  */
+import { readdirSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { IpAddress } from "../../src/base/address.js";
 import { type Flow, PROTOCOL, parseFlow } from "../../src/base/flow.js";
@@ -56,6 +57,15 @@ async function installMany(
   return { installed: count, perSecond: count / ((performance.now() - start) / 1000) };
 }
 
+/** Nanoseconds that the threads of this name have run. */
+function threadTime(name: string): number {
+  return readdirSync("/proc/self/task")
+    .map((id) => `/proc/self/task/${id}`)
+    .filter((task) => readFileSync(`${task}/comm`, "utf8").trim() === name)
+    .map((task) => Number(readFileSync(`${task}/schedstat`, "utf8").split(" ")[0]))
+    .reduce((sum, time) => sum + time, 0);
+}
+
 const firewall = await Firewall.probe({
   queueBase: QUEUE_BASE,
   tlsPort: 5270,
@@ -98,6 +108,8 @@ for await (const line of createInterface({ input: process.stdin })) {
     console.log(JSON.stringify({ protected: true }));
   } else if (command === "read") {
     console.log(JSON.stringify(datapath.read([parseFlow(rest)])[0] ?? {}));
+  } else if (command === "cost") {
+    console.log(JSON.stringify({ nanoseconds: threadTime(rest), ...datapath.status().counters }));
   } else if (command === "status") {
     console.log(JSON.stringify({ ...datapath.status(), memory: process.memoryUsage().rss }));
   } else {

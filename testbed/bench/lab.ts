@@ -5,10 +5,11 @@
  *   sender 10.1.0.1/16 ── 10.1.255.254 router 10.2.0.1 ── 10.2.0.2 receiver
  *   attacker 10.3.0.1/16 ── 10.3.255.254 ┘
  */
-import { execFileSync, type SpawnSyncReturns, spawn, spawnSync } from "node:child_process";
+import { execFile, execFileSync, type SpawnSyncReturns, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 export const HOSTS = ["sender", "router", "receiver", "attacker"] as const;
 export type Host = (typeof HOSTS)[number];
@@ -65,6 +66,13 @@ export class Lab {
       maxBuffer: 64 << 20,
       stdio: ["ignore", "pipe", "pipe"],
     });
+  }
+
+  /** The same without waiting for it; a program that takes longer than `limit` milliseconds is ended, and has failed. */
+  async finish(host: Host, limit: number, ...command: string[]): Promise<string> {
+    const options = { encoding: "utf8", maxBuffer: 64 << 20, timeout: limit, killSignal: "SIGKILL" } as const;
+    const all = ["netns", "exec", this.namespace(host), ...command];
+    return (await promisify(execFile)("ip", all, options)).stdout;
   }
 
   /** The same, for a program whose failure is an answer too. */

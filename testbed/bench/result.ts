@@ -3,14 +3,16 @@ import { machine, median } from "./lab.js";
 
 export interface Case {
   readonly case: string;
-  /** Medians over `runs` measurements; baseline and ratio are null where nothing is compared. */
-  readonly value: number;
+  /** Medians over `runs` measurements, null when there is none; baseline and ratio are null where nothing is compared. */
+  readonly value: number | null;
   readonly unit: string;
   readonly baseline: number | null;
   readonly ratio: number | null;
   readonly runs: number;
   /** Of the last run: what was done meanwhile, such as messages and bytes. */
   readonly counts?: Readonly<Record<string, number>>;
+  /** Why windows of it could not be measured. */
+  readonly problem?: string;
 }
 
 export interface Report {
@@ -39,6 +41,11 @@ export function single(name: string, unit: string, values: readonly number[]): C
   return { case: name, value: round(median(values)), unit, baseline: null, ratio: null, runs: values.length };
 }
 
+/** What could not be measured at all. */
+export function unmeasured(name: string, unit: string, problem: string): Case {
+  return { case: name, value: null, unit, baseline: null, ratio: null, runs: 0, problem };
+}
+
 export function report(name: string, results: readonly Case[]): Report {
   return { name, machine: machine(), results };
 }
@@ -48,7 +55,9 @@ export function print({ name, machine: where, results }: Report): void {
   const width = Math.max(...results.map((r) => r.case.length));
   for (const r of results) {
     const compared = r.baseline === null ? "" : `  baseline ${r.baseline}  ratio ${r.ratio}`;
-    console.log(`  ${r.case.padEnd(width)}  ${r.value} ${r.unit}${compared}  (median of ${r.runs})`);
+    const figure =
+      r.value === null ? "not measured" : `${r.value} ${r.unit}${compared}  (median of ${r.runs})`;
+    console.log(`  ${r.case.padEnd(width)}  ${figure}${r.problem === undefined ? "" : `: ${r.problem}`}`);
   }
 }
 
