@@ -12,7 +12,12 @@ enum {
   RECENT_NUMBERS = 65536, /* behind the last one sent: more than are on their way at a time */
 };
 
-static const struct allowance_rate messages_rate = {NANOSECONDS_PER_SECOND / 200, 100};
+/*
+ * Of messages that know an association and a recent number. Who sees the packets of one flow can send any number of them;
+ * beyond what all share, each association keeps some of its own, so that the others lose nothing by that.
+ */
+static const struct allowance_rate messages_of_all = {NANOSECONDS_PER_SECOND / 200, 100};
+static const struct allowance_rate messages_of_one = {NANOSECONDS_PER_SECOND / 2, 4};
 
 int narrow_init(struct narrow *n) { return notes_init(&n->notes); }
 
@@ -145,6 +150,14 @@ static int is_echo(struct narrow *n, const struct too_big *t, const struct note 
   return own && way && t->mtu >= way_room(way, room) && t->mtu < way->limit;
 }
 
+static int take_turn(struct narrow *n, struct association *a, uint64_t now) {
+  int left = allowance_left(&n->messages, &messages_of_all, now) || allowance_left(&a->messages, &messages_of_one, now);
+  if (!left) return 0;
+  allowance_take(&n->messages, &messages_of_all, now);
+  allowance_take(&a->messages, &messages_of_one, now);
+  return 1;
+}
+
 static enum counter learn(struct narrow *n, const struct judge *judge, const struct too_big *t, uint64_t now,
                           uint8_t *out, size_t *made) {
   const struct note *note = notes_find(&n->notes, t->spi, t->family, t->source, t->destination);
@@ -153,8 +166,7 @@ static enum counter learn(struct narrow *n, const struct judge *judge, const str
   if (!association || !was_sent_lately(association, t)) return COUNTER_DROP_TOO_BIG_IMPLAUSIBLE;
   uint32_t room = (uint32_t)ah_length_max(association->algorithm, t->family);
   if (is_echo(n, t, note, room, now)) return COUNTER_DROP_TOO_BIG_IMPLAUSIBLE;
-  if (!allowance_left(&n->messages, &messages_rate, now)) return COUNTER_DROP_TOO_BIG_RATE;
-  allowance_take(&n->messages, &messages_rate, now);
+  if (!take_turn(n, association, now)) return COUNTER_DROP_TOO_BIG_RATE;
   struct way *way = ways_learn(&n->ways, t->family, note->key.destination, t->mtu, now);
   way_tell(way, now);
   *made = translate(t, note, way_room(way, room), out);

@@ -35,6 +35,7 @@ struct association {
     };
     struct { /* insert */
       _Atomic uint64_t sequence; /* last number given */
+      struct allowance messages; /* that its packets are too big */
       struct sent_tally sent;
     };
   };

@@ -113,6 +113,30 @@ static void test_forged(void) {
   tear_down(&f);
 }
 
+/* Who floods with what is true of one flow leaves the others theirs. */
+static void test_flood_of_another_flow(void) {
+  struct fixture f;
+  set_up(&f, 4, IPPROTO_UDP);
+  while (told(&f, SPI, NUMBER, 60) == COUNTER_TOO_BIG_TOLD) continue;
+  CHECK_EQUAL(told(&f, SPI, NUMBER, 60), COUNTER_DROP_TOO_BIG_RATE);
+  struct association *other = mac_association(SPI + 1, 1, PROTECT_INSERT);
+  atomic_store(&other->sequence, NUMBER);
+  struct permission permission = {
+      .allowed = ROOMY, .expires = f.now + 60 * MINUTE * NANOSECONDS_PER_SECOND, .notify_at = NO_THRESHOLD};
+  struct authentication wanted = {.association = other};
+  enum permit_result result;
+  f.packet.key.source_port = htons(4001);
+  engine_permit(f.engine, &f.packet.key, &permission, &wanted, &result);
+  narrow_sent(&f.narrow, SPI + 1, &f.packet, f.plain.bytes);
+  int more = 0;
+  while (more < 100 && told(&f, SPI + 1, NUMBER, 60) == COUNTER_TOO_BIG_TOLD) more++;
+  CHECK(more > 1 && more < 10);
+  f.now += NANOSECONDS_PER_SECOND;
+  while (told(&f, SPI, NUMBER, 60) == COUNTER_TOO_BIG_TOLD) continue;
+  CHECK_EQUAL(told(&f, SPI + 1, NUMBER, 60), COUNTER_TOO_BIG_TOLD);
+  tear_down(&f);
+}
+
 /* An IPv6 router quotes all that there is room for (RFC 4443 section 3.2), so the number has to be there. */
 static void test_forged_ipv6(void) {
   struct fixture f;
@@ -243,6 +267,7 @@ int main(void) {
   test_golden();
   test_rebuilt_tcp();
   test_forged();
+  test_flood_of_another_flow();
   test_forged_ipv6();
   test_identification();
   test_not_the_sender();

@@ -141,8 +141,12 @@ const ASSOCIATION_RATE = 50_000;
 const NEIGHBOUR_RATE = 500;
 const LISTENER_RATE = 100;
 const ICMP_ERROR_RATE = 200;
-const TOO_BIG_RATE = 200;
+/** The engine looks at SPI, sequence number and checksum first, which costs little; so forgeries take a few percent of a core. */
+const TOO_BIG_RATE = 4000;
+const TOO_BIG_AGAIN_RATE = 1000;
 const TOO_BIG_SOURCE_RATE = 50;
+/** Milliseconds; Linux says it once a second to one host. */
+const TOO_BIG_REMEMBERED = 4000;
 /** What waits in the queue at once is a tenth of a second's worth, for it is what known hosts wait for. */
 const STRANGERS_BURST = 0.1;
 /** For more forged sources a second than any daemon could answer, each forgotten after the second its bucket takes to fill. */
@@ -413,17 +417,30 @@ function tooBig(hook: Hook, family: IpFamily): string[] {
   return hook === "INPUT" ? [`${TOO_BIG[family]} -j ${TOO_BIG_CHAIN}`] : [];
 }
 
-/** Beyond the rates it goes the way of other ICMP errors, and says nothing to the kernel. */
+/**
+ * Routers that are there say it again soon, and forged sources do not: beyond the rate for all there is one for who has been
+ * turned away a moment ago. Beyond both it goes the way of other ICMP errors, and says nothing to the kernel.
+ */
 function tooBigChain(family: IpFamily, options: FirewallOptions): Chain {
   const queue = `${comment("input.queued.too-big")} -j NFQUEUE --queue-num ${authenticatedQueue(options)}`;
   return {
     name: TOO_BIG_CHAIN,
     rules: [
       `-i lo ${queue}`,
-      `${bySource(TOO_BIG_CHAIN, TOO_BIG_SOURCE_RATE, family)} -j RETURN`,
-      `${within(TOO_BIG_CHAIN, TOO_BIG_RATE)} ${queue}`,
+      `${bySource(TOO_BIG_CHAIN, TOO_BIG_SOURCE_RATE, family, MANY_SOURCES)} -j RETURN`,
+      `${within(TOO_BIG_CHAIN, TOO_BIG_RATE, STRANGERS_BURST)} ${queue}`,
+      `${again(family)} ${within(`${TOO_BIG_CHAIN}.again`, TOO_BIG_AGAIN_RATE, STRANGERS_BURST)} ${queue}`,
     ],
   };
+}
+
+/** A source that this rule has seen in the last seconds: the first packet takes all that its bucket has. */
+function again(family: IpFamily): string {
+  const table = sourceTable(family, { ...MANY_SOURCES, expire: TOO_BIG_REMEMBERED });
+  return (
+    `-m hashlimit --hashlimit-above 1/min --hashlimit-burst 1 --hashlimit-mode srcip${table} ` +
+    `--hashlimit-name ${TOO_BIG_CHAIN}.seen`
+  );
 }
 
 function sentByEngine(hook: Hook): string[] {

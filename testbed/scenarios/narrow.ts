@@ -51,6 +51,7 @@ export const narrow: Scenario = {
       await withNarrowLink(mtu, (testbed) => segments(report, testbed, mtu));
     await withNarrowLink(NARROW, (testbed) => datagrams(report, testbed, NARROW, true));
     await withNarrowLink(LESS_NARROW, (testbed) => datagrams(report, testbed, LESS_NARROW, false));
+    await withNarrowLink(NARROW, (testbed) => flooded(report, testbed));
   },
 };
 
@@ -152,6 +153,49 @@ async function cut(step: Step, testbed: Testbed, family: 4 | 6): Promise<void> {
     await testbed.mustRun("sender", udpSender({ ...STREAM, size, from: 4001 + i, to }));
     await measureStream(step, wire, listener, STREAM.count, size);
   }
+}
+
+/** More than ten times what the host's rules took of such messages when they all shared one rate. */
+const FORGED_RATE = 2500;
+const FLOODED_UPLOAD = 3_000_000;
+const FLOODED_SECONDS = 3;
+
+/** Messages with made-up addresses and SPIs reach the sender all the time; its router's true one has to come through. */
+async function flooded(report: Report, testbed: Testbed): Promise<void> {
+  const file = join(testbed.record.directory, "upload");
+  writeFileSync(file, Buffer.alloc(FLOODED_UPLOAD));
+  await testbed.start({ receiver: { rule: [{ ...GRANT_ALL, authentication: "hmac" }] } });
+  await testbed.serve("receiver", webServer(), WEB_PORT);
+  const mac = (await testbed.mustRun("sender", ["cat", "/sys/class/net/left/address"])).trim();
+  for (const family of [4, 6] as const)
+    await report.step(`IPv${family}: a file over TCP under ${FORGED_RATE} forged messages a second`, (step) =>
+      uploadBesideForgeries(step, testbed, family, mac, file),
+    );
+}
+
+async function uploadBesideForgeries(
+  step: Step,
+  testbed: Testbed,
+  family: 4 | 6,
+  mac: string,
+  file: string,
+): Promise<void> {
+  const [from, to] = [testbed.address("sender", family), testbed.address("receiver", family)];
+  const forging = ["left", mac, from, to, String(FORGED_RATE)];
+  const forger = testbed.spawn("first", pythonHelper("attackers/too-big.py", ...forging));
+  await forger.says("sending");
+  await pause(SETTLING_MS);
+  const before = await engineCounters(testbed, "sender");
+  const { status, stdout } = await testbed.run("sender", curl(to, "/", "-T", file));
+  const now = await engineCounters(testbed, "sender");
+  await forger.stop();
+  const since = (name: string) => (now[name] ?? 0) - (before[name] ?? 0);
+  const taken = Number(stdout.split(" ")[3]);
+  step.expect("the transfer succeeds", status === 0 && stdout.split(" ")[2] === String(FLOODED_UPLOAD));
+  step.expect(`within ${FLOODED_SECONDS} s`, step.measure("seconds", taken) < FLOODED_SECONDS);
+  step.expect("the kernel was told", step.measure("too-big.told", since("too-big.told")) > 0);
+  const forgeries = step.measure("forged messages looked at meanwhile", since("too-big.other"));
+  step.expect("the forged ones come to the check", forgeries > (FORGED_RATE * taken) / 2);
 }
 
 type Listener = ReturnType<Testbed["spawn"]>;
