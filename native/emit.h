@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* In the mark of what is sent, so that the rules let it pass. As SENT_MARK in src/traffic/firewall-rules.ts. */
+/* In the mark of what is sent, so that the rules let it pass. As SENT_MARK in src/base/marks.ts. */
 #define SENT_MARK 0x00080000u
 
 struct emitter {

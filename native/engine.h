@@ -22,11 +22,11 @@
 
 enum { ENGINE_QUEUES = 8, ENGINE_EVENTS = 8192 };
 
-/* The number of a path in a packet's mark: src/traffic/paths.ts has rules for it. */
+/* The number of a path in a packet's mark: src/base/marks.ts has it too. */
 #define PATH_SHIFT 23
 #define PATH_MASK 0x0f800000u
 
-/* In the mark of packets that get no AH after all. As ASIDE_MARK in src/traffic/firewall-rules.ts. */
+/* In the mark of packets that get no AH after all. As ASIDE_MARK in src/base/marks.ts. */
 #define ASIDE_MARK 0x00100000u
 
 enum purpose {

@@ -279,6 +279,21 @@ const CASES: readonly (readonly [name: string, toml: string, errors: readonly st
     ['2: signalling.tls_port: "https" is not a whole number (write a whole number from 1 to 65535)'],
   ],
   [
+    "marks with a meaning already",
+    "[packets]\nrefuse_mark = 0x00090000\nopen_mark = 0x80800020",
+    [
+      "2: packets.refuse_mark: has bits 0x00080000, which pbsd has a meaning of its own for (choose from the bits 0xd043d5c0)",
+      "3: packets.open_mark: has bits 0x00800020, which pbsd has a meaning of its own for (choose from the bits 0xd043d5c0)",
+    ],
+  ],
+  [
+    "a mark that shares bits with the default of another",
+    "[packets]\nrefuse_mark = 0x40010000",
+    [
+      "2: packets.refuse_mark: has bits 0x00010000 of open_mark, which is 0x00010000 (choose other bits for one of them)",
+    ],
+  ],
+  [
     "two ports that are one",
     '[signalling]\nstacks = "tls-and-tcp"\ntcp_port = 5270',
     ["3: signalling.tcp_port: is tls_port too, which is 5270 (choose another port)"],

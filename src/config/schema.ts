@@ -30,6 +30,7 @@ import {
   SILENCE_REACTIONS,
 } from "../authorization/reaction.js";
 import { hasPorts } from "../base/flow.js";
+import { OUR_MARKS } from "../base/marks.js";
 import { bytes, type Bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import { DEFAULT_SOCKET, LOG_LEVELS } from "./config.js";
 import {
@@ -351,6 +352,37 @@ function checkAlgorithms({ authentication: level, algorithms }: Proof, context: 
   );
 }
 
+interface Marks {
+  readonly refuse_mark: number;
+  readonly open_mark: number;
+}
+
+/** Each is known by its set bits, and packets may bear several. */
+function checkMarks({ refuse_mark, open_mark }: Marks, context: Context): void {
+  for (const [field, mark] of [
+    ["refuse_mark", refuse_mark],
+    ["open_mark", open_mark],
+  ] as const)
+    if ((mark & OUR_MARKS) !== 0)
+      refuse(
+        context,
+        field,
+        `has bits ${hexadecimal(mark & OUR_MARKS)}, which pbsd has a meaning of its own for`,
+        `choose from the bits ${hexadecimal(~OUR_MARKS)}`,
+      );
+  if ((refuse_mark & open_mark) !== 0)
+    refuse(
+      context,
+      "refuse_mark",
+      `has bits ${hexadecimal(refuse_mark & open_mark)} of open_mark, which is ${hexadecimal(open_mark)}`,
+      "choose other bits for one of them",
+    );
+}
+
+function hexadecimal(mark: number): string {
+  return `0x${(mark >>> 0).toString(16).padStart(8, "0")}`;
+}
+
 interface Stacks {
   readonly stacks: "tls" | "tls-and-tcp";
   readonly tls_port: number;
@@ -428,7 +460,7 @@ const sections = z.strictObject({
   identity: section(identity).prefault({} as never),
   signalling: section(pbsdSignalling).superRefine(checkStacks).prefault({}),
   refresh: section(refreshing).superRefine(checkCollect).prefault({}),
-  packets: section(packets).prefault({}),
+  packets: section(packets).superRefine(checkMarks).prefault({}),
   exempt: z.array(exemptSchema).max(MAX_EXEMPT).superRefine(checkNames).default([]),
   open: section(open).prefault({}),
   legacy: z.array(section(legacy)).max(MAX_EXEMPT).superRefine(checkNames).default([]),

@@ -4,6 +4,7 @@
  */
 import type { IpFamily, IpPrefix } from "../base/address.js";
 import { PROTOCOL } from "../base/flow.js";
+import { ASIDE_MARK, SENT_MARK } from "../base/marks.js";
 import { isOurs, type SavedRules, type SavedTable } from "./firewall-saved.js";
 
 export interface FirewallOptions {
@@ -97,15 +98,6 @@ export const SET_TIMEOUT = 600;
 export const MADE_TABLE = "PBS-MADE-TABLE";
 
 export const CLASS_NAME = /^[A-Za-z0-9][A-Za-z0-9-]{0,15}$/;
-
-/** In the mark of packets with AH that the engine sends by a socket of its own. As SENT_MARK in native/emit.h. */
-export const SENT_MARK = 0x0008_0000;
-
-/**
- * In the mark of packets that share an element of {@link INSERT_SET} with a flow that gets AH, and get none. As ASIDE_MARK in
- * native/engine.h.
- */
-const ASIDE_MARK = 0x0010_0000;
 
 type Hook = "INPUT" | "FORWARD" | "OUTPUT";
 const HOOKS: readonly Hook[] = ["INPUT", "FORWARD", "OUTPUT"];

@@ -9,7 +9,7 @@ import { type Flow, flowKey } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
 import { markOf, MAX_PATHS, type NextHop, PathTables } from "./routes.js";
 
-export { MAX_PATHS, PATH_MASK } from "./routes.js";
+export { MAX_PATHS } from "./routes.js";
 
 /** Another way out; at least one of `via` and `device`. */
 export interface PathOption {

@@ -7,6 +7,7 @@ import { endianness } from "node:os";
 import netlink from "netlink";
 import { IpAddress, type IpFamily } from "../base/address.js";
 import { type Flow, hasPorts } from "../base/flow.js";
+import { PATH_MASK } from "../base/marks.js";
 
 /** A way out of this host: a next hop, a device, or both. */
 export interface NextHop {
@@ -18,8 +19,6 @@ export interface NextHop {
 /** Numbers of paths: 1 to this. They stand in packets' marks. */
 export const MAX_PATHS = 31;
 const MARK_SHIFT = 23;
-/** The bits of a packet's mark that say its path (native/engine.h has the same). */
-export const PATH_MASK = 0x0f80_0000;
 
 /** Originator of our routes and rules, as `ip route` and `ip rule` show it. */
 const PROTOCOL = 80;

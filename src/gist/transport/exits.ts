@@ -7,6 +7,7 @@
  */
 import type netlink from "netlink";
 import type { IpAddress, IpFamily } from "../../base/address.js";
+import { EXIT_MARK } from "../../base/marks.js";
 import { addressKey } from "./addresses.js";
 import type { Counters } from "./counters.js";
 import { AF, attribute, KERNEL_ANSWERS_WITHIN, u32 } from "./rtnetlink.js";
@@ -32,8 +33,8 @@ interface Slot {
   installing: Promise<boolean> | undefined;
 }
 
-/** Marks and tables from here on; no rule for a bit or two of a mark is likely to fit them. */
-export const FIRST_MARK = 0x2a0e_0001;
+/** Marks and tables from here on. */
+export const FIRST_MARK = EXIT_MARK + 1;
 export const MOST_EXITS = 32;
 /**
  * Before the rules that hosts commonly have. Not the very first, because the kernel puts a rule that is added without a
