@@ -30,7 +30,7 @@ interface Plan {
 }
 
 const QUICK: Plan = { algorithms: ["hmac-sha256-128", "tree-ed25519"], sizes: [1400], runs: 1 };
-const WHOLE: Plan = { algorithms: ALGORITHMS, sizes: SIZES, runs: 5 };
+const WHOLE: Plan = { algorithms: ALGORITHMS, sizes: SIZES, runs: 3 };
 
 interface Pair {
   readonly value: number;
