@@ -6,6 +6,7 @@
       "sources": [
         "addon-notices.c",
         "addon-peer.c",
+        "addon-relay.c",
         "addon-table.c",
         "addon-values.c",
         "addon-xdp.c",
@@ -31,6 +32,8 @@
         "packet.c",
         "protection.c",
         "queue.c",
+        "relay-device.c",
+        "relay.c",
         "signature.c",
         "table.c",
         "tally.c",

@@ -15,3 +15,8 @@ export interface XdpHandle {
 export interface LinkWatch {
   readonly [opaque]: "watch";
 }
+
+/** One end of packets' way through a relay, inside the addon. */
+export interface RelayHandle {
+  readonly [opaque]: "relay";
+}

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { addon, addonFile } from "../base/addon.js";
 import { AddressError, IpAddress } from "../base/address.js";
 import { type Flow, hasPorts } from "../base/flow.js";
-import type { Handle, XdpHandle } from "./native-handles.js";
+import type { Handle, RelayHandle, XdpHandle } from "./native-handles.js";
 import type { NativeXdp } from "./xdp-native.js";
 
 export type { Handle } from "./native-handles.js";
@@ -86,6 +86,9 @@ export interface NativeOptions {
   readonly xdp?: XdpHandle;
 }
 
+/** Numbers of {@link Native.relayStatus}: packets, malformed ones, those that were not taken, MTU of the device. */
+export const RELAY_VALUES = 4;
+
 export interface Native extends NativeXdp {
   readonly counterNames: readonly string[];
   /** Starts the threads. `wake` is called when there are events after there were none. */
@@ -123,6 +126,14 @@ export interface Native extends NativeXdp {
   status(engine: Handle, out: Float64Array): void;
   /** Process, user and group at the other end of a Unix stream socket, into the first three places of `out`. */
   peerCredentials(fd: number, out: Float64Array): void;
+  /**
+   * Makes a TUN device; what is routed into it goes in UDP to `port` of the address with these bytes. Without bytes: what
+   * comes to `port` comes out of the device.
+   */
+  relayOpen(options: { readonly device: string; readonly port: number }, to: Uint8Array): RelayHandle;
+  /** Takes the device away. Twice does nothing. */
+  relayClose(relay: RelayHandle): void;
+  relayStatus(relay: RelayHandle, out: Float64Array): void;
 }
 
 /** The addon, loaded at the first call. Throws when it was not built. */
