@@ -16,9 +16,10 @@ import { PbsNode } from "../nslp/node.js";
 import { Firewall } from "../traffic/firewall.js";
 import { openEngine } from "../traffic/engine.js";
 import { Paths } from "../traffic/paths.js";
+import { Relays } from "../traffic/relays.js";
 import { SourceBlocker } from "../traffic/source-block.js";
 import { identityOf, renewedIdentity } from "./lifecycle.js";
-import { datapathOptions, firewallOptions, pbsOptions, routingStatesFor } from "./parts.js";
+import { datapathOptions, firewallOptions, pbsOptions, relaysOptions, routingStatesFor } from "./parts.js";
 import { preflight } from "./preflight.js";
 import { ownSignalling, remoteSignalling, type Signalling } from "./signalling.js";
 import { Started } from "./started.js";
@@ -70,10 +71,13 @@ export class Daemon {
       const options = datapathOptions(config, log, time);
       const datapath = await openEngine(config.packets.engine, options, await firewall.obstacle());
       started.add(() => datapath.stop());
+      const relays = Relays.open(relaysOptions(config));
+      started.add(async () => relays.stop());
       const paths = await Paths.open({
         paths: config.path,
         isLocal: (address) => signalling.isLocal(address),
         steer: (flow, path) => datapath.steer(flow, path),
+        relayDevice: (relay) => relays.deviceOf(relay),
         logger: log,
       });
       started.add(() => paths.stop());
@@ -110,7 +114,7 @@ export class Daemon {
           isOwnAddress: signalling.isLocal,
           policy: () => daemon.#policy,
           config: () => daemon.#config,
-          firewallCounters: () => firewall.counters(),
+          firewallCounters: async () => ({ ...(await firewall.counters()), ...relays.counters() }),
           doctor: () => examine(thisMachine, { config: daemon.#config, daemon: true }),
         },
         config.control,

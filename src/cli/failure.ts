@@ -6,6 +6,7 @@ import { ConfigError } from "../config/error.js";
 import { SocketError } from "../control/socket.js";
 import { FirewallError } from "../traffic/firewall.js";
 import { NfqueueError } from "../traffic/nfqueue.js";
+import { RelayError } from "../traffic/relays.js";
 import { printable } from "./table.js";
 
 /** Start-up cannot go on. The message says what to do. */
@@ -13,7 +14,7 @@ export class StartError extends Error {
   override readonly name = "StartError";
 }
 
-const SPEAKING = [StartError, KeysError, SigningError, TrustError, FirewallError, NfqueueError];
+const SPEAKING = [StartError, KeysError, SigningError, TrustError, FirewallError, NfqueueError, RelayError];
 
 /** What an error of start-up says, a line for each problem. */
 export function failureText(error: unknown, program = "pbsd"): string {

@@ -6,13 +6,14 @@ import type { Config } from "../config/config.js";
 import type { PbsOptions } from "../nslp/options.js";
 import type { SharedRates } from "../traffic/firewall-rules.js";
 import type { FirewallOptions } from "../traffic/firewall.js";
+import type { RelaysOptions } from "../traffic/relays.js";
 import type { XdpOptions } from "../traffic/xdp.js";
 
 /** The set holds flows for a while after their permission has ended, so it is larger than the table. */
 const SET_FACTOR = 2;
 
 export function firewallOptions(config: Config): FirewallOptions {
-  const { node, signalling, packets, exempt, open, legacy, authentication } = config;
+  const { node, signalling, packets, exempt, open, legacy, authentication, relay } = config;
   return {
     ...(node.mode === "open" && { open: { total: open.rate, source: open.sourceRate } }),
     legacy: legacy.map(({ rate: total, sourceRate: source, ...hosts }) => ({ ...hosts, total, source })),
@@ -27,7 +28,12 @@ export function firewallOptions(config: Config): FirewallOptions {
     setSize: packets.capacity * SET_FACTOR,
     reserve: authentication.reserve,
     reassemble: packets.reassemble,
+    ...(relay.serve && { relayPort: relay.port }),
   };
+}
+
+export function relaysOptions({ relay, path }: Config): RelaysOptions {
+  return { ...relay, relays: path.flatMap((one) => (one.relay === undefined ? [] : [one.relay])) };
 }
 
 /** For taking the rules out, which no setting changes. */

@@ -12,8 +12,9 @@ import type { SignallingConfig } from "./signalling-options.js";
 const QUEUES = 3;
 
 /** Rejects with StartError or SocketError. */
-export async function preflight({ control, signalling, packets }: Config): Promise<void> {
+export async function preflight({ control, signalling, packets, relay }: Config): Promise<void> {
   checkPrivileges();
+  if (relay.serve) await checkPort("udp", relay.port, "stop the program that has it, or change [relay] port");
   await assertUnused({ path: control.socket, owner: "pbsd" });
   const remedy = "change [packets] queue_base";
   if (signalling.service !== null) return checkQueues(packets.queueBase + 1, QUEUES - 1, remedy);

@@ -64,6 +64,8 @@ export interface Config {
   readonly admission: AdmissionOptions;
   /** Next hops other than the routing table's, in order. */
   readonly path: readonly PathConfig[];
+  /** Whether this node passes on what others send through it, and the UDP port of all relays. */
+  readonly relay: { readonly serve: boolean; readonly port: number };
   readonly rules: readonly PolicyRule[];
   /** Neighbours of the signalling that are believed; empty: all whom an authority signed. */
   readonly peers: readonly PeerRule[];
@@ -99,12 +101,13 @@ export interface PacketsConfig {
   readonly engine: "auto" | "xdp" | "nfqueue";
 }
 
-/** Another way out for flows to some destinations; at least one of `via` and `device`. */
+/** Another way out for flows to some destinations: at least one of `via` and `device`, or a relay. */
 export interface PathConfig {
   /** Absent: to everywhere. */
   readonly to?: IpPrefix;
   readonly via?: IpAddress;
   readonly device?: string;
+  readonly relay?: IpAddress;
 }
 
 /** Bytes a second. */

@@ -87,6 +87,7 @@ function build(parsed: Parsed, file: string): Config {
     },
     admission: toAdmission(parsed.admission),
     path: parsed.path.map(toPath),
+    relay: parsed.relay,
     rules: parsed.rule.map((fields, index) => toPolicyRule(fields, index, policy)),
     peers: parsed.peer,
     control: { socket: resolve(here, control.socket), group: control.group ?? null },
@@ -110,8 +111,13 @@ function toLegacy({ name, prefix, rate, source_rate: sourceRate }: Parsed["legac
   return { name, prefix, rate, sourceRate: sourceRate ?? rate };
 }
 
-function toPath({ to, via, device }: Parsed["path"][number]): PathConfig {
-  return { ...(to && { to }), ...(via && { via }), ...(device !== undefined && { device }) };
+function toPath({ to, via, device, relay }: Parsed["path"][number]): PathConfig {
+  return {
+    ...(to && { to }),
+    ...(via && { via }),
+    ...(device !== undefined && { device }),
+    ...(relay && { relay }),
+  };
 }
 
 function toExemptClass(fields: Parsed["exempt"][number]): ExemptClass {

@@ -67,6 +67,8 @@ const DEFAULT_ASK_TIMEOUT = seconds(60);
 
 const DEFAULT_TLS_PORT = 5270;
 const DEFAULT_TCP_PORT = 5271;
+/** Of Generic UDP Encapsulation. */
+const DEFAULT_RELAY_PORT = 6080;
 
 const path = () => text("a path", "write the path of a file", 1024);
 
@@ -202,9 +204,15 @@ const admission = {
   grace: whole(0, 20).default(DEFAULT_ADMISSION.grace),
 };
 
+const relaying = {
+  serve: flag().default(false),
+  port: whole(1, 65535).default(DEFAULT_RELAY_PORT),
+};
+
 const pathway = {
   to: optional(prefix()),
   via: optional(address()),
+  relay: optional(address()),
   device: optional(pattern(/^[^\s/]{1,15}$/, "a device", 'write the name of an interface, such as "eth1"')),
 };
 
@@ -288,6 +296,7 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = Object.fromEn
     detection,
     admission,
     path: pathway,
+    relay: relaying,
     rule,
     peer,
     control,
@@ -414,9 +423,17 @@ const exemptSchema = z.strictObject(exempt).superRefine((value, context) => {
     refuse(context, "to", "is not of the same IP version as from", "write two classes");
 });
 
-const pathSchema = z.strictObject(pathway).superRefine(({ to, via, device }, context) => {
-  if (via === undefined && device === undefined)
-    refuse(context, "via", "is missing", "write the next hop's address, or the device of the path");
+const pathSchema = z.strictObject(pathway).superRefine(({ to, via, device, relay }, context) => {
+  const hop = via !== undefined || device !== undefined;
+  if (relay !== undefined && hop)
+    refuse(
+      context,
+      "relay",
+      "is reached by the routing table's path",
+      "take via and device out, or write two paths",
+    );
+  if (relay === undefined && !hop)
+    refuse(context, "via", "is missing", "write the next hop's address, the device of the path, or a relay");
   if (to !== undefined && via !== undefined && to.address.family !== via.family)
     refuse(context, "via", "is not of the same IP version as to", "write two paths");
 });
@@ -470,6 +487,7 @@ const sections = z.strictObject({
   detection: section(detection).prefault({}),
   admission: section(admission).superRefine(checkAdmission).prefault({}),
   path: z.array(pathSchema).max(MAX_PATHS).default([]),
+  relay: section(relaying).prefault({}),
   rule: z.array(ruleSchema).max(MAX_RULES).superRefine(checkNames).default([]),
   peer: peers(),
   control: section(control).prefault({}),

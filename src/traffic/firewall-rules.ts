@@ -32,7 +32,12 @@ export interface FirewallOptions {
   readonly legacy?: readonly LegacyClass[];
   /** Mark (its set bits) of packets that the engine has found to be without permission; needed with the two above. */
   readonly openMark?: number;
+  /** This host is a relay: what it passes on needs a permission, in an open network too, and so do the packets that bring it. */
+  readonly relayPort?: number;
 }
+
+/** What others send through this host comes out of it. */
+export const RELAY_DEVICE = "pbs-relay";
 
 /** Bytes a second, of whole IP datagrams; at most 2 GB. Each hook counts by itself. */
 export interface SharedRates {
@@ -239,6 +244,7 @@ function mangleTable(family: IpFamily, options: FirewallOptions, links: readonly
       ...segments("OUTPUT", family, options.reserve, links),
       ...HOOKS.flatMap((hook) => hookChains(hook, family, options, classes)),
       ...HOOKS.flatMap((hook) => sharedChains(hook, family, options)),
+      ...relayedChain(family, options),
     ],
     jumps: ["PREROUTING", ...HOOKS].map((hook) => ({ from: hook, to: `PBS-${hook}` })),
   };
@@ -349,6 +355,44 @@ function authenticated(hook: Hook, family: IpFamily, options: FirewallOptions): 
   return [`${ah} ${permittedBy(family)} ${counted(hook, "queued.authenticated")} ${verdict}`];
 }
 
+const RELAYED_CHAIN = "PBS-RELAYED";
+
+/**
+ * Packets that others had this host unwrap may have any addresses, so no class passes them. For this host itself there are none.
+ */
+function relayed(hook: Hook, { relayPort }: FirewallOptions): string[] {
+  if (relayPort === undefined || hook === "OUTPUT") return [];
+  if (hook === "FORWARD") return [`-i ${RELAY_DEVICE} -g ${RELAYED_CHAIN}`];
+  return [`-i ${RELAY_DEVICE} ${counted(hook, "drop.relayed")} -j DROP`];
+}
+
+/** What the engine found to be without permission comes a second time, marked. */
+function relayedChain(family: IpFamily, options: FirewallOptions): Chain[] {
+  const { relayPort, openMark, queueBase } = options;
+  if (relayPort === undefined) return [];
+  const drop = `${counted("FORWARD", "drop.relayed")} -j DROP`;
+  const mark = openMark === undefined ? undefined : `0x${openMark.toString(16)}`;
+  const gist = gistClass(family, options);
+  return [
+    {
+      name: RELAYED_CHAIN,
+      rules: [
+        ...(mark === undefined ? [] : [`-m mark --mark ${mark}/${mark} ${drop}`]),
+        ...authenticated("FORWARD", family, options),
+        ...(gist.matches.FORWARD ?? []).map((match) => `${match} -g ${className("FORWARD", gist)}`),
+        `${permittedBy(family)} ${counted("FORWARD", "queued.relayed")} -j NFQUEUE --queue-num ${queueBase + 1}`,
+        drop,
+      ],
+    },
+  ];
+}
+
+/** In an open network others pass without permission; to be relayed so would hide where they come from. */
+function toRelay(hook: Hook, { relayPort }: FirewallOptions): string[] {
+  if (relayPort === undefined || hook !== "INPUT") return [];
+  return [`-p udp -m udp --dport ${relayPort} ${counted(hook, "drop.relay-without-permission")} -j DROP`];
+}
+
 const permittedBy = (family: IpFamily): string => `-m set --match-set ${PERMITTED_SET[family]} src,dst,dst`;
 
 /** AH right behind the IPv6 header. */
@@ -382,12 +426,14 @@ function hookChains(
       ...sentByEngine(hook),
       ...announced(hook, options),
       ...fragments(hook, family),
+      ...relayed(hook, options),
       ...judgedAsOpen(hook, family, options),
       ...authenticated(hook, family, options),
       ...here.flatMap((c) => (c.matches[hook] ?? []).map((match) => `${match} -g ${className(hook, c)}`)),
       ...authenticatedBehind(hook, family, options),
       `${permittedBy(family)} ${counted(hook, "queued.permitted")} ` +
         `-j NFQUEUE --queue-num ${options.queueBase + 1}`,
+      ...toRelay(hook, options),
       ...legacyHosts(hook, family, options),
       ...otherwise(hook, family, options),
     ],
@@ -477,7 +523,9 @@ function judgedAsOpen(hook: Hook, family: IpFamily, options: FirewallOptions): s
   const hosts = legacyHosts(hook, family, options);
   if (open === undefined && hosts.length === 0) return [];
   const mark = `0x${openMark.toString(16)}`;
-  return [...hosts, withoutPermission(hook, options)].map((rule) => `-m mark --mark ${mark}/${mark} ${rule}`);
+  return [...toRelay(hook, options), ...hosts, withoutPermission(hook, options)].map(
+    (rule) => `-m mark --mark ${mark}/${mark} ${rule}`,
+  );
 }
 
 function withoutPermission(hook: Hook, { open }: FirewallOptions): string {

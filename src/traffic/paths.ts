@@ -1,7 +1,8 @@
 /**
  * Moves single flows from path to path. At the sender the packet engine sets the mark of the flow's packets, and the kernel
  * routes them anew by it; at a router, where routing comes first, a rule of its own matches the flow. Paths are those of the
- * configuration, in its order, then the other next hops of the kernel's own multipath route.
+ * configuration, in its order, then the other next hops of the kernel's own multipath route. A path through a relay leads into
+ * the relay's device.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import type { IpAddress, IpFamily, IpPrefix } from "../base/address.js";
@@ -11,13 +12,14 @@ import { markOf, MAX_PATHS, type NextHop, PathTables } from "./routes.js";
 
 export { MAX_PATHS } from "./routes.js";
 
-/** Another way out; at least one of `via` and `device`. */
+/** Another way out: at least one of `via` and `device`, or a relay. */
 export interface PathOption {
   /** Absent: for flows to everywhere. */
   readonly to?: IpPrefix;
   readonly via?: IpAddress;
   /** Name of the interface. */
   readonly device?: string;
+  readonly relay?: IpAddress;
 }
 
 export interface PathsOptions {
@@ -25,6 +27,8 @@ export interface PathsOptions {
   readonly isLocal: (address: IpAddress) => boolean;
   /** The engine's, for flows of this host; absent: they cannot be moved. */
   readonly steer?: (flow: Flow, path: number) => void;
+  /** The device that leads to a relay. */
+  readonly relayDevice?: (relay: IpAddress) => string | undefined;
   readonly logger: Logger;
 }
 
@@ -51,6 +55,11 @@ interface Moved {
   /** Tried in this round, the current one last. */
   readonly tried: readonly string[];
   readonly path: Made | undefined;
+}
+
+/** A path that a flow could be moved to. */
+interface Candidate extends Path {
+  readonly hop: NextHop;
 }
 
 /** A path with its number, table and rule. */
@@ -186,10 +195,9 @@ export class Paths {
     return this.#options.steer !== undefined || !this.#options.isLocal(source);
   }
 
-  async #untried(flow: Flow): Promise<{ readonly hop: NextHop; readonly name: string }[]> {
+  async #untried(flow: Flow): Promise<Candidate[]> {
     const tried = this.#moved.get(flowKey(flow))?.tried ?? [];
-    const hops = await this.#candidates(flow);
-    return hops.map((hop) => ({ hop, name: nameOf(hop) })).filter(({ name }) => !tried.includes(name));
+    return (await this.#candidates(flow)).filter(({ name }) => !tried.includes(name));
   }
 
   #makeRoom({ destination }: Flow, steered: boolean): void {
@@ -207,27 +215,36 @@ export class Paths {
   }
 
   /** All ways but the one that the routing table gives now. */
-  async #candidates(flow: Flow): Promise<NextHop[]> {
+  async #candidates(flow: Flow): Promise<Candidate[]> {
     const { destination, source } = flow;
     const local = this.#options.isLocal(source);
     const first = await this.#tables.nextHop(destination, local ? source : undefined);
     const configured = this.#options.paths
       .filter(({ to }) => to?.contains(destination) !== false)
       .filter(({ via }) => via === undefined || via.family === destination.family);
-    const hops = await Promise.all(configured.map((path) => this.#resolve(path)));
-    const found = await this.#tables.nextHops(destination);
+    const hops = await Promise.all(configured.map((path) => this.#resolve(path, flow)));
+    const found = (await this.#tables.nextHops(destination)).map(candidateOf);
     const all = [...hops, ...found].flatMap((hop) => (hop === undefined ? [] : [hop]));
     const names = new Set(first === undefined ? [] : [nameOf(first)]);
-    return all.filter((hop) => !names.has(nameOf(hop)) && names.add(nameOf(hop)));
+    return all.filter(({ name }) => !names.has(name) && names.add(name));
   }
 
   /** Undefined while its interface is not there, or its next hop cannot be reached. */
-  async #resolve({ via, device }: PathOption): Promise<NextHop | undefined> {
+  async #resolve({ via, device, relay }: PathOption, flow: Flow): Promise<Candidate | undefined> {
+    if (relay !== undefined) return this.#relayed(relay, flow);
     const index = device === undefined ? undefined : indexOf(device);
     if (device !== undefined && index === undefined) return undefined;
-    if (index !== undefined) return { device: index, ...(via && { via }) };
+    if (index !== undefined) return candidateOf({ device: index, ...(via && { via }) });
     const hop = via === undefined ? undefined : await this.#tables.nextHop(via);
-    return via === undefined || hop === undefined ? undefined : { device: hop.device, via };
+    return via === undefined || hop === undefined ? undefined : candidateOf({ device: hop.device, via });
+  }
+
+  /** What goes to the relay itself, the packets that carry others' there included, cannot go through it. */
+  #relayed(relay: IpAddress, { destination }: Flow): Candidate | undefined {
+    if (destination.equals(relay)) return undefined;
+    const device = this.#options.relayDevice?.(relay);
+    const index = device === undefined ? undefined : indexOf(device);
+    return index === undefined ? undefined : { hop: { device: index }, name: `relay ${relay}` };
   }
 
   /** Numbers are never given back: there are only as many paths as the machine has next hops. */
@@ -258,6 +275,10 @@ function indexOf(device: string): number | undefined {
   } catch {
     return undefined;
   }
+}
+
+function candidateOf(hop: NextHop): Candidate {
+  return { hop, name: nameOf(hop) };
 }
 
 function nameOf({ via, device }: NextHop): string {

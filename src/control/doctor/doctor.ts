@@ -28,7 +28,7 @@ export async function examine(machine: Machine, options: DoctorOptions): Promise
     checkClock(machine),
     ...(config === undefined ? [] : checkCertificate(machine, config)),
     checkForwarding(machine),
-    info("TUN device", `${machine.exists("/dev/net/tun") ? "there" : "not there"}; pbsd does not use it`),
+    checkTun(machine, config),
     info(
       "XDP",
       `${machine.exists("/sys/fs/bpf") ? "the kernel has BPF" : "the kernel has no BPF"}; pbsd does not use it`,
@@ -150,6 +150,15 @@ async function checkPort(
   if (daemon) return ok(name, `pbsd's, for ${purpose}`);
   const other = protocol === "tcp" ? "change its port in [signalling]" : "stop it: GIST has this port alone";
   return warn(name, `in use`, `by pbsd: fine. By another program: ${other}`);
+}
+
+function checkTun(machine: Machine, config: Config | undefined): Check {
+  const needed =
+    config?.relay.serve === true || config?.path.some(({ relay }) => relay !== undefined) === true;
+  const there = machine.exists("/dev/net/tun");
+  if (needed && !there)
+    return fail("TUN device", "/dev/net/tun is not there, and relays need it", "modprobe tun");
+  return info("TUN device", `${there ? "there" : "not there"}; only relays need it`);
 }
 
 function checkForwarding(machine: Machine): Check {
