@@ -5,10 +5,10 @@
 #include <stdint.h>
 
 /*
- * Makes a device that is up, has no address of its own and takes packets from any source. Descriptor, not blocking; or -1 with
- * errno. The device is gone when it is closed.
+ * Makes a device that is up and says nothing by itself. One that receives takes packets from any source. Descriptor, not
+ * blocking; or -1 with errno. The device is gone when it is closed.
  */
-int relay_device_open(const char *name, uint32_t mtu);
+int relay_device_open(const char *name, uint32_t mtu, int receives);
 
 /* 0, or -1 with errno. */
 int relay_device_resize(const char *name, uint32_t mtu);

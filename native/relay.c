@@ -208,7 +208,7 @@ struct relay *relay_open(const struct relay_options *options) {
   r->device = r->socket = -1;
   r->stop = eventfd(0, EFD_CLOEXEC);
   if (r->stop >= 0) r->socket = family == 0 ? open_receiver(options->port) : open_sender(family);
-  if (r->socket >= 0) r->device = relay_device_open(options->device, mtu);
+  if (r->socket >= 0) r->device = relay_device_open(options->device, mtu, family == 0);
   if (r->device < 0) error = errno;
   if (error == 0) error = start(r);
   if (error == 0) return r;

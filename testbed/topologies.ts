@@ -98,7 +98,19 @@ const diamond: Topology = {
   ],
 };
 
-export const TOPOLOGIES: readonly Topology[] = [threeNode, chain, bypass, diamond];
+const detour: Topology = {
+  name: "detour",
+  summary: "a router between sender and receiver, and a relay at the receiver's wire behind another router",
+  nodes: [
+    host("sender", link("left", 20, 1), [...via("default", 20, 3), ...via(24, 20, 6)]),
+    router("upper", [link("left", 20, 3), link("right", 21, 3)], via(24, 20, 6)),
+    router("side", [link("left", 20, 6), link("back", 24, 6)], via(21, 24, 8)),
+    router("relay", [link("back", 24, 8), link("right", 21, 8)], via(20, 24, 6)),
+    host("receiver", link("right", 21, 4), [...via("default", 21, 3), ...via(24, 21, 8)]),
+  ],
+};
+
+export const TOPOLOGIES: readonly Topology[] = [threeNode, chain, bypass, diamond, detour];
 
 /** Wires of a topology, in the order in which nodes name them. */
 export function wiresOf(topology: Topology): readonly string[] {

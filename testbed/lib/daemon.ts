@@ -32,6 +32,7 @@ export interface NodeConfig {
   readonly open?: Table;
   readonly legacy?: readonly Table[];
   readonly path?: readonly Table[];
+  readonly relay?: Table;
   readonly exempt?: readonly Table[];
   readonly rule?: readonly Table[];
 }

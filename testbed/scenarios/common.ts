@@ -15,6 +15,7 @@ export const THREE_NODE = topology("three-node");
 export const CHAIN = topology("chain");
 export const DIAMOND = topology("diamond");
 export const BYPASS = topology("bypass");
+export const DETOUR = topology("detour");
 
 function topology(name: string): Topology {
   const found = findTopology(name);

@@ -21,6 +21,7 @@ import { open } from "./open.js";
 import { pathchange } from "./pathchange.js";
 import { reactions } from "./reactions.js";
 import { refresh } from "./refresh.js";
+import { relay } from "./relay.js";
 import { restart } from "./restart.js";
 import { roundtrip } from "./roundtrip.js";
 import type { Scenario } from "./scenario.js";
@@ -55,6 +56,7 @@ export const SCENARIOS: readonly Scenario[] = [
   spoof,
   blackhole,
   roundtrip,
+  relay,
   reactions,
   lossy,
   load,
