@@ -39,6 +39,8 @@ uint32_t relay_room(int family, uint32_t path_mtu) {
   return path_mtu - headers < RELAY_PACKET_BYTES ? path_mtu - headers : RELAY_PACKET_BYTES;
 }
 
+uint32_t relay_mtu(const struct relay *r) { return atomic_load_explicit(&r->mtu, memory_order_relaxed); }
+
 static void add(struct relay *r, enum relay_counter counter, uint64_t more) {
   atomic_fetch_add_explicit(&r->count[counter], more, memory_order_relaxed);
 }
@@ -53,15 +55,45 @@ static void enlarge(int fd) {
 
 /* --- to a relay */
 
-/* Datagrams do not get cut while the path is as wide as the device says; what is learned of it shows in IP_MTU. */
+/*
+ * Datagrams do not get cut while the path is as wide as the device says. What routers say of it wakes the thread, and shows in
+ * IP_MTU.
+ */
 static int open_sender(int family) {
-  int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), yes = 1;
   int want = family == AF_INET ? IP_PMTUDISC_WANT : IPV6_PMTUDISC_WANT;
   if (fd < 0) return -1;
   enlarge(fd);
-  if (family == AF_INET) setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &want, sizeof want);
-  else setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &want, sizeof want);
+  if (family == AF_INET) {
+    setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &want, sizeof want);
+    setsockopt(fd, IPPROTO_IP, IP_RECVERR, &yes, sizeof yes);
+  } else {
+    setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &want, sizeof want);
+    setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &yes, sizeof yes);
+  }
   return fd;
+}
+
+/* Whether the path has become narrower. */
+static int follow_path(struct relay *r) {
+  int mtu = 0;
+  socklen_t size = sizeof mtu;
+  int got = family_of(r) == AF_INET ? getsockopt(r->socket, IPPROTO_IP, IP_MTU, &mtu, &size)
+                                    : getsockopt(r->socket, IPPROTO_IPV6, IPV6_MTU, &mtu, &size);
+  if (got < 0 || mtu <= 0) return 0;
+  uint32_t room = relay_room(family_of(r), (uint32_t)mtu), before = relay_mtu(r);
+  if (room == before || relay_device_resize(r->options.device, room) < 0) return 0;
+  atomic_store_explicit(&r->mtu, room, memory_order_relaxed);
+  return room < before;
+}
+
+/*
+ * As long as the longest packet, and none for the relay: a path that is too narrow shows before it costs a packet. A TCP
+ * connection that has waited long would wait twice as long again.
+ */
+static void probe(struct relay *r) {
+  static const uint8_t nothing[RELAY_PACKET_BYTES];
+  if (send(r->socket, nothing, relay_mtu(r), 0) < 0) return;
 }
 
 /* The kernel chooses the address of this end, anew each time. */
@@ -70,17 +102,20 @@ static void reconnect(struct relay *r) {
   socklen_t size = family_of(r) == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
   if (r->connected) connect(r->socket, &nobody, sizeof nobody);
   r->connected = connect(r->socket, (const struct sockaddr *)&r->options.to, size) == 0;
+  if (!r->connected) return;
+  follow_path(r);
+  probe(r);
 }
 
-static void follow_path(struct relay *r) {
-  int mtu = 0;
-  socklen_t size = sizeof mtu;
-  int got = family_of(r) == AF_INET ? getsockopt(r->socket, IPPROTO_IP, IP_MTU, &mtu, &size)
-                                    : getsockopt(r->socket, IPPROTO_IPV6, IPV6_MTU, &mtu, &size);
-  if (got < 0 || mtu <= 0) return;
-  uint32_t room = relay_room(family_of(r), (uint32_t)mtu);
-  if (room != atomic_load_explicit(&r->mtu, memory_order_relaxed) && relay_device_resize(r->options.device, room) == 0)
-    atomic_store_explicit(&r->mtu, room, memory_order_relaxed);
+/* The next router's link may be narrower still. */
+static void hear(struct relay *r) {
+  char control[CMSG_SPACE(256)];
+  struct msghdr message = {0};
+  do {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+  } while (recvmsg(r->socket, &message, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0);
+  if (r->connected && follow_path(r)) probe(r);
 }
 
 /* Errors that are about one packet, or about packets before: the connection stands. */
@@ -120,7 +155,7 @@ static void from_device(struct relay *r) {
     r->vector[count++].iov_len = (size_t)length;
   }
   send_all(r, count);
-  if (r->connected) follow_path(r);
+  if (r->connected && follow_path(r)) probe(r);
 }
 
 /* --- at a relay */
@@ -143,6 +178,7 @@ static int open_receiver(uint16_t port) {
 }
 
 static void into_device(struct relay *r, const struct mmsghdr *m, const uint8_t *packet) {
+  if (m->msg_len > 0 && packet[0] == 0) return;
   if ((m->msg_hdr.msg_flags & MSG_TRUNC) || !relay_is_packet(packet, m->msg_len)) add(r, RELAY_MALFORMED, 1);
   else if (write(r->device, packet, m->msg_len) == (ssize_t)m->msg_len) add(r, RELAY_PACKETS, 1);
   else add(r, RELAY_UNSENT, 1);
@@ -160,10 +196,12 @@ static void *run(void *data) {
   struct relay *r = data;
   int serves = family_of(r) == 0;
   struct pollfd wait[] = {{.fd = r->stop, .events = POLLIN},
-                          {.fd = serves ? r->socket : r->device, .events = POLLIN}};
+                          {.fd = serves ? r->socket : r->device, .events = POLLIN},
+                          {.fd = serves ? -1 : r->socket}};
   for (;;) {
-    if (poll(wait, 2, -1) < 0 && errno != EINTR) return NULL;
+    if (poll(wait, 3, -1) < 0 && errno != EINTR) return NULL;
     if (wait[0].revents) return NULL;
+    if (wait[2].revents) hear(r);
     if (!wait[1].revents) continue;
     if (serves) from_socket(r);
     else from_device(r);
@@ -227,5 +265,3 @@ void relay_close(struct relay *r) {
 uint64_t relay_count(const struct relay *r, enum relay_counter counter) {
   return atomic_load_explicit(&r->count[counter], memory_order_relaxed);
 }
-
-uint32_t relay_mtu(const struct relay *r) { return atomic_load_explicit(&r->mtu, memory_order_relaxed); }

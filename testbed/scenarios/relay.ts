@@ -25,7 +25,7 @@ import type { Scenario } from "./scenario.js";
 const SIZE = 972;
 const RATE = 500;
 const UPLOAD_RATE = 1_000_000;
-const UPLOAD = 20 * UPLOAD_RATE;
+const UPLOAD = 15 * UPLOAD_RATE;
 const RELAY_PORT = 6080;
 /** Of the link to the relay. */
 const NARROW = 1400;
@@ -33,7 +33,7 @@ const NARROW = 1400;
 const WRAPPING = 28;
 const STRANGE_PORT = 7777;
 const WRAPPED = 20;
-const QUICK = { spread: "100ms", hold: "2s", return_after: "6s", settle: "200ms" };
+const QUICK = { spread: "100ms", hold: "2s", return_after: "15s", settle: "200ms" };
 const UPLOADED = /^tcp .*:80$/;
 const CARRIER = /^udp .*:6080$/;
 
@@ -73,7 +73,10 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
   const file = join(testbed.record.directory, "upload");
   writeFileSync(file, Buffer.alloc(UPLOAD));
   const to = testbed.address("receiver", 4);
-  const uploading = testbed.run("sender", curl(to, "/", "-T", file, "--limit-rate", String(UPLOAD_RATE)));
+  const uploading = testbed.run(
+    "sender",
+    curl(to, "/", "-T", file, "--limit-rate", String(UPLOAD_RATE), "--max-time", "60"),
+  );
   stream.send({ count: 0, size: SIZE, rate: RATE });
   await report.step("at first the relay is not used", async (step) => {
     await until("the stream to flow", 20_000, () => stream.received.length > RATE);
