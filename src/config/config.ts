@@ -101,13 +101,15 @@ export interface PacketsConfig {
   readonly engine: "auto" | "xdp" | "nfqueue";
 }
 
-/** Another way out for flows to some destinations: at least one of `via` and `device`, or a relay. */
+/** Another way out for flows to some destinations: at least one of `via` and `device`, or a relay, or a source. */
 export interface PathConfig {
   /** Absent: to everywhere. */
   readonly to?: IpPrefix;
   readonly via?: IpAddress;
   readonly device?: string;
   readonly relay?: IpAddress;
+  /** Another address of this host, for new flows. */
+  readonly source?: IpAddress;
 }
 
 /** Bytes a second. */

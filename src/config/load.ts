@@ -111,12 +111,13 @@ function toLegacy({ name, prefix, rate, source_rate: sourceRate }: Parsed["legac
   return { name, prefix, rate, sourceRate: sourceRate ?? rate };
 }
 
-function toPath({ to, via, device, relay }: Parsed["path"][number]): PathConfig {
+function toPath({ to, via, device, relay, source }: Parsed["path"][number]): PathConfig {
   return {
     ...(to && { to }),
     ...(via && { via }),
     ...(device !== undefined && { device }),
     ...(relay && { relay }),
+    ...(source && { source }),
   };
 }
 

@@ -213,6 +213,7 @@ const pathway = {
   to: optional(prefix()),
   via: optional(address()),
   relay: optional(address()),
+  source: optional(address()),
   device: optional(pattern(/^[^\s/]{1,15}$/, "a device", 'write the name of an interface, such as "eth1"')),
 };
 
@@ -423,17 +424,26 @@ const exemptSchema = z.strictObject(exempt).superRefine((value, context) => {
     refuse(context, "to", "is not of the same IP version as from", "write two classes");
 });
 
-const pathSchema = z.strictObject(pathway).superRefine(({ to, via, device, relay }, context) => {
+const pathSchema = z.strictObject(pathway).superRefine((path, context) => {
+  const { to, via, device, relay, source } = path;
   const hop = via !== undefined || device !== undefined;
-  if (relay !== undefined && hop)
+  if (relay !== undefined && (hop || source !== undefined))
     refuse(
       context,
       "relay",
       "is reached by the routing table's path",
-      "take via and device out, or write two paths",
+      "take via, device and source out, or write two paths",
     );
-  if (relay === undefined && !hop)
-    refuse(context, "via", "is missing", "write the next hop's address, the device of the path, or a relay");
+  if (relay === undefined && source === undefined && !hop)
+    refuse(
+      context,
+      "via",
+      "is missing",
+      "write the next hop's address, the device of the path, a relay, or a source",
+    );
+  const other = to?.address.family ?? via?.family;
+  if (source !== undefined && other !== undefined && other !== source.family)
+    refuse(context, "source", "is not of the same IP version as to and via", "write two paths");
   if (to !== undefined && via !== undefined && to.address.family !== via.family)
     refuse(context, "via", "is not of the same IP version as to", "write two paths");
 });

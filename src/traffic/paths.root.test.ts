@@ -170,3 +170,59 @@ rootTest("a flow that crosses this host is moved alone, by a rule", (t) => {
   node.script("await Paths.cleanup();");
   t.is(node.routing(), before);
 });
+
+const SOURCED = `
+  const paths = await open(true, [{ source: IpAddress.parse("SOURCE"), via: IpAddress.parse("GATEWAY") }]);
+  const flow = parseFlow("tcp FIRST:4000 > DESTINATION:80");
+  const get = (more) => /src (\\S+)/.exec(ip("FAMILY route get DESTINATION " + more))?.[1];
+  const gateway = (more) => /via (\\S+)/.exec(ip("FAMILY route get DESTINATION " + more))?.[1];
+  const path = await paths.next(flow);
+  say([path.name, path.source.toString(), paths.mark(flow), steered.length]);
+  say([get("ipproto tcp dport 80"), gateway("ipproto tcp dport 80")]);
+  say([get("ipproto tcp dport 81"), get("ipproto udp dport 80")]);
+  say(gateway("from FIRST ipproto tcp dport 80"));
+  say(gateway("from SOURCE ipproto tcp sport 5000 dport 80"));
+  say((await paths.next(parseFlow("tcp FIRST:4001 > DESTINATION:80"))).name === path.name);
+  say((await paths.next(parseFlow("tcp SOURCE:4001 > DESTINATION:80"))) ?? null);
+  await paths.undoSource(flow);
+  say([get("ipproto tcp dport 80"), gateway("from SOURCE ipproto tcp sport 5000 dport 80")]);
+  await paths.stop();`;
+
+for (const [family, names] of [
+  [
+    "-4",
+    { SOURCE: "10.0.1.1", GATEWAY: "10.0.1.2", FIRST: "10.0.0.1", DESTINATION: "192.0.2.7", OLD: "10.0.0.2" },
+  ],
+  [
+    "-6",
+    { SOURCE: "fd01::1", GATEWAY: "fd01::2", FIRST: "fd00::1", DESTINATION: "2001:db8::7", OLD: "fd00::2" },
+  ],
+] as const)
+  rootTest(`IP${family}: new connections have another source, those that have one stay`, (t) => {
+    const node = host(t);
+    const before = node.routing();
+    const { SOURCE, GATEWAY, FIRST, DESTINATION, OLD } = names;
+    const inFlow = (address: string) => (family === "-6" ? `[${address}]` : address);
+    const script = SOURCED.replaceAll("FAMILY", family)
+      .replaceAll(`tcp FIRST:`, `tcp ${inFlow(FIRST)}:`)
+      .replaceAll(`tcp SOURCE:`, `tcp ${inFlow(SOURCE)}:`)
+      .replaceAll(`> DESTINATION:`, `> ${inFlow(DESTINATION)}:`)
+      .replaceAll("SOURCE", SOURCE)
+      .replaceAll("GATEWAY", GATEWAY)
+      .replaceAll("FIRST", FIRST)
+      .replaceAll("DESTINATION", DESTINATION);
+    t.deepEqual(
+      node.script(script).map((line) => JSON.parse(line) as unknown),
+      [
+        [`source ${SOURCE} via ${GATEWAY} dev two`, SOURCE, 0, 0],
+        [SOURCE, GATEWAY],
+        [FIRST, FIRST],
+        OLD,
+        GATEWAY,
+        true,
+        null,
+        [FIRST, GATEWAY],
+      ],
+    );
+    t.is(node.routing(), before);
+  });

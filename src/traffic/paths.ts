@@ -2,7 +2,8 @@
  * Moves single flows from path to path. At the sender the packet engine sets the mark of the flow's packets, and the kernel
  * routes them anew by it; at a router, where routing comes first, a rule of its own matches the flow. Paths are those of the
  * configuration, in its order, then the other next hops of the kernel's own multipath route. A path through a relay leads into
- * the relay's device.
+ * the relay's device. A path by another source address is for new flows alone: connections that the application opens after
+ * the one that left.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import type { IpAddress, IpFamily, IpPrefix } from "../base/address.js";
@@ -12,7 +13,7 @@ import { markOf, MAX_PATHS, type NextHop, PathTables } from "./routes.js";
 
 export { MAX_PATHS } from "./routes.js";
 
-/** Another way out: at least one of `via` and `device`, or a relay. */
+/** Another way out: at least one of `via` and `device`, or a relay, or a source. */
 export interface PathOption {
   /** Absent: for flows to everywhere. */
   readonly to?: IpPrefix;
@@ -20,6 +21,8 @@ export interface PathOption {
   /** Name of the interface. */
   readonly device?: string;
   readonly relay?: IpAddress;
+  /** Another address of this host, which goes by `via` and `device`, or by the routing table. */
+  readonly source?: IpAddress;
 }
 
 export interface PathsOptions {
@@ -40,6 +43,8 @@ export class PathError extends Error {
 export interface Path {
   /** For people, such as "via 192.168.20.6 dev eth1". */
   readonly name: string;
+  /** New flows like this one have this source; the flow itself stays. */
+  readonly source?: IpAddress;
 }
 
 /** Flows of this host that are away from their first path. */
@@ -48,6 +53,16 @@ const MAX_STEERED = 65_536;
 const MAX_RULED = 256;
 /** Of these to one destination: a receiver that asks for more shall not take the place of others. */
 const MAX_RULED_ALIKE = 64;
+
+/** Of destination, protocol and port, that have other source addresses. */
+const MAX_SOURCED = 256;
+
+/** New flows of a kind have another source. */
+interface Sourced {
+  readonly flow: Flow;
+  readonly path: Made;
+  readonly tried: readonly string[];
+}
 
 interface Moved {
   readonly flow: Flow;
@@ -72,6 +87,8 @@ export class Paths {
   readonly #tables: PathTables;
   readonly #made = new Map<string, Promise<Made>>();
   readonly #moved = new Map<string, Moved>();
+  /** By {@link kindOf}. */
+  readonly #sourced = new Map<string, Sourced>();
   /** Changes to the kernel, one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #numbers = 0;
@@ -119,6 +136,16 @@ export class Paths {
     return this.#inTurn(() => this.#undo(flow));
   }
 
+  /** New flows like this one have the source that the routing table gives. Rejects with {@link PathError}. */
+  undoSource(flow: Flow): Promise<void> {
+    return this.#inTurn(async () => {
+      const before = this.#sourced.get(kindOf(flow));
+      if (before === undefined) return;
+      this.#sourced.delete(kindOf(flow));
+      await this.#tables.removeSource(before.flow, before.path.number, before.path.source);
+    });
+  }
+
   /** The path that a flow was moved to; undefined: the routing table's. */
   current(flow: Flow): Path | undefined {
     return this.#moved.get(flowKey(flow))?.path;
@@ -140,6 +167,7 @@ export class Paths {
     await this.#inTurn(async () => {
       for (const { flow, steered } of this.#moved.values()) if (steered) this.#options.steer?.(flow, 0);
       this.#moved.clear();
+      this.#sourced.clear();
       await this.#tables.removeAll();
     }).catch((error: unknown) => {
       this.#options.logger.error({ error: text(error) }, "routing rules could not be taken out");
@@ -160,13 +188,32 @@ export class Paths {
     const steered = this.#options.isLocal(flow.source);
     if (before === undefined) this.#makeRoom(flow, steered);
     const tried = before?.tried ?? [];
-    for (const { hop, name } of await this.#untried(flow)) {
-      const path = await this.#make(flow.destination.family, hop, name);
+    for (const { hop, name, source } of await this.#untried(flow)) {
+      const path = await this.#make(flow.destination.family, hop, name, source);
+      if (source !== undefined) return this.#nextSource(flow, path, source);
       await this.#change({ flow, steered, path: before?.path, tried }, path);
       this.#moved.set(key, { flow, steered, tried: [...tried, name], path });
       return path;
     }
     return undefined;
+  }
+
+  /** The flows of a kind follow each other: who comes later finds what the first one has done. */
+  async #nextSource(flow: Flow, path: Made, source: IpAddress): Promise<Path> {
+    const kind = kindOf(flow);
+    const before = this.#sourced.get(kind);
+    if (before?.path.number === path.number) return path;
+    if (before === undefined && this.#sourced.size >= MAX_SOURCED)
+      throw new PathError(`${MAX_SOURCED} destinations have other source addresses already`);
+    try {
+      await this.#tables.addSource(flow, path.number, source);
+      if (before !== undefined)
+        await this.#tables.removeSource(before.flow, before.path.number, before.path.source);
+    } catch (error) {
+      throw new PathError(`the rule for source ${source} was refused: ${text(error)}`);
+    }
+    this.#sourced.set(kind, { flow, path, tried: [...(before?.tried ?? []), path.name] });
+    return path;
   }
 
   async #undo(flow: Flow): Promise<void> {
@@ -197,7 +244,12 @@ export class Paths {
 
   async #untried(flow: Flow): Promise<Candidate[]> {
     const tried = this.#moved.get(flowKey(flow))?.tried ?? [];
-    return (await this.#candidates(flow)).filter(({ name }) => !tried.includes(name));
+    const kind = this.#sourced.get(kindOf(flow));
+    return (await this.#candidates(flow)).filter(({ name, source }) =>
+      source === undefined
+        ? !tried.includes(name)
+        : kind === undefined || kind.path.name === name || !kind.tried.includes(name),
+    );
   }
 
   #makeRoom({ destination }: Flow, steered: boolean): void {
@@ -230,8 +282,20 @@ export class Paths {
   }
 
   /** Undefined while its interface is not there, or its next hop cannot be reached. */
-  async #resolve({ via, device, relay }: PathOption, flow: Flow): Promise<Candidate | undefined> {
+  async #resolve(option: PathOption, flow: Flow): Promise<Candidate | undefined> {
+    const { relay, source } = option;
     if (relay !== undefined) return this.#relayed(relay, flow);
+    if (source === undefined) return this.#nextHop(option);
+    if (source.family !== flow.source.family || source.equals(flow.source)) return undefined;
+    if (!this.#options.isLocal(flow.source) || !this.#options.isLocal(source)) return undefined;
+    const own = option.via !== undefined || option.device !== undefined;
+    const hop = own
+      ? (await this.#nextHop(option))?.hop
+      : await this.#tables.nextHop(flow.destination, source);
+    return hop === undefined ? undefined : { hop, name: `source ${source} ${nameOf(hop)}`, source };
+  }
+
+  async #nextHop({ via, device }: PathOption): Promise<Candidate | undefined> {
     const index = device === undefined ? undefined : indexOf(device);
     if (device !== undefined && index === undefined) return undefined;
     if (index !== undefined) return candidateOf({ device: index, ...(via && { via }) });
@@ -248,14 +312,14 @@ export class Paths {
   }
 
   /** Numbers are never given back: there are only as many paths as the machine has next hops. */
-  #make(family: IpFamily, hop: NextHop, name: string): Promise<Made> {
+  #make(family: IpFamily, hop: NextHop, name: string, source?: IpAddress): Promise<Made> {
     const key = `${family} ${name}`;
     const made = this.#made.get(key);
     if (made !== undefined) return made;
     if (this.#numbers === MAX_PATHS) throw new PathError(`there are ${MAX_PATHS} paths already`);
     const number = ++this.#numbers;
-    const making = this.#tables.addPath(family, number, hop).then(
-      () => ({ number, name }),
+    const making = this.#tables.addPath(family, number, hop, source).then(
+      () => ({ number, name, ...(source && { source }) }),
       (error: unknown) => {
         this.#made.delete(key);
         throw new PathError(`the path ${name} was refused: ${text(error)}`);
@@ -275,6 +339,10 @@ function indexOf(device: string): number | undefined {
   } catch {
     return undefined;
   }
+}
+
+function kindOf({ protocol, destination, destinationPort }: Flow): string {
+  return `${protocol} ${destination} ${destinationPort}`;
 }
 
 function candidateOf(hop: NextHop): Candidate {

@@ -23,6 +23,7 @@ const MARK_SHIFT = 23;
 /** Originator of our routes and rules, as `ip route` and `ip rule` show it. */
 const PROTOCOL = 80;
 const TABLE_BASE = 27_000;
+const SOURCE_PRIORITY = 2500;
 const FLOW_PRIORITY = 2600;
 const MARK_PRIORITY = 2700;
 
@@ -76,8 +77,11 @@ export class PathTables {
     return answer?.attrs.multipath === undefined ? [] : readMultipath(answer.attrs.multipath);
   }
 
-  /** Makes a path: its table, and the rule for its mark. Rejects when the kernel refuses the next hop. */
-  async addPath(family: IpFamily, path: number, hop: NextHop): Promise<void> {
+  /**
+   * Makes a path: its table, and the rule for its mark. Rejects when the kernel refuses the next hop.
+   * @param source of packets for which nobody has chosen one
+   */
+  async addPath(family: IpFamily, path: number, hop: NextHop, source?: IpAddress): Promise<void> {
     const { via, device } = hop;
     await this.#kernel.newRoute(
       {
@@ -87,7 +91,12 @@ export class PathTables {
         type: "UNICAST",
         scope: via === undefined && family === 4 ? "LINK" : "UNIVERSE",
       },
-      { table: TABLE_BASE + path, oif: device, ...(via && { gateway: Buffer.from(via.bytes) }) },
+      {
+        table: TABLE_BASE + path,
+        oif: device,
+        ...(via && { gateway: Buffer.from(via.bytes) }),
+        ...(source && { prefsrc: Buffer.from(source.bytes) }),
+      },
       { flags: CREATE | REPLACE, ...KERNEL_ANSWERS_WITHIN },
     );
     await this.#addRule(family, markRule(path));
@@ -100,6 +109,20 @@ export class PathTables {
 
   async removeFlow(flow: Flow, path: number): Promise<void> {
     for (const rule of flowRules(flow, path)) await this.#removeRule(flow.source.family, rule);
+  }
+
+  /**
+   * Sockets that are connected to where this flow goes, and have no source yet, get the path's; what has it goes by the path.
+   * Sockets with another source stay as they are.
+   */
+  async addSource(flow: Flow, path: number, source: IpAddress): Promise<void> {
+    await this.#addRule(source.family, wayOfSource(flow, path, source));
+    await this.#addRule(source.family, choiceOfSource(flow, path, source), CHOICE_FLAGS[source.family]);
+  }
+
+  /** No more sockets get it; those that have it stay on its path until {@link removeAll}. */
+  async removeSource(flow: Flow, path: number, source: IpAddress = flow.source): Promise<void> {
+    await this.#removeRule(source.family, choiceOfSource(flow, path, source));
   }
 
   /** Takes out every rule and route of ours, those of an earlier run too. */
@@ -136,8 +159,12 @@ export class PathTables {
     return this.#kernel.getRoute(request, attributes, KERNEL_ANSWERS_WITHIN).catch(() => []);
   }
 
-  async #addRule(family: IpFamily, attributes: netlink.rt.RuleAttrs): Promise<void> {
-    const rule = { ...lengths(family, attributes), action: "toTbl" } as const;
+  async #addRule(
+    family: IpFamily,
+    attributes: netlink.rt.RuleAttrs,
+    flags: netlink.rt.RuleFlags = {},
+  ): Promise<void> {
+    const rule = { ...lengths(family, attributes), action: "toTbl", flags } as const;
     await this.#kernel.newRule(rule, attributes, { flags: CREATE, ...KERNEL_ANSWERS_WITHIN });
   }
 
@@ -171,6 +198,34 @@ function markRule(path: number): netlink.rt.RuleAttrs {
     fwmask: PATH_MASK,
     table: TABLE_BASE + path,
     priority: MARK_PRIORITY + path,
+    protocol: PROTOCOL,
+  };
+}
+
+/** IPv6: with the source that the path would give to a packet that has none. */
+const CHOICE_FLAGS: Readonly<Record<IpFamily, netlink.rt.RuleFlags>> = { 4: {}, 6: { findSaddr: true } };
+const UNSPECIFIED = Buffer.alloc(4);
+
+/** IPv4: a rule for the source 0.0.0.0 with all its bits is for look-ups before a source is chosen, and for no packet. */
+function choiceOfSource(flow: Flow, path: number, source: IpAddress): netlink.rt.RuleAttrs {
+  const { destination, protocol, destinationPort } = flow;
+  return {
+    src: source.family === 4 ? UNSPECIFIED : Buffer.from(source.bytes),
+    dst: Buffer.from(destination.bytes),
+    ipProto: protocol,
+    ...(hasPorts(protocol) && { dportRange: { start: destinationPort, end: destinationPort } }),
+    table: TABLE_BASE + path,
+    priority: SOURCE_PRIORITY,
+    protocol: PROTOCOL,
+  };
+}
+
+function wayOfSource({ destination }: Flow, path: number, source: IpAddress): netlink.rt.RuleAttrs {
+  return {
+    src: Buffer.from(source.bytes),
+    dst: Buffer.from(destination.bytes),
+    table: TABLE_BASE + path,
+    priority: SOURCE_PRIORITY + 1,
     protocol: PROTOCOL,
   };
 }
