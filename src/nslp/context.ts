@@ -25,6 +25,7 @@ import { mriOf } from "./mri.js";
 import type { PbsOptions } from "./options.js";
 import type { Spis } from "./receiver-keys.js";
 import type { Session } from "./session.js";
+import type { SourceMoves } from "./source-moves.js";
 import type { SummaryQueries } from "./summary-queries.js";
 import type { PathSupports } from "./supports.js";
 import { PBS_NSLP_ID } from "./wire/messages.js";
@@ -65,6 +66,7 @@ export interface PbsContext {
   /** Absent: flows of this host cannot be moved, sources cannot be blocked. */
   readonly paths?: PathChanger;
   readonly blocker?: SourceBlocker;
+  readonly sourceMoves: SourceMoves;
   readonly nodes: KnownNodes;
   readonly batch: BatchSigner;
   readonly supports: PathSupports;

@@ -25,6 +25,8 @@ export interface Moved {
   readonly flow: Flow;
   /** The flow takes another path now. */
   moved(path: string, why: string): void;
+  /** New flows like this one take another path, with another source; this one has none left. */
+  gaveWay(path: string, why: string): void;
   /** There is no other path, or it could not be taken. */
   stuck(why: string): void;
 }
@@ -109,6 +111,7 @@ export class Mover {
       this.#moving = false;
       if (this.#over) return path === undefined ? undefined : void this.#undo();
       if (path === undefined) return flow.stuck(NO_OTHER);
+      if (path.source !== undefined) return flow.gaveWay(path.name, why);
       if (this.#path === undefined) this.#leaveFirst();
       this.#path = path;
       this.#heldUntil = time.now() + this.#hold;

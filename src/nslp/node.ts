@@ -45,6 +45,7 @@ import { SenderSession } from "./sender-session.js";
 import type { Session } from "./session.js";
 import { Sessions } from "./sessions.js";
 import { Summaries } from "./summaries.js";
+import { SourceMoves } from "./source-moves.js";
 import { SummaryQueries } from "./summary-queries.js";
 import { PathSupports } from "./supports.js";
 import {
@@ -102,11 +103,13 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     );
     this.#ended = new BoundedMemory(time, options.maxEnded, options.quarantine);
     const counters = new Counters();
+    const events = new EventLog(time, parts.logger);
+    const moving = new TokenBucket(time, options.moves.rate, options.moves.rate);
     this.#context = {
       ...parts,
       options,
       installer: new Installer(parts.datapath),
-      events: new EventLog(time, parts.logger),
+      events,
       counters,
       notifies: new TokenBucket(time, options.notifyRate, options.notifyBurst),
       admission: new Admission({
@@ -132,7 +135,8 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       }),
       supports: new PathSupports(time, options),
       summaryQueries: new SummaryQueries(time, random, options),
-      moving: new TokenBucket(time, options.moves.rate, options.moves.rate),
+      moving,
+      sourceMoves: new SourceMoves({ ...parts, options, moving, events }),
       reporting: new TokenBucket(time, options.reportRate, options.reportRate),
       firstPaths: new BoundedMemory(time, options.maxFirstPaths, options.moves.returnAfter),
       glancing: new TokenBucket(time, options.glanceRate, options.glanceRate),
@@ -157,6 +161,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
   stop(): void {
     this.#stopped = true;
     this.#context.batch.stop();
+    this.#context.sourceMoves.stop();
     this.#context.summaryQueries.stop();
     this.#sessions.stop();
   }
@@ -271,7 +276,8 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       return undefined;
     }
     if (this.#isBuriedHere(message.flow, received.sessionId)) return undefined;
-    const inherited = this.#dismiss(this.#sessions.byFlow(message.flow));
+    const inherited =
+      this.#dismiss(this.#sessions.byFlow(message.flow)) ?? this.#succession(message, certificate);
     const about = { id: received.sessionId, flow: message.flow, upstreamPeer: received.siiHandle };
     const session = this.#context.isLocal(message.flow.destination)
       ? new ReceiverSession(this.#context, { ...about, query: message, requester: certificate, inherited })
@@ -295,6 +301,18 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     const reason = { class: INFO_CLASS.permanentFailure, code: tombstone.code };
     sendNotify(this.#context, { id, flow }, reason, tombstone.reason);
     return true;
+  }
+
+  /** What a flow leaves to one that takes its place; it ends by that. */
+  #succession(
+    { predecessor, flow }: PbsQuery,
+    { keyId }: Checked<PbsQuery>["certificate"],
+  ): Inheritance | undefined {
+    if (predecessor === undefined || !this.#context.isLocal(flow.destination)) return undefined;
+    const before = this.#sessions.byId(predecessor);
+    const fits = before?.role === "receiver" && before.isFollowedBy(flow, keyId);
+    this.#context.counters.count(fits ? "succession.taken" : "succession.unknown");
+    return fits ? before.succeed() : undefined;
   }
 
   #dismiss(earlier: AnySession | undefined): Inheritance | undefined {

@@ -6,6 +6,8 @@ import type { Milliseconds } from "../base/units.js";
 export interface Path {
   /** For people, such as "via 192.168.30.3 dev eth1". */
   readonly name: string;
+  /** It is for new flows like this one, which have this source. */
+  readonly source?: IpAddress;
 }
 
 export interface PathChanger {
@@ -13,11 +15,13 @@ export interface PathChanger {
   hasNext(flow: Flow): Promise<boolean>;
   /**
    * Moves this flow alone, its signalling included, to its next path in order. undefined: the last one is in use, and the flow
-   * stays there until {@link undo}. Rejects when the kernel refuses.
+   * stays there until {@link undo}. A path with a source moves nothing but new flows. Rejects when the kernel refuses.
    */
   next(flow: Flow): Promise<Path | undefined>;
   /** Back to the path that the routing table gives; nothing where it is there already. Rejects when the kernel refuses. */
   undo(flow: Flow): Promise<void>;
+  /** New flows like this one have the source that the routing table gives. Rejects when the kernel refuses. */
+  undoSource(flow: Flow): Promise<void>;
 }
 
 export interface SourceBlocker {

@@ -96,6 +96,8 @@ export interface Inheritance {
   readonly used: Bytes;
   /** End of the lifetime that was granted once. */
   readonly until: number;
+  /** A person has said yes to it. */
+  readonly approved?: Grant;
 }
 
 export class ReceiverSession implements Session, Watched, Answering {
@@ -359,6 +361,26 @@ export class ReceiverSession implements Session, Watched, Answering {
     return { used, until: this.#grantedUntil };
   }
 
+  /** A flow that says so takes its place: of the same sender, to the same program, from another address. */
+  isFollowedBy({ protocol, source, destination, destinationPort }: Flow, signer: string): boolean {
+    const { flow } = this;
+    if (this.heard.signers.query !== signer || flow.source.equals(source)) return false;
+    if (flow.protocol !== protocol || flow.destinationPort !== destinationPort) return false;
+    return flow.destination.equals(destination);
+  }
+
+  /** Ends it in favour of another flow, which takes over what is returned. */
+  succeed(): Inheritance | undefined {
+    const left = this.legacy();
+    const approved =
+      this.#state === "permission" && this.#askedUntil > 0 ? this.#grant : this.#inherited?.approved;
+    this.#reason = "a flow of the same sender from another address takes its place";
+    this.#refusal = { class: INFO_CLASS.informational, code: INFO_CODE.lifetimeOver };
+    this.#on("succeeded");
+    if (approved === undefined) return left;
+    return { ...(left ?? { used: bytes(0), until: Number.POSITIVE_INFINITY }), approved };
+  }
+
   pendingView(): PendingView {
     return {
       id: this.id,
@@ -512,6 +534,7 @@ export class ReceiverSession implements Session, Watched, Answering {
       case "deny":
         return this.denyByHand(decision.reason);
       case "ask":
+        if (this.#inherited?.approved !== undefined) return void this.#granted(this.#inherited.approved);
         this.#grant = decision.grant;
         return this.#ask(decision.timeout);
       case "grant":
@@ -783,7 +806,7 @@ export class ReceiverSession implements Session, Watched, Answering {
       this.#context.buried.set(key, { code: INFO_CODE.revoked, reason: `revoked: ${this.#reason}` });
     } else if (event === "decline" || event === "too-late") {
       // The session that used the grant is gone; without a trace of it the next one would be granted all of it again.
-      if (this.#inherited !== undefined)
+      if (this.#inherited !== undefined && Number.isFinite(this.#inherited.until))
         this.#context.buried.set(key, {
           code: INFO_CODE.volumeExhausted,
           reason: "the volume that was granted once is used up",

@@ -291,6 +291,11 @@ export class RouterSession implements Session {
     this.#goOn("path-changed");
   }
 
+  /** A router has paths by next hop and relay alone. */
+  gaveWay(path: string): void {
+    this.stuck(`${path} is for senders`);
+  }
+
   /** It could not be moved; the sender may know another way. */
   stuck(why: string): void {
     this.#context.events.report("path", this, `stays where it is: ${why}`);

@@ -29,6 +29,7 @@ import { Mover } from "./mover.js";
 import { ASK_AGAIN_AT } from "./options.js";
 import { type Attached, BUSY_TEXT, refuseDefense } from "./notify.js";
 import { nextSequence } from "./sequence.js";
+import type { Predecessor } from "./source-moves.js";
 import { Heard, type Session } from "./session.js";
 import type { Member } from "./summary-queries.js";
 import { pairOf } from "./supports.js";
@@ -164,12 +165,15 @@ export class SenderSession implements Session, Member {
   #refreshedAt = 0;
   /** A node did not take the summary that this refresh was in. */
   #sentBack = false;
+  /** Of the same kind, from another source; named until there is a permission. */
+  readonly #predecessor: Predecessor | undefined;
 
   constructor(context: PbsContext, id: SessionId, flow: Flow, volume: Bytes) {
     this.#context = context;
     this.id = id;
     this.flow = flow;
-    this.#requested = volume;
+    this.#predecessor = context.sourceMoves.take(flow);
+    this.#requested = bytes(Math.max(volume, this.#predecessor?.volume ?? 0));
     this.pair = pairOf(flow);
     this.#mover = new Mover(context, this);
   }
@@ -280,6 +284,19 @@ export class SenderSession implements Session, Member {
     this.#tries = 0;
     this.#busySince = undefined;
     this.#on("path-changed");
+  }
+
+  /** New flows like it have another source. */
+  gaveWay(path: string, why: string): void {
+    const { counters, events, sourceMoves } = this.#context;
+    counters.count("path.gave-way");
+    if (this.#silent) events.report("attack", this, `black hole on the path: ${why}`);
+    events.report("path", this, `gives way to new flows by ${path}: ${why}`);
+    const left = (this.#permission?.allowedVolume ?? 0) - (this.#count()?.bytes ?? 0);
+    sourceMoves.left(this.flow, this.id, bytes(Math.max(0, left)));
+    this.#reason = `this source address has no good path: new connections have ${path}`;
+    this.#retryAfter = ms(0);
+    this.#on("gave-way");
   }
 
   /** It could not be moved. */
@@ -612,6 +629,7 @@ export class SenderSession implements Session, Member {
         ...(this.#support !== 0 && { support: this.#support | (refresh ? SUPPORT.patient : 0) }),
         ...(others.length > 0 && { summary: others.map((other) => other.claim()) }),
         ...(this.#tickets.length > 0 && { tickets: this.#tickets }),
+        ...(this.#permission === undefined && this.#predecessor && { predecessor: this.#predecessor.id }),
       });
       const message = { id: this.id, flow: this.flow, direction: "downstream", unsigned } as const;
       const together = (supports.proven(this.flow) & this.#support & SUPPORT.tree) !== 0;

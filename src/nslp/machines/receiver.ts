@@ -23,6 +23,7 @@ export type ReceiverEvent =
   | "compared"
   | "path-bad"
   | "query-wanted"
+  | "succeeded"
   | "revoked-here";
 
 export type ReceiverGuard = "asks-for-more" | "reaction-due";
@@ -187,5 +188,12 @@ export const RECEIVER_MACHINE: Table<ReceiverState, ReceiverEvent, ReceiverGuard
     do: ["remove-permission", "send-refusal", "report", "bury", "forget"],
     to: "idle",
     note: "slide 14: Revoke permission",
+  },
+  {
+    from: ["decide", "permission"],
+    on: "succeeded",
+    do: ["remove-permission", "send-refusal", "report", "forget"],
+    to: "idle",
+    note: "Q of a flow that takes its place, by the same sender from another address: the old path's state goes",
   },
 ];

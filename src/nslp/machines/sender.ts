@@ -10,6 +10,7 @@ export type SenderEvent =
   | "unsupported"
   | "path-change"
   | "path-changed"
+  | "gave-way"
   | "no-path"
   | "asked"
   | "pending"
@@ -371,5 +372,12 @@ export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, Sender
     do: ["remove-permission", "refuse-application", "report", "forget"],
     to: "idle",
     note: "an operator ends it at this host",
+  },
+  {
+    from: ["wait-permission", "permission"],
+    on: "gave-way",
+    do: ["remove-permission", "refuse-application", "forget"],
+    to: "idle",
+    note: "only another source address has a path left: the application hears of it, and opens its connection anew",
   },
 ];

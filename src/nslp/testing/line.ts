@@ -37,6 +37,8 @@ export const ADDRESSES = {
   receiver: "192.168.21.4",
 } as const;
 export type Place = keyof typeof ADDRESSES;
+/** Another of the sender's. */
+export const OTHER_ADDRESS = "192.168.30.1";
 /** In the order of the path. */
 export const EVERYWHERE: readonly Place[] = ["sender", "router", "receiver"];
 
@@ -100,7 +102,9 @@ export function makeCredentials(): Credentials {
       makeHostKey({
         prefix: join(directory, name),
         commonName: name,
-        addresses: [IpAddress.parse(address)],
+        addresses: [address, ...(name === "sender" ? [OTHER_ADDRESS] : [])].map((one) =>
+          IpAddress.parse(one),
+        ),
         type,
       });
       return issued(name, name, by);
@@ -281,22 +285,29 @@ export class FakePaths implements PathChanger, SourceBlocker {
   readonly calls: string[] = [];
   /** Place in the list; 0: the first path. */
   at = 0;
+  /** Of the paths that are for new flows alone. */
+  readonly sources = new Map<string, IpAddress>();
 
   async hasNext(): Promise<boolean> {
     return this.at < this.others.length;
   }
 
-  async next(): Promise<{ readonly name: string } | undefined> {
+  async next(): Promise<{ readonly name: string; readonly source?: IpAddress } | undefined> {
     const name = this.others[this.at];
     if (name === undefined) return undefined;
-    this.at++;
+    const source = this.sources.get(name);
+    if (source === undefined) this.at++;
     this.calls.push(`next ${name}`);
-    return { name };
+    return source === undefined ? { name } : { name, source };
   }
 
   async undo(): Promise<void> {
     this.at = 0;
     this.calls.push("undo");
+  }
+
+  async undoSource(): Promise<void> {
+    this.calls.push("undo source");
   }
 
   async block(source: IpAddress, duration: Milliseconds): Promise<void> {
@@ -395,7 +406,9 @@ export class Line {
       time: this.time,
       random: seededRandom(++this.#boots),
       logger: silentLogger,
-      isLocal: (address) => address.toString() === ADDRESSES[place],
+      isLocal: (address) =>
+        address.toString() === ADDRESSES[place] ||
+        (place === "sender" && address.toString() === OTHER_ADDRESS),
       ...(place === this.#mover && this.paths.others.length > 0 && { paths: this.paths }),
       ...(place === "receiver" && { blocker: this.paths }),
       options: { ...this.#options, ...this.own[place] },
@@ -464,7 +477,7 @@ export class Line {
   }
 
   deliver(message: SendMessage, from: Place, explicitlyRouted = false): void {
-    const forth = message.mri.source.toString() === ADDRESSES.sender;
+    const forth = [ADDRESSES.sender, OTHER_ADDRESS].some((one) => message.mri.source.toString() === one);
     const at = EVERYWHERE.indexOf(from) + (forth === (message.mri.direction === "downstream") ? 1 : -1);
     const to = EVERYWHERE[at];
     if (to === undefined) return;

@@ -28,6 +28,7 @@ import {
   decodeClaims,
   decodeGrants,
   decodeListed,
+  decodePredecessor,
   decodeSupport,
   decodeTreePath,
   encodeClaims,
@@ -97,6 +98,8 @@ function encodeQuery(message: Unsigned<PbsQuery>): Uint8Array {
   if (message.support !== undefined) writeObject(writer, OBJECT_TYPE.pathSupport, encodeU32(message.support));
   if (message.summary !== undefined) writeObject(writer, OBJECT_TYPE.summary, encodeClaims(message.summary));
   for (const ticket of message.tickets ?? []) writeObject(writer, OBJECT_TYPE.ticket, encodeTicket(ticket));
+  if (message.predecessor !== undefined)
+    writeObject(writer, OBJECT_TYPE.predecessor, Buffer.from(message.predecessor, "hex"));
   return writer.finish();
 }
 
@@ -219,6 +222,8 @@ function decodeQuery(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
   const others = objects.takeOptional(OBJECT_TYPE.summary);
   const summary = others === undefined ? {} : { summary: decodeClaims(others) };
   const tickets = takeTickets(objects);
+  const before = objects.takeOptional(OBJECT_TYPE.predecessor);
+  const predecessor = before === undefined ? {} : { predecessor: decodePredecessor(before) };
   const { signature, signedPart, reports, tree } = takeSignature(objects, own);
   const requestedVolume = joinWords(requestedHigh, requestedLow);
   const sentVolume = joinWords(sentHigh, sentLow);
@@ -236,6 +241,7 @@ function decodeQuery(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
       ...support,
       ...summary,
       ...tickets,
+      ...predecessor,
       ...tree,
       ...(reports.length > 0 && { reports }),
     },

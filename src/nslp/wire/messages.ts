@@ -45,6 +45,8 @@ export const OBJECT_TYPE = {
   listed: 137,
   /** Extension, A/B = 10: what a busy node gives to whom it turns away in a Notify, and gets back in a Query. */
   ticket: 138,
+  /** Extension, A/B = 10, in a Query: the session whose place this one takes. */
+  predecessor: 140,
 } as const;
 
 /** Bits of Path-support. "patient" asks for nothing: the answer may wait for others that are signed with it. */
@@ -235,6 +237,8 @@ export interface PbsQuery extends Signed {
   readonly support?: number;
   /** Other flows of the same sender, receiver and path. */
   readonly summary?: readonly SummaryClaim[];
+  /** A session of the same sender from another address that this one takes the place of. */
+  readonly predecessor?: SessionId;
   /** Of nodes that were too busy for this session; one each. */
   readonly tickets?: readonly Ticket[];
   /** In the order of the path. Nobody but their routers has signed them. */

@@ -81,6 +81,13 @@ export function encodeListed(ids: readonly SessionId[]): Uint8Array {
   return writer.finish();
 }
 
+/** One session. */
+export function decodePredecessor({ value, valueStart, start, type }: WireObject): SessionId {
+  if (value.length !== SESSION_LENGTH)
+    throw new PbsWireError(`a session has ${SESSION_LENGTH} bytes, not ${value.length}`, start, type);
+  return takeSession(new ByteReader(value, valueStart));
+}
+
 export function decodeListed(object: WireObject): readonly SessionId[] {
   return decodeEach(object, SESSION_LENGTH, takeSession, MAX_NAMED);
 }
