@@ -110,7 +110,21 @@ const detour: Topology = {
   ],
 };
 
-export const TOPOLOGIES: readonly Topology[] = [threeNode, chain, bypass, diamond, detour];
+const multihomed: Topology = {
+  name: "multihomed",
+  summary: "a sender with two addresses, each behind a router of its own",
+  nodes: [
+    {
+      ...host("sender", link("left", 20, 1), via("default", 20, 3)),
+      links: [link("left", 20, 1), link("other", 25, 1)],
+    },
+    router("upper", [link("left", 20, 3), link("right", 21, 3)], via(25, 21, 6)),
+    router("lower", [link("other", 25, 6), link("right", 21, 6)], via(20, 21, 3)),
+    host("receiver", link("right", 21, 4), [...via("default", 21, 3), ...via(25, 21, 6)]),
+  ],
+};
+
+export const TOPOLOGIES: readonly Topology[] = [threeNode, chain, bypass, diamond, detour, multihomed];
 
 /** Wires of a topology, in the order in which nodes name them. */
 export function wiresOf(topology: Topology): readonly string[] {

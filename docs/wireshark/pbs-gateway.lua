@@ -223,12 +223,13 @@ local O = {
   fid = 1, sequence = 2, requested = 3, sent = 4, allowed = 5, ttl = 6, refresh = 7, certificate = 8, defense = 9,
   authentication = 10, volume_high = 128, info = 129, algorithms = 130, mark = 131, epoch = 132, hop_report = 133,
   path_support = 134, summary = 135, tree_path = 136, listed = 137, ticket = 138,
+  predecessor = 140,
 }
 local PBS_OBJECT_NAMES = {
   [1] = "FID", [2] = "Message-Seq", [3] = "Req-vol", [4] = "Send-vol", [5] = "Allow-vol", [6] = "TTL",
   [7] = "Refresh", [8] = "PK-cert", [9] = "Defense", [10] = "Auth-data", [128] = "Volume-high", [129] = "INFO",
   [130] = "Algorithms", [131] = "Mark", [132] = "Epoch", [133] = "Hop-report", [134] = "Path-support",
-  [135] = "Summary", [136] = "Tree-path", [137] = "Listed", [138] = "Ticket",
+  [135] = "Summary", [136] = "Tree-path", [137] = "Listed", [138] = "Ticket", [140] = "Predecessor",
 }
 -- Bytes of a node's key identity.
 local IDENTITY = 16
@@ -1263,6 +1264,10 @@ local function parse_listed(tree, r)
   parse_flows(tree, r, 16, 257, function() end)
 end
 
+local function parse_predecessor(tree, r)
+  parse_flows(tree, r, 16, 1, function() end)
+end
+
 local function parse_tree_path(tree, r)
   r:number(tree, 1, P["tree.algorithm"])
   r:add(tree, P["tree.reserved"], 3)
@@ -1304,6 +1309,7 @@ local PBS_PARSERS = {
   [O.tree_path] = parse_tree_path,
   [O.listed] = parse_listed,
   [O.ticket] = parse_ticket,
+  [O.predecessor] = parse_predecessor,
 }
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -1313,7 +1319,7 @@ local PBS_RULES = {
   [PBS_TYPE.query] = {
     order = {
       O.fid, O.sequence, O.requested, O.sent, O.certificate, O.volume_high, O.algorithms, O.mark, O.path_support,
-      O.summary, O.ticket, O.tree_path, O.authentication, O.hop_report,
+      O.summary, O.ticket, O.predecessor, O.tree_path, O.authentication, O.hop_report,
     },
     repeated = { [O.ticket] = true, [O.hop_report] = true },
     required = { O.fid, O.sequence, O.requested, O.sent, O.certificate, O.authentication },

@@ -214,7 +214,7 @@ on_loss = "alarm"
     [
       "2: detection.loss_percent: 101 is out of range (write a number from 0 to 100)",
       '3: detection.on_excess: "change-path" is not one of its values (write "public-key" or "revoke" or "alarm")',
-      "4: path[0].via: is missing (write the next hop's address, or the device of the path)",
+      "4: path[0].via: is missing (write the next hop's address, the device of the path, a relay, or a source)",
       "8: path[1].via: is not of the same IP version as to (write two paths)",
       '11: rule[0].detection: means nothing in a rule with action "deny" (take it out)',
       '12: rule[0].on_loss: means nothing in a rule with action "deny" (take it out)',
@@ -562,4 +562,45 @@ test("associations without TLS have a port only where they are wanted", (t) => {
   t.is(tcpPort("[signalling]\ntcp_port = 5999\n"), null);
   t.is(tcpPort('[signalling]\nstacks = "tls-and-tcp"\n'), 5271);
   t.is(tcpPort('[signalling]\nstacks = "tls-and-tcp"\ntcp_port = 5999\n'), 5999);
+});
+
+test("paths through relays and by source addresses", (t) => {
+  const { path, relay } = parseConfig(
+    `${IDENTITY}
+[[path]]
+to = "192.168.21.0/24"
+relay = "198.51.100.8"
+[[path]]
+source = "203.0.113.5"
+via = "203.0.113.1"
+[relay]
+serve = true
+`,
+    "x.toml",
+  );
+  t.deepEqual(relay, { serve: true, port: 6080 });
+  t.deepEqual(
+    path.map((one) => [one.to, one.via, one.relay, one.source].map((part) => part?.toString())),
+    [
+      ["192.168.21.0/24", undefined, "198.51.100.8", undefined],
+      [undefined, "203.0.113.1", undefined, "203.0.113.5"],
+    ],
+  );
+  t.deepEqual(parseConfig(IDENTITY, "x.toml").relay, { serve: false, port: 6080 });
+  t.deepEqual(
+    wrong(`[[path]]
+relay = "198.51.100.8"
+device = "eth1"
+[[path]]
+source = "203.0.113.5"
+to = "2001:db8::/32"
+[relay]
+port = 0
+`),
+    [
+      "2: path[0].relay: is reached by the routing table's path (take via, device and source out, or write two paths)",
+      "5: path[1].source: is not of the same IP version as to and via (write two paths)",
+      "8: relay.port: 0 is out of range (write a number from 1 to 65535)",
+    ],
+  );
 });

@@ -31,8 +31,13 @@ export interface Moved {
   stuck(why: string): void;
 }
 
+type Parts = Pick<
+  PbsContext,
+  "paths" | "time" | "random" | "options" | "moving" | "firstPaths" | "gist" | "logger"
+>;
+
 export class Mover {
-  readonly #context: PbsContext;
+  readonly #context: Parts;
   readonly #flow: Moved;
   #path: Path | undefined;
   #moving = false;
@@ -44,7 +49,7 @@ export class Mover {
   #trial: Timer | undefined;
   #over = false;
 
-  constructor(context: PbsContext, flow: Moved) {
+  constructor(context: Parts, flow: Moved) {
     this.#context = context;
     this.#flow = flow;
     this.#hold = context.options.moves.hold;

@@ -146,3 +146,25 @@ test("associations without TLS pass where they have a port, in a class of their 
   t.regex(rules(5271), /-A PBS-OUTPUT -p tcp -m tcp --sport 5271 ! --syn -g PBS-O-pbs\.tcp/);
   t.notRegex(rules(5271), /-A PBS-FORWARD .*5271/);
 });
+
+test("a relay passes nothing on without permission, in an open network too", (t) => {
+  const rules = renderRules({ ...OPEN, relayPort: 6080 }, 4, NOTHING, [], false).split("\n");
+  const of = (chain: string) => rules.filter((rule) => rule.startsWith(`-A ${chain} `));
+  const [forward, input, relayed] = ["PBS-FORWARD", "PBS-INPUT", "PBS-RELAYED"].map(of);
+  t.regex(forward?.[1] ?? "", /-i pbs-relay -g PBS-RELAYED$/, "behind nothing but fragments");
+  t.true(input?.some((rule) => /-i pbs-relay .*-j DROP$/.test(rule)));
+  const ends = relayed?.map((rule) => rule.split(/ -[jg] /)[1]);
+  t.deepEqual(ends, [
+    "DROP",
+    "NFQUEUE --queue-num 2703",
+    "PBS-F-pbs.gist",
+    "PBS-F-pbs.gist",
+    "NFQUEUE --queue-num 2701",
+    "DROP",
+  ]);
+  const carried =
+    input?.findIndex((rule) => /--dport 6080 .*-j DROP$/.test(rule) && !rule.includes("--mark")) ?? -1;
+  t.true(carried > 0 && carried < (input?.findIndex((rule) => rule.endsWith("-g PBS-I-pbs.open")) ?? -1));
+  t.true(carried > (input?.findIndex((rule) => rule.includes("queued.permitted")) ?? Infinity));
+  t.notRegex(renderRules(OPEN, 4, NOTHING, [], false), /relay/);
+});

@@ -16,6 +16,7 @@ export const CHAIN = topology("chain");
 export const DIAMOND = topology("diamond");
 export const BYPASS = topology("bypass");
 export const DETOUR = topology("detour");
+export const MULTIHOMED = topology("multihomed");
 
 function topology(name: string): Topology {
   const found = findTopology(name);

@@ -27,6 +27,7 @@ import { roundtrip } from "./roundtrip.js";
 import type { Scenario } from "./scenario.js";
 import { service } from "./service.js";
 import { summary } from "./summary.js";
+import { sources } from "./sources.js";
 import { spoof } from "./spoof.js";
 import { stop } from "./stop.js";
 import { traffic } from "./traffic.js";
@@ -57,6 +58,7 @@ export const SCENARIOS: readonly Scenario[] = [
   blackhole,
   roundtrip,
   relay,
+  sources,
   reactions,
   lossy,
   load,

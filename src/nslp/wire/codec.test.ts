@@ -5,6 +5,7 @@ import { type Flow, hasPorts, PROTOCOL } from "../../base/flow.js";
 import { type Bytes, bytes, MAX_BYTES, ms, seconds } from "../../base/units.js";
 import { WireError } from "../../base/wire.js";
 import type { SessionId } from "../../gist/wire/messages.js";
+import { sessionIdFromBytes } from "../../gist/wire/session-id.js";
 import {
   decodePbs,
   encodeNotify,
@@ -229,6 +230,16 @@ const ticket: Ticket = {
   nonce: Uint8Array.of(0, 0, 0, 0, 0, 0, 1, 2),
 };
 const TICKET_HEX = `88a0 0034 000102030405060708090a0b0c0d0e0f 01020304 0c000000 ${"aa".repeat(20)} 0000000000000102`;
+
+test("a Query that takes another session's place names it", (t) => {
+  const id = "0102030405060708090a0b0c0d0e0f10";
+  const bearing = { ...query, predecessor: sessionIdFromBytes(Buffer.from(id, "hex")) };
+  const bytes = changed(QUERY_HEX, "00a0 0003", `88c0 0010 ${id} 00a0 0003`);
+  t.is(toHex(encode(bearing)), toHex(bytes));
+  t.deepEqual(decodePbs(bytes).message, bearing);
+  refusal(changed(QUERY_HEX, "00a0 0003", `88c0 000c ${id.slice(8)} 00a0 0003`));
+  refusal(changed(QUERY_HEX, "00a0 0003", `88c0 0010 ${id} 88c0 0010 ${id} 00a0 0003`));
+});
 
 test("tickets of busy nodes have these bytes; in a Query they are signed, and four at most", (t) => {
   const bearing = (count: number): PbsQuery => ({ ...query, tickets: new Array<Ticket>(count).fill(ticket) });
@@ -664,10 +675,12 @@ const anyQuery: fc.Arbitrary<PbsQuery> = fc
     algorithms: fc.option(fc.array(byte, { minLength: 1, maxLength: 32 }), { nil: undefined }),
     mark: fc.option(anyMark, { nil: undefined }),
     tickets: fc.array(anyTicket, { maxLength: 4 }),
+    predecessor: fc.option(fc.uint8Array({ minLength: 16, maxLength: 16 }), { nil: undefined }),
     signature: opaque(512),
   })
-  .map(({ algorithms, mark, tickets, ...rest }) => ({
+  .map(({ algorithms, mark, tickets, predecessor, ...rest }) => ({
     ...rest,
+    ...(predecessor && { predecessor: sessionIdFromBytes(predecessor) }),
     ...(tickets.length > 0 && { tickets }),
     ...(algorithms && { algorithms }),
     ...(mark && { mark }),
