@@ -44,6 +44,8 @@ export function markOf(path: number): number {
 
 export class PathTables {
   readonly #kernel: netlink.RtNetlinkSocket;
+  /** Paths and destinations of {@link wayOfSource}. */
+  readonly #ways = new Set<string>();
 
   /** Throws where there is no rtnetlink. */
   constructor() {
@@ -116,7 +118,10 @@ export class PathTables {
    * Sockets with another source stay as they are.
    */
   async addSource(flow: Flow, path: number, source: IpAddress): Promise<void> {
-    await this.#addRule(source.family, wayOfSource(flow, path, source));
+    const way = `${path} ${flow.destination}`;
+    // The kernel would have the same rule twice.
+    if (!this.#ways.has(way)) await this.#addRule(source.family, wayOfSource(flow, path, source));
+    this.#ways.add(way);
     await this.#addRule(source.family, choiceOfSource(flow, path, source), CHOICE_FLAGS[source.family]);
   }
 
@@ -127,6 +132,7 @@ export class PathTables {
 
   /** Takes out every rule and route of ours, those of an earlier run too. */
   async removeAll(): Promise<void> {
+    this.#ways.clear();
     for (const family of FAMILIES) {
       for (const { attrs, data } of await this.#rules(family)) await this.#deleteRule(data, attrs);
       for (let path = 1; path <= MAX_PATHS; path++) await this.#removeRoute(family, path);
