@@ -24,6 +24,8 @@ napi_value addon_refuse(napi_env env, napi_callback_info info);
 napi_value addon_read_up_to(napi_env env, napi_callback_info info);
 napi_value addon_steer(napi_env env, napi_callback_info info);
 napi_value addon_read(napi_env env, napi_callback_info info);
+napi_value addon_trace(napi_env env, napi_callback_info info);
+napi_value addon_read_places(napi_env env, napi_callback_info info);
 napi_value addon_probe(napi_env env, napi_callback_info info);
 
 napi_value addon_peer_credentials(napi_env env, napi_callback_info info);

@@ -7,7 +7,7 @@
 #include "clock.h"
 
 /* Doubles a flow in the arrays that JavaScript passes; src/traffic/native.ts says which is which. */
-enum { PERMIT_VALUES = 6, READ_VALUES = 10 + FAILURE_COUNT };
+enum { PERMIT_VALUES = 6, READ_VALUES = 10 + FAILURE_COUNT, PLACES_VALUES = 4 * PLACES_OF_FLOW + 1 };
 
 struct keys {
   const struct flow_key *key;
@@ -421,6 +421,39 @@ napi_value addon_read_up_to(napi_env env, napi_callback_info info) {
   struct protection *protection = entry ? engine_protection(e, entry) : NULL;
   int known = protection && protection_bytes_up_to(protection, spi, sequence, &bytes);
   return make_number(env, known ? (double)bytes : -1);
+}
+
+/* Returns whether the flow has a permission, without which there is nothing to count. */
+napi_value addon_trace(napi_env env, napi_callback_info info) {
+  napi_value a[3], result = NULL;
+  struct keys keys = {0};
+  uint32_t number = 0;
+  if (get_arguments(env, info, 3, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_keys(env, a[1], &keys) < 0 || get_u32(env, a[2], PLACES_FLOWS, &number) < 0) return NULL;
+  napi_get_boolean(env, keys.count == 1 && engine_trace(e, keys.key, number), &result);
+  return result;
+}
+
+/* For each place interface, address (the number that its bytes are), bytes, packets that failed; then packets of others. */
+napi_value addon_read_places(napi_env env, napi_callback_info info) {
+  napi_value a[3];
+  uint32_t number = 0;
+  double *out = NULL;
+  if (get_arguments(env, info, 3, a) < 0) return NULL;
+  struct engine *e = get_engine(env, a[0]);
+  if (!e || get_u32(env, a[1], PLACES_FLOWS, &number) < 0 || get_doubles(env, a[2], PLACES_VALUES, &out) < 0) return NULL;
+  const struct places *places = &e->places[number];
+  for (int i = 0; i < PLACES_OF_FLOW; i++) {
+    const struct place_count *place = &places->place[i];
+    uint64_t name = atomic_load_explicit(&place->name, memory_order_relaxed);
+    out[4 * i] = (double)(name >> 48);
+    out[4 * i + 1] = (double)(name & 0xffffffffffffULL);
+    out[4 * i + 2] = load(&place->bytes);
+    out[4 * i + 3] = load(&place->failed);
+  }
+  out[4 * PLACES_OF_FLOW] = load(&places->other);
+  return NULL;
 }
 
 /* Judges a packet as a queue would: the decision, or minus the problem with the packet. */

@@ -246,6 +246,8 @@ NAPI_MODULE_INIT() {
       METHOD("refuse", addon_refuse),
       METHOD("steer", addon_steer),
       METHOD("read", addon_read),
+      METHOD("trace", addon_trace),
+      METHOD("readPlaces", addon_read_places),
       METHOD("readUpTo", addon_read_up_to),
       METHOD("probe", addon_probe),
       METHOD("takeEvents", addon_take_events),

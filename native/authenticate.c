@@ -70,7 +70,9 @@ static struct outcome dropped(enum counter why, struct counters *counters) {
 static struct outcome failed(struct protection *protection, enum protection_failure failure, enum counter why,
                              struct counters *counters) {
   protection_failed(protection, failure);
-  return dropped(why, counters);
+  struct outcome outcome = dropped(why, counters);
+  outcome.failed = 1;
+  return outcome;
 }
 
 /* ---- Receiving ---- */
@@ -254,6 +256,7 @@ void authenticate(struct authenticator *a, const struct judge *judge, int index,
   else if (packet->ah) *outcome = verify(a, judge, entry, protection, packet, bytes, now, counters);
   else if (current) *outcome = failed(protection, FAILURE_MISSING, COUNTER_DROP_AH_MISSING, counters);
   else outcome->decision = judge_volume(judge, entry, packet, packet->length, now, counters);
+  if (outcome->failed) judge_failed(judge, entry, packet);
 }
 
 void authenticate_message(struct authenticator *a, const struct judge *judge, int index, const uint8_t *bytes,

@@ -14,6 +14,7 @@ struct outcome {
   enum decision decision;
   const uint8_t *bytes; /* to go on in the packet's place; NULL: the packet as it is */
   size_t length;
+  int failed; /* authentication, and so it is dropped */
   uint32_t emit; /* not 0: the bytes are to be sent by a socket, as the kernel would find them too large; in IPv6 in
                     fragments of so many bytes at most */
 };

@@ -30,6 +30,7 @@
         "narrow.c",
         "notes.c",
         "packet.c",
+        "places.c",
         "protection.c",
         "queue.c",
         "relay-device.c",

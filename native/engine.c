@@ -67,8 +67,13 @@ static int set_up(struct engine *e, const struct engine_options *o, void (*wake)
   e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (!e->table || e->stop_fd < 0 || events_init(&e->events, ENGINE_EVENTS, wake, context) < 0) return -1;
   if (protections_init(&e->protections, e->table, o->capacity) < 0) return -1;
-  e->judge = (struct judge){
-      .table = e->table, .protections = &e->protections, .events = &e->events, .enforce = o->enforce};
+  e->places = places_create();
+  if (!e->places) return -1;
+  e->judge = (struct judge){.table = e->table,
+                            .protections = &e->protections,
+                            .events = &e->events,
+                            .places = e->places,
+                            .enforce = o->enforce};
   if (hold_init(&e->hold, o->hold_packets, o->hold_per_flow, o->hold_time) < 0) return -1;
   if (o->sets[0][0][0] && kernel_sets_open(&e->sets, o->sets) < 0) return -1;
   if (open_workers(e, o, failed_queue) < 0) return -1;
@@ -112,6 +117,7 @@ void engine_close(struct engine *e) {
   kernel_sets_close(&e->sets);
   hold_destroy(&e->hold);
   events_destroy(&e->events);
+  free(e->places);
   if (e->table) table_destroy(e->table);
   if (e->stop_fd >= 0) close(e->stop_fd);
   pthread_mutex_destroy(&e->hold_lock);
@@ -218,6 +224,15 @@ void engine_steer(struct engine *e, const struct flow_key *key, uint8_t path) {
   struct entry *entry = table_find(e->table, key, table_hash(e->table, key));
   if (path) atomic_store(&e->steers, 1);
   if (entry) atomic_store_explicit(&entry->path, path, memory_order_relaxed);
+}
+
+int engine_trace(struct engine *e, const struct flow_key *key, uint32_t number) {
+  struct entry *entry = table_find(e->table, key, table_hash(e->table, key));
+  if (!entry || is_refused(entry)) return 0;
+  if (number) places_clear(&e->places[number]);
+  atomic_fetch_and(&entry->raised, (uint32_t)RAISED_EVENTS);
+  atomic_fetch_or(&entry->raised, number << TRACED_SHIFT);
+  return 1;
 }
 
 uint32_t engine_path_mark(const struct engine *e, const struct flow_key *key, uint64_t hash, uint32_t mark) {

@@ -81,6 +81,7 @@ struct engine {
   struct protections protections;
   struct events events;
   struct judge judge;
+  struct places *places;
   struct hold hold;
   pthread_mutex_t hold_lock; /* of hold, and of what is sent on the hold queue */
   struct worker *worker[ENGINE_QUEUES];
@@ -133,6 +134,13 @@ int engine_refuse(struct engine *engine, const struct flow_key *key, uint64_t un
 
 /* Packets of the flow take this path (0: the routing table's) from now on, if it is in the table. */
 void engine_steer(struct engine *engine, const struct flow_key *key, uint8_t path);
+
+/*
+ * Counts where packets of the flow come in from now on, under this number (1 to PLACES_FLOWS; 0: no longer), until it is
+ * removed or refused. Whoever gives a number again has waited until no reader has the flow that had it. 0 if the flow
+ * has no permission.
+ */
+int engine_trace(struct engine *engine, const struct flow_key *key, uint32_t number);
 
 /* The mark that has a packet take its flow's path, in place of `mark`; 0: it need not change. Any thread within a reader's bounds. */
 uint32_t engine_path_mark(const struct engine *engine, const struct flow_key *key, uint64_t hash, uint32_t mark);

@@ -44,7 +44,21 @@ static uint64_t take_volume(struct entry *entry, uint64_t length) {
   return bytes + length;
 }
 
-static void note_passed(struct entry *entry, const struct packet *packet, uint32_t segments, uint64_t now) {
+/* What is counted of where the flow's packets come in; NULL: nothing. */
+static struct places *places_of(const struct judge *judge, const struct entry *entry, const struct packet *packet) {
+  uint32_t number = atomic_load_explicit(&entry->raised, memory_order_relaxed) >> TRACED_SHIFT;
+  return number && packet->place && judge->places ? &judge->places[number] : NULL;
+}
+
+void judge_failed(const struct judge *judge, const struct entry *entry, const struct packet *packet) {
+  struct places *places = places_of(judge, entry, packet);
+  if (places) places_failed(places, packet->place);
+}
+
+static void note_passed(const struct judge *judge, struct entry *entry, const struct packet *packet, uint64_t length,
+                        uint32_t segments, uint64_t now) {
+  struct places *places = places_of(judge, entry, packet);
+  if (places) places_passed(places, packet->place, length);
   add(&entry->packets, segments);
   atomic_store_explicit(&entry->last, now, memory_order_relaxed);
   if (packet->mss) atomic_store_explicit(&entry->mss, packet->mss, memory_order_relaxed);
@@ -59,7 +73,7 @@ static enum decision over_volume(const struct judge *judge, struct entry *entry,
     return DECIDE_DROP;
   }
   add(&entry->bytes, length);
-  note_passed(entry, packet, segments, now);
+  note_passed(judge, entry, packet, length, segments, now);
   counters_add(counters, COUNTER_ACCEPT_OVER_VOLUME, 1);
   return DECIDE_ACCEPT;
 }
@@ -68,7 +82,7 @@ static enum decision take(const struct judge *judge, struct entry *entry, const 
                           uint32_t segments, uint64_t length, uint64_t now, struct counters *counters) {
   uint64_t bytes = take_volume(entry, length);
   if (bytes == 0) return over_volume(judge, entry, packet, length, segments, now, counters);
-  note_passed(entry, packet, segments, now);
+  note_passed(judge, entry, packet, length, segments, now);
   if (bytes >= get(&entry->notify_at))
     raise_once(judge, entry, RAISED_THRESHOLD, EVENT_THRESHOLD, bytes, counters);
   counters_add(counters, COUNTER_ACCEPT, 1);
@@ -118,7 +132,10 @@ static enum decision permitted(const struct judge *judge, struct entry *entry, c
   struct protection *protection = protection_of(judge, entry);
   enum screening screening = protection ? protection_screen(protection, packet, length, now) : SCREEN_PLAIN;
   if (screening == SCREEN_DEEP) return DECIDE_DEEP;
-  if (screening == SCREEN_MISSING) return missing(protection, counters);
+  if (screening == SCREEN_MISSING) {
+    judge_failed(judge, entry, packet);
+    return missing(protection, counters);
+  }
   return take(judge, entry, packet, segments, length, now, counters);
 }
 

@@ -21,6 +21,7 @@ struct judge {
   struct table *table;
   const struct protections *protections;
   struct events *events;
+  struct places *places; /* by number; NULL: no flow is traced */
   int enforce; /* 0: what exceeds the volume is counted and let through */
 };
 
@@ -41,6 +42,9 @@ int judge_is_exhausted(const struct entry *entry);
 /* Takes the volume of one packet and raises events; accept or drop. What judge_packet does after DECIDE_DEEP. */
 enum decision judge_volume(const struct judge *judge, struct entry *entry, const struct packet *packet,
                            uint64_t length, uint64_t now, struct counters *counters);
+
+/* Counts the packet as one that failed authentication, where it came in. */
+void judge_failed(const struct judge *judge, const struct entry *entry, const struct packet *packet);
 
 /* The counter for a packet that could not be parsed. */
 enum counter judge_problem(enum packet_problem problem);

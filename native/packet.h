@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "flow.h"
+#include "places.h"
 
 enum packet_problem {
   PACKET_FINE,
@@ -26,6 +27,7 @@ struct packet {
   uint16_t ah_length;  /* bytes of it, ICV and padding included */
   uint32_t spi;        /* of that header, as is `sequence` */
   uint32_t sequence;
+  place_name place;     /* where it came in, as whoever took it from there says; packet_parse does not know */
 };
 
 /*

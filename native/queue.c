@@ -153,6 +153,12 @@ static uint32_t attribute_u32(const struct nlattr *attribute) {
   return mnl_attr_get_payload_len(attribute) == 4 ? ntohl(mnl_attr_get_u32(attribute)) : 0;
 }
 
+static void take_address(struct queued *out, const struct nlattr *attribute) {
+  const struct nfqnl_msg_packet_hw *hardware = mnl_attr_get_payload(attribute);
+  if (mnl_attr_get_payload_len(attribute) < sizeof *hardware) return;
+  if (ntohs(hardware->hw_addrlen) == sizeof out->address) memcpy(out->address, hardware->hw_addr, sizeof out->address);
+}
+
 static void take_attribute(struct queued *out, const struct nlattr *attribute) {
   switch (mnl_attr_get_type(attribute)) {
     case NFQA_PAYLOAD:
@@ -167,6 +173,12 @@ static void take_attribute(struct queued *out, const struct nlattr *attribute) {
       return;
     case NFQA_MARK:
       out->mark = attribute_u32(attribute);
+      return;
+    case NFQA_IFINDEX_INDEV:
+      out->interface = attribute_u32(attribute);
+      return;
+    case NFQA_HWADDR:
+      take_address(out, attribute);
       return;
     default:
       return;

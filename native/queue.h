@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "counters.h"
+#include "places.h"
 
 /* The kernel hands out, and takes back, no more than the length field of an attribute can say. */
 enum { QUEUE_BATCH = 128, QUEUE_PACKET_MAX = 65535 - 4 };
@@ -22,6 +23,8 @@ struct queued {
   uint32_t full;
   uint32_t id;
   uint32_t mark;
+  uint32_t interface; /* by which it came in; 0: it is this host's own */
+  uint8_t address[6];  /* of the last hop there; zeros where links have none */
   uint8_t hook;      /* enum nf_inet_hooks */
   uint8_t offloaded; /* segment-offload super-packet */
 };

@@ -25,6 +25,9 @@ enum {
 /* Of `raised`: events that were already sent for this permission. */
 enum { RAISED_THRESHOLD = 1, RAISED_EXHAUSTED = 2 };
 
+/* Its upper bits: the flow's number among those whose places are counted (places.h), 0 for none. Only without programs. */
+enum { RAISED_EVENTS = 0xff, TRACED_SHIFT = 8 };
+
 /* The same word of an entry that is refused: its packets go in the class of traffic without permission. */
 enum { REFUSED_OPEN = 1 };
 

@@ -336,7 +336,7 @@ static void write_permission(struct entry *entry, const struct permission *p) {
   entry->adopted = 0;
   set(&entry->allowed, p->allowed);
   set(&entry->notify_at, p->notify_at);
-  atomic_store_explicit(&entry->raised, 0, memory_order_relaxed);
+  atomic_fetch_and_explicit(&entry->raised, ~(uint32_t)RAISED_EVENTS, memory_order_relaxed);
   atomic_store_explicit(&entry->protection, p->protection, memory_order_relaxed);
   atomic_store_explicit(&entry->path, p->path, memory_order_relaxed);
   atomic_store_explicit(&entry->term, p->expires & ~TERM_REFUSED, memory_order_release);

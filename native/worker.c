@@ -214,6 +214,7 @@ static void judge_batch(struct worker *w, struct batch *batch) {
     struct parsed *p = &batch->parsed[i];
     p->problem = packet_parse(&p->packet, q->bytes, q->captured, q->full, q->offloaded);
     if (p->problem != PACKET_FINE) continue;
+    if (q->interface) p->packet.place = place_of(q->interface, q->address);
     p->hash = table_hash(table, &p->packet.key);
     table_prefetch_index(table, p->hash);
   }

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 
 #include "check.h"
 
@@ -238,7 +239,42 @@ static void test_segments_of_a_smaller_link(void) {
   tear_down(&f);
 }
 
+/* Of a flow that is traced each place counts by itself, as long as the flow has its permission. */
+static void test_places(void) {
+  struct fixture f;
+  struct packet p = make_packet(100);
+  set_up(&f, 8);
+  f.judge.places = places_create();
+  permit(&f, &p.key, 1000, NO_THRESHOLD);
+  struct places *places = &f.judge.places[7];
+  p.place = 1;
+  judge_at(&f, &p, NOW);
+  CHECK_EQUAL(places->place[0].bytes, 0);
+  struct entry *entry = entry_of(&f, &p.key);
+  atomic_fetch_or(&entry->raised, 7u << TRACED_SHIFT);
+  judge_at(&f, &p, NOW);
+  permit(&f, &p.key, 1000, NO_THRESHOLD); /* a refresh */
+  p.place = 2;
+  judge_at(&f, &p, NOW);
+  judge_at(&f, &p, NOW);
+  judge_failed(&f.judge, entry, &p);
+  p.place = 0; /* of this host, or unknown */
+  judge_at(&f, &p, NOW);
+  CHECK_EQUAL(places->place[0].bytes, 100);
+  CHECK_EQUAL(places->place[1].bytes, 200);
+  CHECK_EQUAL(places->place[1].failed, 1);
+  CHECK_EQUAL(places->place[2].name, 0);
+  table_refuse(f.table, &p.key, table_hash(f.table, &p.key), LATER, 0);
+  permit(&f, &p.key, 1000, NO_THRESHOLD);
+  p.place = 1;
+  judge_at(&f, &p, NOW);
+  CHECK_EQUAL(places->place[0].bytes, 100);
+  free(f.judge.places);
+  tear_down(&f);
+}
+
 int main(void) {
+  test_places();
   test_exact_cut();
   test_no_overflow();
   test_expiry();

@@ -82,6 +82,20 @@ export interface FlowCount {
   readonly authentication?: AuthenticationCount;
 }
 
+/** Where packets come in: an interface of this host, and the hardware address of the last hop there. */
+export interface Place {
+  readonly interface: string;
+  /** "02:00:00:00:00:01", zeros where links have none. */
+  readonly address: string;
+}
+
+export interface PlaceCount extends Place {
+  /** Bytes of whole IP datagrams that were let through. */
+  readonly bytes: Bytes;
+  /** Packets that failed authentication. */
+  readonly failed: number;
+}
+
 export type DatapathEvent =
   /** First packets of a flow from this host are held until permit or refuse. Raised once a flow until answered. */
   | { readonly type: "wanted"; readonly flow: Flow }
@@ -128,6 +142,13 @@ export interface Datapath {
    * number. Known for the last 1024 numbers, and for the last 64 multiples of 1024; undefined for others, and at a sender.
    */
   countUpTo?(flow: Flow, spi: number, sequence: number): Bytes | undefined;
+  /**
+   * From now on it is counted where packets of a flow that is installed come in; or no longer. At most 4096 flows at a time, and
+   * five places of each: whatever comes by others is not told apart. Returns whether it is. Absent: the engine cannot.
+   */
+  trace?(flow: Flow, on: boolean): boolean;
+  /** Of a flow that is traced; empty for others. */
+  places?(flow: Flow): readonly PlaceCount[];
   /** All packets from a source are dropped for so long, or no longer: for an engine that they reach before the kernel's rules. */
   block?(source: IpAddress, duration: Milliseconds): void;
   unblock?(source: IpAddress): void;

@@ -32,6 +32,16 @@ export const PERMIT_VALUES = 6;
  */
 export const READ_VALUES = 15;
 
+/** Flows whose places can be counted at a time. As PLACES_FLOWS in native/places.h. */
+export const TRACED_FLOWS = 4096;
+
+/**
+ * Numbers in {@link Native.readPlaces}: for each of five places the lower 16 bits of the interface's index (with an address of 0
+ * as well: none), the hardware address, bytes, packets that failed authentication; then the packets of further places.
+ */
+export const PLACE_VALUES = 4;
+export const PLACES_VALUES = 5 * PLACE_VALUES + 1;
+
 /** What is done about AH with packets of a flow, as the addon takes it. */
 export interface NativeAuthentication {
   /** Insert, verify, strip. */
@@ -116,6 +126,10 @@ export interface Native extends NativeXdp {
   /** Has packets of flows that are in the table take a path, 0 to 31; 0: the routing table's. */
   steer(engine: Handle, keys: Uint8Array, path: number): void;
   read(engine: Handle, keys: Uint8Array, out: Float64Array): void;
+  /** Counts places of one flow from zero on under a number (1 to {@link TRACED_FLOWS}), or with 0 no longer; false: it has no permission. */
+  trace(engine: Handle, key: Uint8Array, number: number): boolean;
+  /** {@link PLACES_VALUES} numbers. */
+  readPlaces(engine: Handle, number: number, out: Float64Array): void;
   /** Bytes let through under one flow's association in packets up to a sequence number; -1: not known. */
   readUpTo(engine: Handle, key: Uint8Array, spi: number, sequence: number): number;
   /** Judges a packet of `full` bytes, of which the first are given, as the permitted queue would, and counts it. */

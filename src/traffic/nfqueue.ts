@@ -16,6 +16,7 @@ import type {
   DatapathStatus,
   FlowCount,
   Installation,
+  PlaceCount,
 } from "./datapath.js";
 import { INSERT_SET, KNOWN_SET, PERMITTED_SET } from "./firewall-rules.js";
 import {
@@ -34,6 +35,7 @@ import {
   STATUS_VALUES,
 } from "./native.js";
 import type { XdpHandle } from "./native-handles.js";
+import { Tracing } from "./tracing.js";
 
 export interface NfqueueOptions {
   /** First of four queue numbers; the next three, for permitted, held and authenticated packets, are this engine's. */
@@ -114,6 +116,7 @@ export class NfqueueDatapath implements Datapath {
   #keepCursor = 0;
   /** Numbers of paths, by flow; of flows that are not installed too. */
   readonly #paths = new Map<string, number>();
+  readonly #tracing: Tracing;
   #stopped = false;
 
   private constructor(options: NfqueueOptions) {
@@ -123,6 +126,15 @@ export class NfqueueDatapath implements Datapath {
     const { queueBase, kernel = true } = options;
     this.#queues = kernel ? PURPOSES.map((purpose, i) => ({ number: queueBase + 1 + i, purpose })) : [];
     this.#handle = this.#open(kernel);
+    this.#tracing = new Tracing(
+      {
+        trace: (flow, number) => this.#native.trace(this.#handle, encodeFlows([flow]), number),
+        read: (number, out) => this.#native.readPlaces(this.#handle, number, out),
+        ticket: () => this.#native.remove(this.#handle, new Uint8Array()),
+        settled: (ticket) => this.#native.settled(this.#handle, ticket),
+      },
+      this.#time,
+    );
     if (kernel) this.#keepLater();
   }
 
@@ -197,6 +209,17 @@ export class NfqueueDatapath implements Datapath {
     const key = encodeFlows([flow]);
     const counted = this.#call(() => this.#native.readUpTo(this.#handle, key, spi, sequence));
     return counted < 0 ? undefined : bytes(counted);
+  }
+
+  trace(flow: Flow, on: boolean): boolean {
+    if (this.#stopped) return false;
+    if (on) return this.#call(() => this.#tracing.start(flow));
+    this.#call(() => this.#tracing.stop(flow));
+    return false;
+  }
+
+  places(flow: Flow): readonly PlaceCount[] {
+    return this.#stopped ? [] : this.#call(() => this.#tracing.places(flow));
   }
 
   listen(listener: (events: readonly DatapathEvent[]) => void): void {
