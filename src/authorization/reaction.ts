@@ -13,11 +13,14 @@ export const LOSS_REACTIONS = ["change-path", "revoke", "alarm"] as const;
 export const SILENCE_REACTIONS = ["change-path", "alarm"] as const;
 /** Against a sender that signs less than it sends. */
 export const SENDER_REACTIONS = ["revoke", "block", "alarm"] as const;
+/** Against packets of a flow that come in off its path. */
+export const OFF_PATH_REACTIONS = ["drop", "alarm"] as const;
 
 export type ExcessReaction = (typeof EXCESS_REACTIONS)[number];
 export type LossReaction = (typeof LOSS_REACTIONS)[number];
 export type SilenceReaction = (typeof SILENCE_REACTIONS)[number];
 export type SenderReaction = (typeof SENDER_REACTIONS)[number];
+export type OffPathReaction = (typeof OFF_PATH_REACTIONS)[number];
 export type Reaction = ExcessReaction | LossReaction | SilenceReaction | SenderReaction;
 
 /** One for this node, or one for a rule. */
@@ -27,6 +30,7 @@ export interface DetectionPolicy {
   readonly onExcess: ExcessReaction;
   readonly onLoss: LossReaction;
   readonly onSender: SenderReaction;
+  readonly onOffPath: OffPathReaction;
 }
 
 /** How flows of this host move from path to path. */
@@ -48,6 +52,7 @@ export const DEFAULT_DETECTION: DetectionPolicy = {
   onExcess: "public-key",
   onLoss: "change-path",
   onSender: "revoke",
+  onOffPath: "drop",
 };
 
 export const DEFAULT_MOVES: MovePolicy = {
@@ -107,6 +112,15 @@ function againstLoss({ onLoss }: DetectionPolicy, { moving }: Situation): Decide
 export function reactionText(reaction: Reaction, mode: DetectionMode): string {
   const text = TEXTS[reaction];
   return mode === "dry-run" && reaction !== "alarm" ? `dry run: would ${text}` : text;
+}
+
+/** @param acts whether it is done; otherwise it is only said why not */
+export function offPathText(reaction: OffPathReaction, mode: DetectionMode, acts: boolean): string {
+  if (reaction === "alarm") return TEXTS.alarm;
+  if (acts) return "drop what comes in there";
+  return mode === "dry-run"
+    ? "dry run: would drop what comes in there"
+    : "leave what comes in there: the flow did not arrive without it a while ago";
 }
 
 const TEXTS: Readonly<Record<Reaction, string>> = {

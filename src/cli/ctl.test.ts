@@ -68,6 +68,7 @@ const USAGE: readonly (readonly [args: readonly string[], message: string])[] = 
   ],
   [["authenticate", "ab"], "usage: pbsctl authenticate ID LEVEL"],
   [["authenticate", "ab", "md5"], '"md5" is not a level; write none, hmac, public-key'],
+  [["unblock", "all of it"], '"all of it" is not the id of a block'],
   [["revoke", "ab", "--reason", ""], "--reason is not a text of 1 to 255 bytes"],
   [["keys"], "keys needs one of: ca, host, issue, show, import"],
   [["keys", "ca", "--name", "x"], "--out is missing"],
@@ -139,6 +140,23 @@ test("flows as a table and as JSON", async (t) => {
   );
   t.regex((await ctl("flows", "--limit", "1")).out, /\n1 more; use --match, --limit or --offset\n$/);
   t.deepEqual(await json("flows", "--match", ":4000"), { flows: [pbs.views[0]], offset: 0, total: 1 });
+});
+
+test("blocks", async (t) => {
+  const { ctl } = await fixture(t);
+  t.is(
+    (await ctl("blocks")).out,
+    `ID             LEFT  WHAT                                     WHERE
+192.168.20.2  1m30s  all packets from 192.168.20.2            -
+p1              10m  tcp 192.168.20.1:4000 > 192.168.21.4:80  02:00:00:00:00:02 on eth1
+`,
+  );
+  t.deepEqual(await ctl("unblock", "p1"), { status: 0, out: "passes again\n", err: "" });
+  t.deepEqual(await ctl("unblock", "p1"), {
+    status: 1,
+    out: "",
+    err: 'pbsctl: nothing is blocked as "p1" (see: pbsctl blocks)\n',
+  });
 });
 
 test("authenticate", async (t) => {

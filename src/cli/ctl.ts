@@ -2,6 +2,7 @@
 import { DEFAULT_SOCKET } from "../config/config.js";
 import type { Command, Output } from "./command.js";
 import { authenticateCommand } from "./commands/authenticate.js";
+import { blocksCommand, unblockCommand } from "./commands/blocks.js";
 import { denyCommand, grantCommand, pendingCommand, revokeCommand } from "./commands/decide.js";
 import { doctorCommand } from "./commands/doctor.js";
 import { eventsCommand } from "./commands/events.js";
@@ -24,6 +25,8 @@ const COMMANDS: readonly Command[] = [
   denyCommand,
   authenticateCommand,
   revokeCommand,
+  blocksCommand,
+  unblockCommand,
   eventsCommand,
   peersCommand,
   explainCommand,

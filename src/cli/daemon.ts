@@ -15,8 +15,10 @@ import { flowOf } from "../nslp/mri.js";
 import { PbsNode } from "../nslp/node.js";
 import { Firewall } from "../traffic/firewall.js";
 import { openEngine } from "../traffic/engine.js";
+import { AllBlocks } from "../traffic/blocks.js";
 import { Paths } from "../traffic/paths.js";
 import { Relays } from "../traffic/relays.js";
+import { PlaceBlocker } from "../traffic/place-block.js";
 import { SourceBlocker } from "../traffic/source-block.js";
 import { identityOf, renewedIdentity } from "./lifecycle.js";
 import { datapathOptions, firewallOptions, pbsOptions, relaysOptions, routingStatesFor } from "./parts.js";
@@ -81,6 +83,9 @@ export class Daemon {
         logger: log,
       });
       started.add(() => paths.stop());
+      const sources = new SourceBlocker(datapath);
+      const places = PlaceBlocker.of(firewall.backend, time, log);
+      started.add(() => places.stop());
       const signalling = signallingOf(config, identity, log, time, paths);
       const pbs = new PbsNode({
         time,
@@ -93,7 +98,8 @@ export class Daemon {
         policy,
         // A gistd sends by the routing table's paths only, so there flows stay on them.
         ...(config.signalling.service === null && { paths }),
-        blocker: new SourceBlocker(datapath),
+        blocker: sources,
+        places,
         logger: log,
         options: pbsOptions(config),
       });
@@ -115,6 +121,7 @@ export class Daemon {
           policy: () => daemon.#policy,
           config: () => daemon.#config,
           firewallCounters: async () => ({ ...(await firewall.counters()), ...relays.counters() }),
+          blocks: new AllBlocks(sources, places),
           doctor: () => examine(thisMachine, { config: daemon.#config, daemon: true }),
         },
         config.control,

@@ -26,6 +26,7 @@ import {
   EXCESS_REACTIONS,
   LOSS_REACTIONS,
   type MovePolicy,
+  OFF_PATH_REACTIONS,
   SENDER_REACTIONS,
   SILENCE_REACTIONS,
 } from "../authorization/reaction.js";
@@ -175,6 +176,7 @@ const reactions = {
   on_excess: optional(choice(...EXCESS_REACTIONS)),
   on_loss: optional(choice(...LOSS_REACTIONS)),
   on_sender: optional(choice(...SENDER_REACTIONS)),
+  on_off_path: optional(choice(...OFF_PATH_REACTIONS)),
 };
 
 const detection = {
@@ -570,12 +572,14 @@ type DetectionChange = Pick<DetectionFields, keyof typeof limits | keyof typeof 
 function changed(base: DetectionPolicy, fields: DetectionChange): DetectionPolicy {
   const { excess, excess_percent: excessShare, loss, loss_percent: lossShare } = fields;
   const { on_excess: onExcess, on_loss: onLoss, on_sender: onSender, detection: mode } = fields;
+  const { on_off_path: onOffPath } = fields;
   return {
     ...base,
     ...(mode && { mode }),
     ...(onExcess && { onExcess }),
     ...(onLoss && { onLoss }),
     ...(onSender && { onSender }),
+    ...(onOffPath && { onOffPath }),
     limits: {
       ...base.limits,
       ...(excess !== undefined && { excess }),

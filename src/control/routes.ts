@@ -11,6 +11,7 @@ import { bytes, type Milliseconds, ms } from "../base/units.js";
 import type { Config } from "../config/config.js";
 import { choice, duration, optional, size, text } from "../config/fields.js";
 import type { FlowView, PbsControl } from "../nslp/view.js";
+import type { Blocks } from "../traffic/blocks.js";
 import type { Datapath } from "../traffic/datapath.js";
 import type { DoctorReport } from "./doctor/report.js";
 import { checked, ControlError } from "./error.js";
@@ -32,6 +33,7 @@ export interface ControlParts extends GistParts {
   readonly policy: () => RulePolicy;
   readonly config: () => Pick<Config, "exempt" | "return">;
   readonly firewallCounters: () => Promise<Readonly<Record<string, number>>>;
+  readonly blocks: Blocks;
   readonly doctor: () => Promise<DoctorReport>;
 }
 
@@ -63,6 +65,7 @@ const explainSchema = z.strictObject({
   subject: z.string().max(255).optional(),
   fingerprint: z.string().max(95).optional(),
 });
+const blockSchema = z.object({ id: z.string().regex(/^[0-9a-fp.:]{1,45}$/, "not the id of a block") });
 const eventsSchema = z.strictObject({ follow: z.enum(["", "0", "1", "true", "false"]).optional() });
 
 export function addRoutes(app: FastifyInstance, parts: ControlParts, events: EventLog): void {
@@ -81,6 +84,13 @@ export function addRoutes(app: FastifyInstance, parts: ControlParts, events: Eve
   app.get("/v1/events", (request, reply) => {
     const { follow } = checked(eventsSchema, request.query);
     return sendEvents(reply, events, follow !== undefined && follow !== "0" && follow !== "false");
+  });
+
+  app.get("/v1/blocks", async () => ({ blocks: await parts.blocks.list() }));
+  app.post("/v1/blocks/:id/remove", async (request) => {
+    const { id } = checked(blockSchema, request.params);
+    if (await parts.blocks.unblock(id)) return { done: true };
+    throw new ControlError(404, "no-such-block", `nothing is blocked as "${id}"`, "see: pbsctl blocks");
   });
 
   app.post("/v1/request", (request) => {

@@ -19,6 +19,7 @@ import {
 } from "../nslp/view.js";
 import type { RoutingStateView } from "../gist/service.js";
 import type { AdmissionView } from "../nslp/admission/admission.js";
+import type { Blocks, BlockView } from "../traffic/blocks.js";
 import type { FlowCount } from "../traffic/datapath.js";
 import { ok } from "./doctor/report.js";
 import type { ControlParts } from "./routes.js";
@@ -135,6 +136,39 @@ export class FakePbs implements PbsControl {
   }
 }
 
+export class FakeBlocks implements Blocks {
+  views: BlockView[] = [
+    {
+      id: "192.168.20.2",
+      type: "source",
+      source: "192.168.20.2",
+      flow: null,
+      interface: null,
+      address: null,
+      remaining: seconds(90),
+    },
+    {
+      id: "p1",
+      type: "place",
+      source: "192.168.20.1",
+      flow: FLOW,
+      interface: "eth1",
+      address: "02:00:00:00:00:02",
+      remaining: seconds(600),
+    },
+  ];
+
+  async list(): Promise<readonly BlockView[]> {
+    return this.views;
+  }
+
+  async unblock(id: string): Promise<boolean> {
+    const before = this.views.length;
+    this.views = this.views.filter((view) => view.id !== id);
+    return this.views.length < before;
+  }
+}
+
 const CONFIG = `
 [identity]
 certificate = "c"
@@ -239,6 +273,7 @@ export function partsOf(
     policy: () => new RulePolicy(config.rules),
     config: () => config,
     firewallCounters: async () => ({ "forward.drop.no-permission": 4 }),
+    blocks: new FakeBlocks(),
     doctor: async () => ({ ok: true, checks: [ok("kernel", "6.1")] }),
   };
 }

@@ -16,8 +16,9 @@ import type { Admission } from "./admission/admission.js";
 import type { PuzzleSolver } from "./admission/solver.js";
 import type { BoundedMemory } from "./bounded.js";
 import type { Counters } from "../base/counters.js";
+import type { Crossings } from "./crossings.js";
 import type { KnownNodes } from "./hops.js";
-import type { PathChanger, SourceBlocker } from "./reactors.js";
+import type { PathChanger, PlaceBlocker, SourceBlocker } from "./reactors.js";
 import type { EventLog } from "./events.js";
 import type { BatchSigner } from "./batch-signer.js";
 import type { Installer } from "./installer.js";
@@ -67,7 +68,10 @@ export interface PbsContext {
   readonly paths?: PathChanger;
   readonly blocker?: SourceBlocker;
   readonly sourceMoves: SourceMoves;
+  readonly places?: PlaceBlocker;
   readonly nodes: KnownNodes;
+  /** Flows that this node compares as a router. */
+  readonly crossing: Crossings;
   readonly batch: BatchSigner;
   readonly supports: PathSupports;
   readonly summaryQueries: SummaryQueries;

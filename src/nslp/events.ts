@@ -1,4 +1,5 @@
 /** Events for people and for `pbsctl events`. A listener that throws is logged and goes on. */
+import type { OffPathProof } from "../authorization/entrances.js";
 import type { Flow } from "../base/flow.js";
 import { flowKey } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
@@ -30,6 +31,7 @@ export class EventLog {
     },
     detail: string,
     evidence?: AttackEvidence,
+    offPath?: OffPathProof,
   ): void {
     if (this.#listeners.size === 0) return;
     const event: PbsEvent = {
@@ -40,6 +42,7 @@ export class EventLog {
       role: about.role ?? null,
       detail,
       ...(evidence && { evidence }),
+      ...(offPath && { offPath }),
     };
     for (const listener of this.#listeners) this.#tell(listener, event);
   }

@@ -30,13 +30,14 @@ import { PuzzleSolver } from "./admission/solver.js";
 import { BatchSigner } from "./batch-signer.js";
 import { BoundedMemory } from "./bounded.js";
 import { type PbsContext, send } from "./context.js";
+import { CrossingWatches } from "./crossing.js";
 import { EventLog } from "./events.js";
 import { KnownNodes } from "./hops.js";
 import { Installer } from "./installer.js";
 import { type Checked, Intake, type IntakeHandler } from "./intake.js";
 import { flowOf } from "./mri.js";
 import { sendNotify } from "./notify.js";
-import type { PathChanger, SourceBlocker } from "./reactors.js";
+import type { PathChanger, PlaceBlocker, SourceBlocker } from "./reactors.js";
 import { DEFAULT_PBS_OPTIONS, type PbsOptions } from "./options.js";
 import { Spis } from "./receiver-keys.js";
 import { type Inheritance, ReceiverSession } from "./receiver-session.js";
@@ -81,6 +82,8 @@ export interface PbsNodeParts {
   readonly paths?: PathChanger;
   /** Absent: sources are not blocked. */
   readonly blocker?: SourceBlocker;
+  /** Absent: what comes in off a flow's path is only told. */
+  readonly places?: PlaceBlocker;
   readonly options?: Partial<PbsOptions>;
   /** Absent: on the thread pool. */
   readonly verify?: typeof verifySignature;
@@ -144,6 +147,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       settled: (session) => this.#sessions.settle(session as AnySession),
       forget: (session) => this.#forget(session as AnySession),
       release: (session) => this.#release(session),
+      crossing: new CrossingWatches(() => this.#context),
       asksFor: (flow) => this.#sessions.byFlow(flow)?.role === "sender",
     };
     this.#intake = new Intake(this.#context, this);
@@ -163,6 +167,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     this.#context.batch.stop();
     this.#context.sourceMoves.stop();
     this.#context.summaryQueries.stop();
+    this.#context.crossing.stop();
     this.#sessions.stop();
   }
 
@@ -233,9 +238,10 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     if (listed?.type === "refused") return;
     const session = known ?? this.#open({ message, received, certificate });
     if (session === undefined) return;
-    const { data, hopCount, siiHandle } = received;
-    if (session.role === "receiver") session.query(message, siiHandle, listed?.answer);
-    else if (session.role === "router") session.query(message, { data, hopCount }, siiHandle);
+    const { data, hopCount, siiHandle, inboundInterface } = received;
+    if (session.role === "receiver") session.query(message, siiHandle, listed?.answer, inboundInterface);
+    else if (session.role === "router")
+      session.query(message, { data, hopCount }, siiHandle, inboundInterface);
   }
 
   permission({ message, received, certificate }: Checked<PbsPermission>): void {
@@ -327,6 +333,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
 
   #forget(session: AnySession): void {
     this.#sessions.remove(session);
+    this.#context.crossing.end(session.id);
     this.#intake.remember(session);
     if (session.role === "sender") this.#ended.set(session.id, session.view());
   }

@@ -77,6 +77,9 @@ export interface PbsOptions {
   readonly supportRetry: Milliseconds;
   /** Reports a second that a router signs into passing Queries, of all flows; 0: none. */
   readonly reportRate: number;
+  /** As router: flows whose volumes are compared, and that have no packets for how long any more give way. */
+  readonly maxCompared: number;
+  readonly comparedIdle: Milliseconds;
   /** As receiver: how often a second flows are looked at between their Queries, and how many Queries that may cost. */
   readonly glanceRate: number;
   readonly askRate: number;
@@ -129,6 +132,8 @@ export const DEFAULT_PBS_OPTIONS: PbsOptions = {
   maxListed: MAX_LISTED,
   supportRetry: seconds(600),
   reportRate: 200,
+  maxCompared: 4096,
+  comparedIdle: seconds(120),
   glanceRate: 1000,
   askRate: 100,
   leaveAfter: seconds(10),

@@ -24,6 +24,25 @@ export interface PathChanger {
   undoSource(flow: Flow): Promise<void>;
 }
 
+/** Packets of one flow that come in by one interface, or there from one hardware address. */
+export interface PlaceBlock {
+  readonly flow: Flow;
+  readonly interface: string;
+  /** Absent: whatever it is. */
+  readonly address?: string;
+  /** The flow's packets carry AH: then all AH between its two hosts that comes in there is meant, too. */
+  readonly authenticated: boolean;
+}
+
+export interface PlaceBlocker {
+  /** Drops them for so long from now. Rejects when the kernel refuses, or so many are blocked. */
+  block(block: PlaceBlock, duration: Milliseconds): Promise<void>;
+  /** Of this flow. */
+  blocked(flow: Flow): readonly PlaceBlock[];
+  /** Ends all blocks of this flow. Rejects when the kernel refuses. */
+  lift(flow: Flow): Promise<void>;
+}
+
 export interface SourceBlocker {
   /** Drops all packets from this address for so long from now. Rejects when the kernel refuses. */
   block(source: IpAddress, duration: Milliseconds): Promise<void>;

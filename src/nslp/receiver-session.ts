@@ -31,7 +31,8 @@ import { NO_DEFENSE, ReceiverKeys } from "./receiver-keys.js";
 import { nextSequence } from "./sequence.js";
 import { Heard, type Session } from "./session.js";
 import type { Answering, SummaryAnswer } from "./summary-permissions.js";
-import { type Due, FlowWatch, type Watched, type Told } from "./watch.js";
+import type { Told } from "./readings.js";
+import { type Due, FlowWatch, type Watched } from "./watch.js";
 import { authenticationView, CannotAuthenticate, type FlowView, type PendingView } from "./view.js";
 import { canDo } from "./wire/algorithms.js";
 import { encodeUnsigned } from "./wire/codec.js";
@@ -216,18 +217,23 @@ export class ReceiverSession implements Session, Watched, Answering {
   /**
    * A Query whose signature and sequence were checked.
    * @param answer of a summary Query
+   * @param by as {@link FlowWatch.query} has it
    */
-  query(query: Asked & Told, from: string, answer?: SummaryAnswer): void {
+  query(query: Asked & Told, from: string, answer?: SummaryAnswer, by = ""): void {
     this.#previousPeer = from;
     this.#answer = answer;
     this.#query = askedBy(query);
     this.#renewWhenWorn();
-    this.#watch?.query(query);
+    this.#watch?.query(query, by);
     this.#on("query");
   }
 
   get epoch(): Epoch {
     return this.#epoch;
+  }
+
+  get signed(): boolean {
+    return this.#signed;
   }
 
   get allowedVolume(): Bytes {

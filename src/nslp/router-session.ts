@@ -1,12 +1,14 @@
 /** A flow that crosses this router: Queries go on as they came, Permissions are installed before they go on. */
 import type { KeyObject } from "node:crypto";
 import { signatureAlgorithmOf } from "../authorization/algorithm.js";
+import type { Fresh } from "../authorization/detection.js";
 import { type Flow, flowKey } from "../base/flow.js";
 import { step } from "../base/machine.js";
 import type { Timer } from "../base/time.js";
-import { bytes, type Milliseconds, ms } from "../base/units.js";
+import { type Bytes, bytes, type Milliseconds, ms } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import { keepRoute, type PbsContext, send } from "./context.js";
+import type { Crossing } from "./crossings.js";
 import {
   type Association,
   type AssociationName,
@@ -28,12 +30,14 @@ import {
 } from "./machines/router.js";
 import { Mover } from "./mover.js";
 import { type Attached, refuseDefense, sendNotify } from "./notify.js";
+import type { Told } from "./readings.js";
 import type { RouterRest } from "./resting.js";
 import { Heard, type Session } from "./session.js";
 import { authenticationView, type FlowView } from "./view.js";
 import { encodeNotify, MAX_REPORTS, withReport } from "./wire/codec.js";
 import {
   type Defense,
+  type Epoch,
   INFO_CLASS,
   INFO_CODE,
   type Info,
@@ -217,22 +221,28 @@ export class RouterSession implements Session {
   }
 
   /** What a summary Query says of this flow; it has been checked that it may. */
-  claimed({ sequence, sentVolume }: SummaryClaim): void {
+  claimed({ sequence, sentVolume, epoch, heard }: SummaryClaim): void {
     this.#sentVolume = sentVolume;
     this.#lastQuery = { sequence, reports: 0 };
+    this.#compare({ sequence, sentVolume, mark: { epoch, heard } }, "");
   }
 
   /** What a summary Permission says of this flow; it has been checked that it may. */
-  extended({ allowedVolume, ttl, refresh }: SummaryGrant): void {
+  extended({ sequence, allowedVolume, ttl, refresh }: SummaryGrant): void {
+    this.#context.crossing.told(this.id, sequence);
     void this.#granted({ allowedVolume, ttl, refresh }, undefined, undefined);
   }
 
-  /** A Query whose signature and sequence were checked. */
-  query(query: PbsQuery, passing: Passing, from: string): void {
+  /**
+   * A Query whose signature and sequence were checked.
+   * @param by interface by which GIST's Query for the flow had come; empty: not known
+   */
+  query(query: PbsQuery, passing: Passing, from: string, by: string): void {
     this.#previousPeer = from;
     this.#sentVolume = query.sentVolume;
     this.#lastQuery = { sequence: query.sequence, reports: query.reports?.length ?? 0 };
     this.#passing = passing;
+    if (this.#state === "permission") this.#compare(query, by);
     this.#on("query");
   }
 
@@ -240,6 +250,7 @@ export class RouterSession implements Session {
   permission(permission: PbsPermission, passing: Passing, from: string): void {
     this.#nextPeer = from;
     this.#routeUntil = 0;
+    this.#context.crossing.told(this.id, permission.sequence);
     if (permission.allowedVolume > 0) return this.#demanded(permission, passing);
     this.#passing = passing;
     this.#reason = permission.info?.text ?? "the receiver refused";
@@ -328,7 +339,7 @@ export class RouterSession implements Session {
       requester: this.#requester,
       rule: null,
       path: this.#mover.path,
-      detection: null,
+      detection: this.#context.crossing.view(this.id),
       lastReason: this.#reason,
     };
   }
@@ -383,8 +394,31 @@ export class RouterSession implements Session {
     this.#permission = { allowedVolume, ttl, refresh };
     this.#changed = !sameAssociation(association, this.#association);
     this.#association = association && { spi: association.spi, algorithm: association.algorithm };
+    if (epoch !== undefined && begun.countFrom !== undefined)
+      this.#context.crossing.begin(this.#crossing, begun.countFrom, this.#freshIn(epoch, begun.countFrom));
     this.#passing = passing;
     this.#on("granted");
+  }
+
+  /** The association that nothing but this epoch's packets come under, where all of them are counted here. */
+  #freshIn({ start, overlap }: Epoch, counted: Bytes): Fresh | undefined {
+    const alone = this.#changed && overlap.duration === 0 && counted === start;
+    return alone && this.#association !== undefined ? { spi: this.#association.spi, start } : undefined;
+  }
+
+  #compare(query: Told, by: string): void {
+    this.#context.crossing.query(this.#crossing, query, by);
+  }
+
+  get #crossing(): Crossing {
+    return {
+      id: this.id,
+      flow: this.flow,
+      role: this.role,
+      epoch: this.#epoch,
+      association: this.#association,
+      allowedVolume: this.#permission?.allowedVolume ?? bytes(0),
+    };
   }
 
   #full(): void {

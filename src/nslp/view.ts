@@ -3,6 +3,7 @@ import type { Algorithm } from "../base/algorithm.js";
 import { type AuthenticationLevel, levelOf } from "../authorization/algorithm.js";
 import type { HopCount, Location } from "../authorization/detection-hops.js";
 import type { Comparison, Finding } from "../authorization/detection.js";
+import type { OffPathProof } from "../authorization/entrances.js";
 import type { DetectionMode, Reaction } from "../authorization/reaction.js";
 import type { Bytes, Milliseconds } from "../base/units.js";
 import type { AuthenticationFailures, FlowCount } from "../traffic/datapath.js";
@@ -36,7 +37,7 @@ export interface FlowView {
   readonly rule: string | null;
   /** Sender: the path that the flow was moved to; null while it takes that of the routing table. */
   readonly path: string | null;
-  /** Receiver: sent against received; null where nothing is compared. */
+  /** Receiver, router: sent against received; null where nothing is compared. */
   readonly detection: DetectionView | null;
   readonly lastReason: string | null;
 }
@@ -109,6 +110,7 @@ export interface PbsEvent {
     | "no-answer"
     | "busy"
     | "attack"
+    | "off-path"
     | "reaction"
     | "path"
     | "rejected";
@@ -117,8 +119,10 @@ export interface PbsEvent {
   readonly role: Role | null;
   /** For a person. */
   readonly detail: string;
-  /** Of "attack" at a receiver. */
+  /** Of "attack" at a receiver or router. */
   readonly evidence?: AttackEvidence;
+  /** Of "off-path". */
+  readonly offPath?: OffPathProof;
 }
 
 /** What became of `pbsctl request`. */

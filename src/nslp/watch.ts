@@ -4,7 +4,6 @@
  */
 import { locate, type Step } from "../authorization/detection-hops.js";
 import {
-  type Claim,
   type Finding,
   type Fresh,
   type Judgement,
@@ -21,13 +20,15 @@ import {
 } from "../authorization/reaction.js";
 import type { Flow } from "../base/flow.js";
 import type { Timer } from "../base/time.js";
-import { type Bytes, bytes, type Milliseconds, ms, seconds } from "../base/units.js";
+import { type Bytes, bytes, type Milliseconds, ms } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
-import type { FlowCount } from "../traffic/datapath.js";
 import type { PbsContext } from "./context.js";
 import { evidenceText } from "./evidence.js";
+import { News } from "./news.js";
+import { type Compared, OffPathWatch } from "./off-path.js";
+import { claimOf, readingOf, type Told } from "./readings.js";
 import type { AttackEvidence, DetectionView, HopView } from "./view.js";
-import type { Epoch, HopReport, PbsQuery } from "./wire/messages.js";
+import type { Epoch, HopReport } from "./wire/messages.js";
 
 /** The session, as far as it is watched. */
 export interface Watched {
@@ -35,6 +36,8 @@ export interface Watched {
   readonly flow: Flow;
   readonly role: "receiver";
   readonly situation: Situation;
+  /** All packets of this epoch were signed by the sender. */
+  readonly signed: boolean;
   readonly allowedVolume: Bytes;
   readonly ruleName: string | null;
   readonly epoch: Epoch;
@@ -50,13 +53,12 @@ export interface Due extends Decided {
   readonly mover?: Uint8Array;
 }
 
+export function isExcess(finding: Finding | undefined): boolean {
+  return finding?.kind === "excess" || finding?.kind === "forged-sequence";
+}
+
 /** Settle times between two glances at what arrives, where a Query is not soon to come. */
 const GLANCE_AFTER = 10;
-/** What is looked at of a Query. */
-export type Told = Pick<PbsQuery, "sequence" | "sentVolume" | "mark" | "reports">;
-
-/** What goes on, and is left alone, is told again after this time. */
-const TELL_AGAIN = seconds(60);
 
 export class FlowWatch {
   readonly #context: PbsContext;
@@ -80,8 +82,10 @@ export class FlowWatch {
   /** Two Queries are needed to see that nothing arrives. */
   #askTwice = false;
   #findings = 0;
-  /** Kind and epoch of the last finding that was told, and when it may be told again. */
-  #told = { what: "", until: 0 };
+  readonly #news: News;
+  readonly #offPath: OffPathWatch;
+  /** The last Query showed that more had arrived than was sent. */
+  #excess = false;
   #attack: AttackEvidence | undefined;
   #over = false;
 
@@ -90,6 +94,8 @@ export class FlowWatch {
     this.#flow = flow;
     this.#policy = policy;
     this.#volumes = new VolumeWatch(policy.limits, context.time.now());
+    this.#news = new News(context.time);
+    this.#offPath = new OffPathWatch(context, flow, policy);
   }
 
   /** What is to be done now, by whoever takes it. */
@@ -103,21 +109,30 @@ export class FlowWatch {
     return due;
   }
 
-  /** A Query of the session came. */
-  query(query: Told): void {
+  /**
+   * A Query of the session came.
+   * @param by interface by which GIST's Query for the flow had come; empty: not known
+   */
+  query(query: Told, by: string): void {
     this.#sent = query.sentVolume;
+    this.#offPath.cameBy(by);
     this.#keepReports(query);
     const reading = this.#read();
     if (reading === undefined) return;
     this.#glanceLater(reading);
-    this.#judge(this.#volumes.claimed(claimOf(query, this.#volumes.epoch), reading));
+    const judgement = this.#volumes.claimed(claimOf(query, this.#volumes.epoch), reading);
+    this.#lookOffPath(judgement, reading);
+    this.#judge(judgement);
     this.#settleTimer ??= this.#context.time.after(this.#policy.limits.settle, () => this.#settled());
   }
 
   /** A Permission with this Message-Seq is being made. Says whether it shall ask for a Query at once. */
   told(sequence: number): boolean {
     const reading = this.#read();
-    if (reading !== undefined) this.#volumes.told(sequence, reading);
+    if (reading !== undefined) {
+      this.#volumes.told(sequence, reading);
+      this.#offPath.trace(this.#sent, this.#flow.signed);
+    }
     const ask = this.#ask;
     this.#ask = false;
     return ask;
@@ -126,6 +141,7 @@ export class FlowWatch {
   /** The packet path counts anew; `fresh`, where nothing of an earlier association counts from now on. */
   begin(epoch: number, fresh?: Fresh): void {
     this.#volumes.begin(epoch, fresh);
+    this.#offPath.begin(this.#sent, this.#flow.signed);
     this.#settleTimer?.cancel();
     this.#settleTimer = undefined;
   }
@@ -142,6 +158,7 @@ export class FlowWatch {
     this.#settleTimer?.cancel();
     this.#askTimer?.cancel();
     this.#glanceTimer?.cancel();
+    this.#offPath.stop();
   }
 
   view(): DetectionView {
@@ -164,6 +181,9 @@ export class FlowWatch {
     const judgement = this.#volumes.settled(reading, (mark) =>
       this.#context.datapath.countUpTo?.(this.#flow.flow, mark.spi, mark.sequence),
     );
+    const compared = this.#compared(reading);
+    this.#offPath.look(compared, this.#excess);
+    this.#offPath.settled(compared);
     this.#judge(judgement);
     if (this.#due !== undefined) return this.#flow.reactionDue();
     if (!judgement.doubt && !this.#askTwice) return;
@@ -214,6 +234,18 @@ export class FlowWatch {
     return false;
   }
 
+  #lookOffPath({ finding, doubt }: Judgement, reading: Reading): void {
+    this.#excess = isExcess(finding);
+    const compared = this.#compared(reading);
+    if (this.#excess) this.#offPath.look(compared, true);
+    else if (!doubt && this.#volumes.last?.verdict === "fits") this.#offPath.fits(compared);
+  }
+
+  #compared({ received, association }: Reading): Compared {
+    const { signed } = this.#flow;
+    return { sent: this.#sent, received, signed, authenticated: association !== undefined };
+  }
+
   #wantsQuery(): boolean {
     const now = this.#context.time.now();
     if (now < this.#mayAskAt) return false;
@@ -233,15 +265,8 @@ export class FlowWatch {
     const acts = decided.reaction !== "alarm" && this.#policy.mode === "react";
     // Who is to change the path is known once the reports are checked.
     if (acts && decided.reaction !== "change-path") this.#due = decided;
-    if (acts || this.#isNews(finding)) void this.#report(finding, decided, this.#reports);
-  }
-
-  #isNews({ kind, epoch }: Finding): boolean {
-    const what = `${kind} ${epoch}`;
-    const now = this.#context.time.now();
-    if (this.#told.what === what && now < this.#told.until) return false;
-    this.#told = { what, until: now + TELL_AGAIN };
-    return true;
+    const isNews = this.#news.take(`${finding.kind} ${finding.epoch}`);
+    if (acts || isNews) void this.#report(finding, decided, this.#reports);
   }
 
   async #report(finding: Finding, decided: Decided, reports: readonly HopReport[]): Promise<void> {
@@ -305,26 +330,4 @@ export class FlowWatch {
 /** A report would hold on to the memory of the whole Query, with all certificates in it. */
 function withoutMessage({ node, epoch, counted, sequence, signature }: HopReport): HopReport {
   return { node: Uint8Array.from(node), epoch, counted, sequence, signature: Uint8Array.from(signature) };
-}
-
-/** A sender that says nothing of epochs counts on through all of them. */
-function claimOf({ sentVolume, mark }: Told, epoch: number): Claim {
-  return {
-    epoch: mark?.epoch ?? epoch,
-    sent: sentVolume,
-    heard: mark === undefined ? undefined : (mark.heard ?? null),
-    mark: mark?.association,
-  };
-}
-
-function readingOf({ bytes: received, authentication }: FlowCount, at: Milliseconds): Reading {
-  if (authentication === undefined) return { at, received, failures: 0 };
-  const { spi, sequence, failures, bytes: counted } = authentication;
-  const { missing, malformed, unknownSpi, replayed, badIcv } = failures;
-  return {
-    at,
-    received,
-    association: { spi, sequence, ...(counted !== undefined && { bytes: bytes(counted) }) },
-    failures: missing + malformed + unknownSpi + replayed + badIcv,
-  };
 }

@@ -93,6 +93,9 @@ export const INSERT_SET: Readonly<Record<IpFamily, string>> = { 4: "PBS-insert4"
 /** Kernel sets of blocked sources: type hash:ip. They stay when a daemon begins anew. */
 export const BLOCKED_SET: Readonly<Record<IpFamily, string>> = { 4: "PBS-blocked4", 6: "PBS-blocked6" };
 
+/** What comes in off its flow's path; see place-block.ts. Empty when the rules are put in place. */
+export const OFF_PATH_CHAIN = "PBS-OFF-PATH";
+
 /** Sources that can be blocked at a time, for each IP version. */
 export const BLOCKED_SIZE = 65_536;
 
@@ -271,8 +274,10 @@ function interception(family: IpFamily, options: FirewallOptions): Chain[] {
         ...gistPayload(family, true).map(
           (payload) => `${GIST} --dport ${GIST_PORT} ${payload} -g PBS-INTERCEPT`,
         ),
+        `-j ${OFF_PATH_CHAIN}`,
       ],
     },
+    { name: OFF_PATH_CHAIN, rules: [] },
     {
       name: "PBS-INTERCEPT",
       rules: [
@@ -396,7 +401,7 @@ function toRelay(hook: Hook, { relayPort }: FirewallOptions): string[] {
 const permittedBy = (family: IpFamily): string => `-m set --match-set ${PERMITTED_SET[family]} src,dst,dst`;
 
 /** AH right behind the IPv6 header. */
-const AH_FIRST = '-m u32 --u32 "3&0xFF=51"';
+export const AH_FIRST = '-m u32 --u32 "3&0xFF=51"';
 
 /**
  * AH behind extension headers. The match drops a header that is cut short without counting it, so those without

@@ -27,7 +27,7 @@ import { isOurs, parseCounters, parseSaved, type SavedRules } from "./firewall-s
 export { FirewallError } from "./command.js";
 export { type ExemptClass, type FirewallOptions, PERMITTED_SET, SET_TIMEOUT } from "./firewall-rules.js";
 
-type Backend = "nft" | "legacy";
+export type Backend = "nft" | "legacy";
 
 const BACKENDS: readonly Backend[] = ["nft", "legacy"];
 /** The rule lock of legacy iptables is one for the machine; seconds to wait for it. */
@@ -174,6 +174,16 @@ function tool(backend: Backend, family: IpFamily, suffix: "" | "-save" | "-resto
 
 async function save(backend: Backend, family: IpFamily): Promise<SavedRules> {
   return parseSaved(await run(tool(backend, family, "-save"), []));
+}
+
+/** Changes rules of chains of ours: the lines of one table as iptables-restore takes them. Rejects with {@link FirewallError}. */
+export async function changeRules(
+  backend: Backend,
+  family: IpFamily,
+  table: string,
+  lines: readonly string[],
+): Promise<void> {
+  await restore(backend, family, [`*${table}`, ...lines, "COMMIT", ""].join("\n"));
 }
 
 async function restore(backend: Backend, family: IpFamily, text: string): Promise<void> {

@@ -11,6 +11,11 @@ import { BLOCKED_SET } from "./firewall-rules.js";
 /** What the kernel takes: 24 days. */
 const MAX_SECONDS = 2_147_483;
 
+export interface BlockedSource {
+  readonly source: IpAddress;
+  readonly remaining: Milliseconds;
+}
+
 export class SourceBlocker {
   readonly #engine: Datapath | undefined;
 
@@ -38,11 +43,19 @@ export class SourceBlocker {
 
   /** Tells the engine of what is blocked already. Rejects with a FirewallError. */
   async restore(): Promise<void> {
+    for (const { source, remaining } of await this.list()) this.#engine?.block?.(source, remaining);
+  }
+
+  /** Rejects with a FirewallError. */
+  async list(): Promise<readonly BlockedSource[]> {
+    const present = (await run("ipset", ["list", "-n"])).split("\n");
+    const blocked: BlockedSource[] = [];
     for (const set of Object.values(BLOCKED_SET)) {
-      if (!(await run("ipset", ["list", "-n"])).split("\n").includes(set)) continue;
+      if (!present.includes(set)) continue;
       const saved = await run("ipset", ["save", set]);
       for (const [, address = "", left = ""] of saved.matchAll(/^add \S+ (\S+) timeout (\d+)/gm))
-        this.#engine?.block?.(IpAddress.parse(address), fromSeconds(Number(left)));
+        blocked.push({ source: IpAddress.parse(address), remaining: fromSeconds(Number(left)) });
     }
+    return blocked;
   }
 }

@@ -25,9 +25,10 @@ import type {
   DatapathStatus,
   FlowCount,
   Installation,
+  PlaceCount,
 } from "../../traffic/datapath.js";
 import { PbsNode } from "../node.js";
-import type { PathChanger, SourceBlocker } from "../reactors.js";
+import type { PathChanger, PlaceBlock, PlaceBlocker, SourceBlocker } from "../reactors.js";
 import type { PbsOptions } from "../options.js";
 import type { FlowView, PbsEvent } from "../view.js";
 
@@ -146,7 +147,12 @@ interface Entry {
   /** Of packets that passed under the association: the last one's number, and the bytes up to it. */
   marks: { readonly sequence: number; readonly bytes: number }[];
   failures: number;
+  /** While it is traced. */
+  places: Map<string, PlaceCount> | undefined;
 }
+
+/** Where the flow's own packets come in, unless a test says something else. */
+export const HERE = { interface: "eth0", address: "02:00:00:00:00:01" };
 
 /** What {@link FakeDatapath.pass} makes packets of. */
 const PACKET = 1000;
@@ -191,6 +197,7 @@ export class FakeDatapath implements Datapath {
         sequence: same ? (before?.sequence ?? 0) : 0,
         marks: same ? (before?.marks ?? []) : [],
         failures: before?.failures ?? 0,
+        places: before?.places,
       });
     }
   }
@@ -224,6 +231,17 @@ export class FakeDatapath implements Datapath {
     return bytes(entry.marks.findLast((mark) => mark.sequence <= sequence)?.bytes ?? 0);
   }
 
+  trace(flow: Flow, on: boolean): boolean {
+    const entry = this.entries.get(flowKey(flow));
+    if (entry === undefined) return false;
+    entry.places = on ? new Map() : undefined;
+    return on;
+  }
+
+  places(flow: Flow): readonly PlaceCount[] {
+    return [...(this.entries.get(flowKey(flow))?.places?.values() ?? [])];
+  }
+
   listen(listener: (events: readonly DatapathEvent[]) => void): void {
     this.#listener = listener;
   }
@@ -254,14 +272,23 @@ export class FakeDatapath implements Datapath {
     if (sequence >= 0.75 * 2 ** 32) this.#listener?.([{ type: "rekey", flow, spi }]);
   }
 
+  /** Packets of the flow fail authentication. */
+  fail(flow: Flow, packets: number, at = HERE): void {
+    const entry = this.entries.get(flowKey(flow));
+    if (entry === undefined) return;
+    entry.failures += packets;
+    countAt(entry, at, 0, packets);
+  }
+
   /** Lets bytes of a flow through as far as its permission goes; says how many passed. */
-  pass(flow: Flow, volume: number): number {
+  pass(flow: Flow, volume: number, at = HERE): number {
     const entry = this.entries.get(flowKey(flow));
     if (entry === undefined || entry.until <= this.#time.now()) return 0;
     const { allowedVolume, notifyAt } = entry.installation;
     const before = entry.count;
     const passed = Math.min(volume, allowedVolume - before);
     entry.count += passed;
+    countAt(entry, at, passed, 0);
     if (this.numbers && spiOf(entry.installation) !== undefined) this.#number(entry, passed);
     if (notifyAt !== undefined && before < notifyAt && entry.count >= notifyAt)
       this.#listener?.([{ type: "threshold", flow, bytes: bytes(entry.count) }]);
@@ -315,6 +342,38 @@ export class FakePaths implements PathChanger, SourceBlocker {
   }
 }
 
+/** Filters by place, as far as PBS sets them. */
+export class FakePlaces implements PlaceBlocker {
+  readonly blocks: PlaceBlock[] = [];
+  readonly calls: string[] = [];
+  failure: Error | undefined;
+
+  async block(block: PlaceBlock, duration: Milliseconds): Promise<void> {
+    if (this.failure !== undefined) throw this.failure;
+    this.blocks.push(block);
+    this.calls.push(`block ${block.interface} ${block.address ?? "all"} ${duration}`);
+  }
+
+  blocked(flow: Flow): readonly PlaceBlock[] {
+    return this.blocks.filter((block) => flowKey(block.flow) === flowKey(flow));
+  }
+
+  async lift(): Promise<void> {
+    this.blocks.length = 0;
+    this.calls.push("lift");
+  }
+}
+
+function countAt({ places }: Entry, at: typeof HERE, passed: number, failed: number): void {
+  const name = `${at.interface} ${at.address}`;
+  const before = places?.get(name);
+  places?.set(name, {
+    ...at,
+    bytes: bytes((before?.bytes ?? 0) + passed),
+    failed: (before?.failed ?? 0) + failed,
+  });
+}
+
 function spiOf(installation: Installation | undefined): number | undefined {
   return installation?.authentication?.association.spi;
 }
@@ -349,6 +408,7 @@ interface Host {
   readonly node: PbsNode;
   readonly datapath: FakeDatapath;
   readonly events: PbsEvent[];
+  readonly places: FakePlaces;
   nslp: Nslp | undefined;
 }
 
@@ -393,6 +453,7 @@ export class Line {
   boot(place: Place, signer = this.#credentials.signers[place]): void {
     this.#hosts.get(place)?.node.stop();
     const datapath = new FakeDatapath(this.time);
+    const places = new FakePlaces();
     const policy: Policy = {
       decide: () =>
         place === "receiver" ? this.decision : { type: "deny", reason: "not a receiver", rule: "test" },
@@ -411,10 +472,11 @@ export class Line {
         (place === "sender" && address.toString() === OTHER_ADDRESS),
       ...(place === this.#mover && this.paths.others.length > 0 && { paths: this.paths }),
       ...(place === "receiver" && { blocker: this.paths }),
+      places,
       options: { ...this.#options, ...this.own[place] },
       verify: (...of) => (this.stuck === place ? new Promise(() => undefined) : verifySignature(...of)),
     });
-    const host: Host = { node, datapath, events: [], nslp: undefined };
+    const host: Host = { node, datapath, events: [], places, nslp: undefined };
     this.#hosts.set(place, host);
     node.listen((event) => host.events.push(event));
     node.start();
@@ -430,6 +492,10 @@ export class Line {
 
   datapath(place: Place): FakeDatapath {
     return this.#host(place).datapath;
+  }
+
+  places(place: Place): FakePlaces {
+    return this.#host(place).places;
   }
 
   events(place: Place): readonly PbsEvent[] {
