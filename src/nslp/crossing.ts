@@ -32,12 +32,12 @@ export class CrossingWatches implements Crossings {
   query(flow: Crossing, query: Told, by: string): void {
     const { options, datapath } = this.#context();
     if (options.detection.mode === "off") return;
+    const watch = this.#watches.get(flow.id);
+    if (watch === undefined && this.#watches.size >= options.maxCompared) return;
     const count = datapath.read([flow.flow])[0];
     if (count === undefined) return;
-    const watch = this.#watches.get(flow.id);
     // Those that have packets are compared, as long as they have.
     if (count.idle === undefined || count.idle > options.comparedIdle) return this.end(flow.id);
-    if (watch === undefined && this.#watches.size >= options.maxCompared) return;
     (watch ?? this.#begin(flow)).query(flow, query, count, by);
   }
 

@@ -39,6 +39,9 @@ async function withPrograms(options: XdpOptions): Promise<XdpDatapath> {
     await datapath.stop();
     throw noProgram(interfaces);
   }
+  options.logger.info(
+    "with XDP programs it is not known where packets come in: none are dropped for being off their path",
+  );
   await new SourceBlocker(datapath).restore();
   // The sets of the rules were made anew; the table may still be full.
   if (datapath.adopted) await datapath.refillSets();

@@ -57,6 +57,30 @@ class Namespace {
     this.run(process.execPath, ["--import", "tsx", "--input-type=module", "--eval", script]);
   }
 
+  /** Blocks two places of one flow, ends the first block, and returns what each change left in the chain. */
+  blockPlaces(backend: string, six: boolean): string[] {
+    const at = (file: string) => JSON.stringify(new URL(file, import.meta.url).href);
+    const flow = six ? "tcp [fd20::1]:4000 > [fd21::4]:80" : "udp 192.168.20.1:4000 > 192.168.21.4:9000";
+    const script = `import { execFileSync } from "node:child_process";
+      import { PlaceBlocker } from ${at("place-block.ts")};
+      import { parseFlow } from ${at("../base/flow.ts")};
+      import { SystemTime } from ${at("../base/time.ts")};
+      const blocker = PlaceBlocker.of(${JSON.stringify(backend)}, new SystemTime(), console);
+      const flow = parseFlow(${JSON.stringify(flow)});
+      const tool = ${JSON.stringify(`${six ? "ip6tables" : "iptables"}-${backend}`)};
+      const list = () => execFileSync(tool, ["-t", "mangle", "-S", "PBS-OFF-PATH"], { encoding: "utf8" });
+      const seen = [];
+      await blocker.block({ flow, interface: "eth1", authenticated: false }, 60000);
+      await blocker.block({ flow, interface: "eth0", address: "02:00:00:00:00:02", authenticated: true }, 60000);
+      seen.push(list());
+      await blocker.unblock("p1");
+      seen.push(list());
+      blocker.stop();
+      console.log(JSON.stringify(seen));`;
+    const args = ["--import", "tsx", "--input-type=module", "--eval", script];
+    return JSON.parse(this.run(process.execPath, args)) as string[];
+  }
+
   /** The rules as a person would save them, without what changes by itself. */
   rules(): string {
     return ["iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"]
@@ -194,3 +218,25 @@ for port in (53, 54):
   t.is(counters["output.exempt.dns.passed"], 1);
   t.is(counters["output.queued.unknown"], 1);
 });
+
+for (const backend of ["nft", "legacy"] as const)
+  for (const six of [false, true])
+    rootTest(
+      `places are blocked by rules of ${backend}, IPv${six ? 6 : 4}, until a daemon begins anew`,
+      (t) => {
+        const namespace = new Namespace(t, `places-${backend}-${six ? 6 : 4}`);
+        namespace.firewall("install", { backend });
+        const [both = "", second = ""] = namespace.blockPlaces(backend, six);
+        const rules = (text: string) => text.split("\n").filter((line) => line.startsWith("-A"));
+        t.is(rules(both).length, 3);
+        t.is(rules(second).length, 2);
+        t.regex(
+          rules(both)[0] ?? "",
+          six ? /-s fd20::1\/128 .*-i eth1 -p tcp/ : /-s 192\.168\.20\.1\/32 .*-i eth1 -p udp/,
+        );
+        for (const rule of rules(second)) t.regex(rule, /-i eth0 .*--mac-source 02:00:00:00:00:02/);
+        namespace.firewall("install", { backend });
+        const tool = `${six ? "ip6tables" : "iptables"}-${backend}`;
+        t.deepEqual(rules(namespace.run(tool, ["-t", "mangle", "-S", "PBS-OFF-PATH"])), []);
+      },
+    );

@@ -13,10 +13,12 @@ import { hostile } from "./hostile.js";
 import { insider } from "./insider.js";
 import { interop } from "./interop.js";
 import { kernelAh } from "./kernel-ah.js";
+import { legacy } from "./legacy.js";
 import { load } from "./load.js";
 import { lossy } from "./lossy.js";
 import { narrow } from "./narrow.js";
 import { netem } from "./netem.js";
+import { offpath } from "./offpath.js";
 import { open } from "./open.js";
 import { pathchange } from "./pathchange.js";
 import { reactions } from "./reactions.js";
@@ -60,9 +62,11 @@ export const SCENARIOS: readonly Scenario[] = [
   relay,
   sources,
   reactions,
+  offpath,
   lossy,
   load,
   open,
+  legacy,
   badinput,
   kernelAh,
   netem,

@@ -1,0 +1,85 @@
+/** Hosts that know nothing of PBS, by prefix, in a closed network: they share a small class; whoever is not listed stays out. */
+import type { Report } from "../lib/report.js";
+import { type Testbed, withTestbed } from "../lib/testbed.js";
+import { GRANT_ALL, IPERF_PORT, iperfServer, matches, statusOf, THREE_NODE } from "./common.js";
+import type { Scenario } from "./scenario.js";
+import {
+  addSources,
+  FLOOD_PORT,
+  measureShares,
+  narrowLink,
+  sourcesOf,
+  startFloods,
+  transfer,
+} from "./shared-class.js";
+
+const LISTED = sourcesOf(5);
+/** Not of the prefix below. */
+const UNLISTED = "192.168.20.50";
+/** Bytes a second of all hosts of the prefix, and of one. */
+const RATE = 1_250_000;
+const SOURCE_RATE = 250_000;
+const LEGACY = {
+  legacy: [{ name: "old", prefix: "192.168.20.96/27", rate: RATE, source_rate: SOURCE_RATE }],
+};
+const KEPT = 0.95;
+
+export const legacy: Scenario = {
+  name: "legacy",
+  summary:
+    "a closed network with legacy hosts by prefix: a small fair class beside a permitted flow; others stay out",
+  run: (report) => withTestbed(THREE_NODE, (testbed) => show(report, testbed)),
+};
+
+async function show(report: Report, testbed: Testbed): Promise<void> {
+  const rule = [{ ...GRANT_ALL, volume: "4GB", from: testbed.address("sender1", 4) }];
+  // sender2 has no pbsd, and speaks for all hosts without permission.
+  await testbed.start({ router: LEGACY, receiver1: { ...LEGACY, rule } }, ["sender1", "router", "receiver1"]);
+  await narrowLink(testbed);
+  await addSources(testbed, [...LISTED, UNLISTED]);
+  await testbed.serve("receiver1", iperfServer(), IPERF_PORT);
+  const reaches = async (source: string): Promise<boolean> => {
+    const ping = ["ping", "-c", "2", "-i", "0.2", "-W", "1", "-I", source, testbed.address("receiver1", 4)];
+    return (await testbed.run("sender2", ping)).status === 0;
+  };
+  await report.step("a host of the prefix is let through without asking, another is not", async (step) => {
+    step.expect("the listed one", await reaches(LISTED[0] ?? ""));
+    step.expect("not the other", !(await reaches(UNLISTED)));
+  });
+  let alone = 0;
+  await report.step("the permitted flow alone", async (step) => {
+    alone = step.measure("Mb/s", await transfer(testbed));
+    step.expect("it flows", alone > 50);
+  });
+  await report.step(
+    `${LISTED.length} hosts of the prefix, and one that is not listed, beside it`,
+    async (step) => {
+      const floods = await startFloods(testbed, [...LISTED, UNLISTED]);
+      const wire = await testbed.captureTowards("receiver1");
+      const kept = step.measure("Mb/s", await transfer(testbed));
+      const packets = await wire.stop();
+      await Promise.all(floods.map((flood) => flood.stop()));
+      step.measure("of its own rate", Math.round((kept / alone) * 1000) / 1000);
+      step.expect(`it keeps ${KEPT * 100} %`, kept >= alone * KEPT);
+      const flooded = packets.filter(matches({ protocol: 17, destinationPort: FLOOD_PORT }));
+      const strange = flooded.filter(({ source }) => source === UNLISTED).length;
+      step.expect(
+        "nothing of the one that is not listed",
+        step.measure("of the unlisted one", strange) === 0,
+      );
+      measureShares(step, flooded, { sources: LISTED.length, rate: RATE });
+    },
+  );
+  await report.step("they flood in earnest", async (step) => {
+    const { firewall } = (await statusOf(testbed.daemon("router"))).counters;
+    const over =
+      (firewall["forward.legacy.old.source-rate"] ?? 0) + (firewall["forward.legacy.old.over-rate"] ?? 0);
+    step.measure("passed by the router", firewall["forward.legacy.old.passed"] ?? 0);
+    step.expect("most is dropped", step.measure("dropped by the router", over) > 10_000);
+    const unlisted = step.measure(
+      "dropped for lack of permission",
+      firewall["forward.drop.no-permission"] ?? 0,
+    );
+    step.expect("all of the unlisted one's", unlisted > 10_000);
+  });
+}
