@@ -99,11 +99,10 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
   }));
   const detection = { block_for: BLOCK_FOR };
   // Neither attacker has a pbsd, which would stop what it sends.
-  await testbed.start({ router: { detection }, receiver1: { detection, rule: rule as never } }, [
-    "sender1",
-    "router",
-    "receiver1",
-  ]);
+  // The first datagrams come faster than the answer.
+  const sender1 = { packets: { hold_packets_per_flow: 1000 } };
+  const receiver1 = { detection, rule: rule as never };
+  await testbed.start({ sender1, router: { detection }, receiver1 }, ["sender1", "router", "receiver1"]);
   for (const attack of ATTACKS) await attacked(report, testbed, attack);
 }
 
