@@ -187,9 +187,11 @@ napi_value addon_xdp_attach(napi_env env, napi_callback_info info) {
   if (!h || get_u32(env, a[1], INT32_MAX, &interface) < 0 || get_u32(env, a[2], 1, &generic) < 0 ||
       get_u32(env, a[3], 2, &check_source) < 0)
     return NULL;
-  if (xdp_attach(h->xdp, interface, generic ? XDP_GENERIC : XDP_NATIVE, (int)check_source) < 0)
-    throw_errno(env, errno, "the XDP program cannot be attached");
-  return NULL;
+  int segments = xdp_attach(h->xdp, interface, generic ? XDP_GENERIC : XDP_NATIVE, (int)check_source);
+  napi_value takes_segments = NULL;
+  if (segments < 0) throw_errno(env, errno, "the XDP program cannot be attached");
+  else napi_get_boolean(env, segments, &takes_segments);
+  return takes_segments;
 }
 
 napi_value addon_xdp_detach(napi_env env, napi_callback_info info) {

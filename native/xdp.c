@@ -14,8 +14,12 @@
 #include <unistd.h>
 
 #define PROGRAM "pbs_router"
+#define SEGMENTS_PROGRAM "pbs_segments"
 
 enum { RING_BYTES = 1 << 18, EGRESS_INTERFACES = 1024, BLOCKED_SOURCES = 1 << 17, MAPS_OF_A_PROGRAM = 16 };
+
+/* As in Linux 6.6 and newer. */
+enum { TCX_INGRESS = 46, TCX_PROGRAMS = 64 };
 
 static const struct {
   const char *name;
@@ -89,6 +93,37 @@ static int program_on(unsigned interface, uint32_t *id, int *generic) {
   close(program);
   errno = EBUSY;
   return -1;
+}
+
+/* As above, of the program for super-packets; 0 when there is none, or can be none in this kernel. */
+static int segments_program_on(unsigned interface) {
+  uint32_t ids[TCX_PROGRAMS], count = TCX_PROGRAMS, flags = 0;
+  if (bpf_prog_query((int)interface, (enum bpf_attach_type)TCX_INGRESS, 0, &flags, ids, &count) < 0) return 0;
+  for (uint32_t i = 0; i < count && i < TCX_PROGRAMS; i++) {
+    struct bpf_prog_info info = {0};
+    uint32_t size = sizeof info;
+    int program = bpf_prog_get_fd_by_id(ids[i]);
+    if (program < 0) continue;
+    if (bpf_obj_get_info_by_fd(program, &info, &size) == 0 && strcmp(info.name, SEGMENTS_PROGRAM) == 0) return program;
+    close(program);
+  }
+  return 0;
+}
+
+static int detach_segments(unsigned interface) {
+  int program = segments_program_on(interface);
+  if (program <= 0) return 0;
+  int error = bpf_prog_detach2(program, (int)interface, (enum bpf_attach_type)TCX_INGRESS);
+  close(program);
+  return error == 0;
+}
+
+static int attach_segments(unsigned interface, int program) {
+  int before = segments_program_on(interface);
+  LIBBPF_OPTS(bpf_prog_attach_opts, options, .flags = before > 0 ? BPF_F_REPLACE : 0, .replace_prog_fd = before);
+  int error = bpf_prog_attach_opts(program, (int)interface, (enum bpf_attach_type)TCX_INGRESS, &options);
+  if (before > 0) close(before);
+  return error;
 }
 
 static int map_by_name(const char *name) {
@@ -272,6 +307,8 @@ static struct bpf_object *load(const struct xdp *x, unsigned interface, enum xdp
   struct xdp_setting setting;
   if (fill_setting(x, interface, mode, check_source, &setting) < 0) return NULL;
   struct bpf_object *object = bpf_object__open_file(x->object, NULL);
+  struct bpf_program *segments = object ? bpf_object__find_program_by_name(object, SEGMENTS_PROGRAM) : NULL;
+  if (segments) bpf_program__set_autoload(segments, mode == XDP_GENERIC);
   if (!object || prepare(x, object, &setting) == 0) return object;
   int error = errno;
   bpf_object__close(object);
@@ -303,8 +340,12 @@ int xdp_attach(struct xdp *x, unsigned interface, enum xdp_mode mode, int check_
   struct bpf_object *object = load(x, interface, mode, check_source);
   if (!object) return -1;
   struct bpf_program *program = bpf_object__find_program_by_name(object, PROGRAM);
+  struct bpf_program *segments = bpf_object__find_program_by_name(object, SEGMENTS_PROGRAM);
   int result = program ? replace(interface, bpf_program__fd(program), mode) : -1;
   int error = errno;
+  if (result == 0 && mode == XDP_GENERIC)
+    result = segments && attach_segments(interface, bpf_program__fd(segments)) == 0;
+  else if (result == 0) detach_segments(interface);
   bpf_object__close(object);
   errno = error;
   return result;
@@ -312,9 +353,9 @@ int xdp_attach(struct xdp *x, unsigned interface, enum xdp_mode mode, int check_
 
 int xdp_detach(unsigned interface) {
   uint32_t id;
-  int generic, program = program_on(interface, &id, &generic);
-  if (program < 0 && errno == EBUSY) return 0;
-  if (program <= 0) return program;
+  int generic, there = detach_segments(interface), program = program_on(interface, &id, &generic);
+  if (program < 0 && errno == EBUSY) return there;
+  if (program <= 0) return program < 0 ? -1 : there;
   LIBBPF_OPTS(bpf_xdp_attach_opts, options, .old_prog_fd = program);
   uint32_t mode = generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE;
   int error = bpf_xdp_detach((int)interface, mode | XDP_FLAGS_REPLACE, &options);

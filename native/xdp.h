@@ -45,12 +45,13 @@ void xdp_close(struct xdp *xdp);
 struct table_space xdp_space(const struct xdp *xdp);
 
 /*
- * Attaches the program to an interface, in place of an earlier one of ours. The table must be there. 0 or -1 with errno;
- * EBUSY: somebody else's program is there. `check_source` is as net.ipv4.conf.*.rp_filter.
+ * Attaches the program to an interface, in place of an earlier one of ours. The table must be there. -1 with errno; EBUSY:
+ * somebody else's program is there. 1 when super-packets are forwarded by a program, too (generic mode, Linux 6.6 or newer), or
+ * else 0. `check_source` is as net.ipv4.conf.*.rp_filter.
  */
 int xdp_attach(struct xdp *xdp, unsigned interface, enum xdp_mode mode, int check_source);
 
-/* Takes our program off an interface. 1 when it was there, 0 when not, -1 with errno. */
+/* Takes our programs off an interface. 1 when it was there, 0 when not, -1 with errno. */
 int xdp_detach(unsigned interface);
 
 /* Whether packets may be sent out of an interface by the programs. 0 or -1 with errno. */

@@ -8,6 +8,7 @@
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
@@ -503,9 +504,10 @@ static __always_inline void raise_once(struct entry *entry, uint32_t flag, uint3
   bpf_ringbuf_submit(event, 0);
 }
 
-static __always_inline void ask_route(struct bpf_fib_lookup *route, const struct packet *p, uint32_t interface) {
+static __always_inline void ask_route(struct bpf_fib_lookup *route, const struct packet *p, uint16_t length,
+                                      uint32_t interface) {
   route->ifindex = interface;
-  route->tot_len = p->length;
+  route->tot_len = length;
   route->l4_protocol = p->flow.key.protocol;
   route->sport = p->flow.key.source_port;
   route->dport = p->flow.key.destination_port;
@@ -528,14 +530,14 @@ static __always_inline int is_forwarded(int result) {
 }
 
 /* As the kernel's rp_filter: there is a way back to the source; when strict, by this interface. */
-static __always_inline int is_source_fine(struct xdp_md *context, const struct packet *p) {
+static __always_inline int is_source_fine(void *context, uint32_t interface, const struct packet *p) {
   struct bpf_fib_lookup back = {0};
-  struct packet reverse = {.length = 0, .tos = p->tos};
+  struct packet reverse = {.tos = p->tos};
   flow_key_reverse(&reverse.flow.key, &p->flow.key);
-  ask_route(&back, &reverse, context->ingress_ifindex);
+  ask_route(&back, &reverse, 0, interface);
   int result = bpf_fib_lookup(context, &back, sizeof back, 0);
   if (!is_forwarded(result)) return 0;
-  return setting.check_source == 2 || back.ifindex == context->ingress_ifindex;
+  return setting.check_source == 2 || back.ifindex == interface;
 }
 
 enum taking { TAKEN, NO_ROOM, BUSY };
@@ -553,9 +555,11 @@ static __always_inline enum taking take_volume(struct entry *entry, uint64_t len
   return BUSY;
 }
 
+#define data_of(context) ((void *)(long)(context)->data)
+#define end_of(context) ((void *)(long)(context)->data_end)
+
 /* Takes one hop off, and puts the next hop's addresses in. The frame has no tags. */
-static __always_inline int rewrite(struct xdp_md *context, const struct packet *p, const struct bpf_fib_lookup *route) {
-  void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+static __always_inline int rewrite(void *data, void *end, const struct packet *p, const struct bpf_fib_lookup *route) {
   struct ethhdr *ethernet = data;
   if (p->flow.key.family == 4) {
     struct iphdr *ip = data + sizeof *ethernet;
@@ -589,11 +593,11 @@ static __always_inline long aim(uint32_t interface) {
 static __always_inline int forward(struct xdp_md *context, const struct packet *p, struct entry *entry, uint64_t now,
                                    const struct bpf_fib_lookup *route, struct xdp_processor *here) {
   uint64_t bytes;
-  if (setting.check_source && !is_source_fine(context, p)) return pass(here, XDP_PASS_SOURCE);
+  if (setting.check_source && !is_source_fine(context, context->ingress_ifindex, p)) return pass(here, XDP_PASS_SOURCE);
   if (aim(route->ifindex) != XDP_REDIRECT) return pass(here, XDP_PASS_EGRESS);
   enum taking taking = take_volume(entry, p->length, &bytes);
   if (taking == NO_ROOM) return over_volume(entry, bytes, here);
-  if (taking == BUSY || rewrite(context, p, route) < 0) return pass(here, XDP_PASS_UNUSUAL);
+  if (taking == BUSY || rewrite(data_of(context), end_of(context), p, route) < 0) return pass(here, XDP_PASS_UNUSUAL);
   __sync_fetch_and_add(&entry->packets, 1);
   entry->last = now;
   if (bytes >= entry->notify_at) raise_once(entry, RAISED_THRESHOLD, EVENT_THRESHOLD, bytes, here);
@@ -608,14 +612,14 @@ static __always_inline int forward(struct xdp_md *context, const struct packet *
 static __always_inline int hand_over(struct xdp_md *context, const struct packet *p, const struct bpf_fib_lookup *route,
                                      struct xdp_processor *here) {
   uint32_t interface = route->ifindex;
-  if (setting.check_source && !is_source_fine(context, p)) return pass(here, XDP_PASS_SOURCE);
+  if (setting.check_source && !is_source_fine(context, context->ingress_ifindex, p)) return pass(here, XDP_PASS_SOURCE);
   if (context->data_end - context->data > XDP_HANDED_MAX || !bpf_map_lookup_elem(&pbs_served, &interface))
     return pass(here, XDP_PASS_AUTHENTICATED);
   if (bpf_redirect_map(&pbs_queues, context->rx_queue_index, XDP_PASS) != XDP_REDIRECT ||
       bpf_xdp_adjust_meta(context, -(int)sizeof(struct xdp_handed)) != 0)
     return pass(here, XDP_PASS_AUTHENTICATED);
   struct xdp_handed *handed = (void *)(long)context->data_meta;
-  if ((void *)(handed + 1) > (void *)(long)context->data || rewrite(context, p, route) < 0)
+  if ((void *)(handed + 1) > (void *)(long)context->data || rewrite(data_of(context), end_of(context), p, route) < 0)
     return pass(here, XDP_PASS_UNUSUAL);
   handed->interface = interface;
   count(here, XDP_HANDED);
@@ -654,7 +658,7 @@ static __always_inline int look_up(struct xdp_md *context, const struct packet *
   struct entry *entry = 0;
   uint64_t hash = hash_of(&p->flow);
   struct entry *likely = fetch(hash);
-  ask_route(&route, p, context->ingress_ifindex);
+  ask_route(&route, p, p->length, context->ingress_ifindex);
   int found = bpf_fib_lookup(context, &route, sizeof route, 0);
   if (!is_forwarded(found)) return pass(here, XDP_PASS_LOCAL);
   if (likely && is_of(likely, &p->flow)) return judge(context, p, likely, &route, found, here);
@@ -664,13 +668,27 @@ static __always_inline int look_up(struct xdp_md *context, const struct packet *
   return judge(context, p, entry, &route, found, here);
 }
 
+/* An entry that is found from here on is used for no other flow until this processor has left. */
+static __always_inline void enter(const struct table_control *control, struct xdp_processor *here) {
+  __sync_lock_test_and_set(&here->reader.epoch, *(volatile uint64_t *)&control->epoch);
+}
+
+static __always_inline void leave(struct xdp_processor *here) {
+#ifdef __TARGET_ARCH_x86
+  asm volatile("" ::: "memory");
+  *(volatile uint64_t *)&here->reader.epoch = READER_OUTSIDE;
+#else
+  __sync_lock_test_and_set(&here->reader.epoch, READER_OUTSIDE);
+#endif
+}
+
 SEC("xdp")
 int pbs_router(struct xdp_md *context) {
   uint32_t zero = 0, processor = bpf_get_smp_processor_id();
   struct table_control *control = bpf_map_lookup_elem(&pbs_control, &zero);
   struct xdp_processor *here = bpf_map_lookup_elem(&pbs_processors, &processor);
   struct packet packet = {0};
-  struct cursor cursor = {(void *)(long)context->data, (void *)(long)context->data_end};
+  struct cursor cursor = {data_of(context), end_of(context)};
   if (!control || !here) return XDP_PASS;
   int problem = parse_frame(&packet, &cursor, context->data_end - context->data);
   if (problem) return pass_problem(&packet, -problem - 1, here);
@@ -678,15 +696,75 @@ int pbs_router(struct xdp_md *context) {
   int exempt = exempt_class(&packet, 0);
   if (exempt < 0 && packet.ah) exempt = exempt_as_ah(&packet);
   if (exempt >= 0) return pass_class(&packet, CLASS_EXEMPT + exempt, here);
-  /* An entry that is found now is used for no other flow until this processor has left. */
-  __sync_lock_test_and_set(&here->reader.epoch, *(volatile uint64_t *)&control->epoch);
+  enter(control, here);
   int action = look_up(context, &packet, here);
-#ifdef __TARGET_ARCH_x86
-  asm volatile("" ::: "memory");
-  *(volatile uint64_t *)&here->reader.epoch = READER_OUTSIDE;
-#else
-  __sync_lock_test_and_set(&here->reader.epoch, READER_OUTSIDE);
-#endif
+  leave(here);
+  return action;
+}
+
+/* What a super-packet becomes on the wire. */
+struct segments {
+  uint32_t header, size, count;
+  uint64_t bytes;
+};
+
+/* Of a packet without options or extension headers; 0 when it is none that can be told. */
+static __always_inline int segments_of(const struct packet *p, const struct cursor *c, uint32_t size,
+                                       struct segments *out) {
+  struct tcphdr *tcp = c->at;
+  if (p->unusual || p->ah || p->flow.key.protocol != IPPROTO_TCP || !has(c, sizeof *tcp)) return 0;
+  out->header = (p->flow.key.family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) + tcp->doff * 4u;
+  if (size == 0 || p->length <= out->header || out->header + size > UINT16_MAX) return 0;
+  out->size = size;
+  out->count = (p->length - out->header + size - 1) / size;
+  out->bytes = p->length + (uint64_t)(out->count - 1) * out->header;
+  return 1;
+}
+
+/* In force, and nothing is done with its packets but counting them. */
+static __always_inline int is_plain(const struct entry *entry) {
+  uint64_t term = *(volatile uint64_t *)&entry->term;
+  return !(term & TERM_REFUSED) && term > bpf_ktime_get_ns() && *(volatile uint32_t *)&entry->protection == 0 &&
+         *(volatile uint8_t *)&entry->path == 0;
+}
+
+static __always_inline int forward_segments(struct __sk_buff *skb, const struct packet *p, const struct segments *s,
+                                            struct xdp_processor *here) {
+  struct bpf_fib_lookup route = {0};
+  struct entry *entry = 0;
+  uint64_t bytes;
+  if (find(&p->flow, hash_of(&p->flow), &entry) != FOUND || !entry || !is_plain(entry)) return TC_ACT_UNSPEC;
+  ask_route(&route, p, (uint16_t)(s->header + s->size), skb->ifindex);
+  if (bpf_fib_lookup(skb, &route, sizeof route, 0) != BPF_FIB_LKUP_RET_SUCCESS) return TC_ACT_UNSPEC;
+  if (setting.check_source && !is_source_fine(skb, skb->ifindex, p)) return TC_ACT_UNSPEC;
+  if (take_volume(entry, s->bytes, &bytes) != TAKEN) return TC_ACT_UNSPEC;
+  if (rewrite(data_of(skb), end_of(skb), p, &route) < 0) return TC_ACT_SHOT;
+  __sync_fetch_and_add(&entry->packets, s->count);
+  entry->last = bpf_ktime_get_coarse_ns();
+  if (bytes >= entry->notify_at) raise_once(entry, RAISED_THRESHOLD, EVENT_THRESHOLD, bytes, here);
+  count(here, XDP_SENT);
+  return (int)bpf_redirect(route.ifindex, 0);
+}
+
+/*
+ * Of a virtual link, the super-packets of permitted TCP flows. The program above, which cannot tell how long their segments
+ * are, has left them to the stack; there they would stop while no process listens to the queues, and only what is small would
+ * go on: to a sender that is a way which loses most of what it is given. What is not simple goes on to the queues.
+ */
+SEC("tc")
+int pbs_segments(struct __sk_buff *skb) {
+  uint32_t zero = 0, processor = bpf_get_smp_processor_id(), size = skb->gso_size;
+  struct packet packet = {0};
+  struct cursor cursor = {data_of(skb), end_of(skb)};
+  struct segments segments;
+  if (size == 0 || skb->vlan_present) return TC_ACT_UNSPEC;
+  struct table_control *control = bpf_map_lookup_elem(&pbs_control, &zero);
+  struct xdp_processor *here = bpf_map_lookup_elem(&pbs_processors, &processor);
+  if (!control || !here || parse_frame(&packet, &cursor, skb->len) != 0) return TC_ACT_UNSPEC;
+  if (exempt_class(&packet, 0) >= 0 || !segments_of(&packet, &cursor, size, &segments)) return TC_ACT_UNSPEC;
+  enter(control, here);
+  int action = forward_segments(skb, &packet, &segments, here);
+  leave(here);
   return action;
 }
 

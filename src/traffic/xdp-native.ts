@@ -46,8 +46,11 @@ export interface NativeXdp {
   xdpDropAdopted(engine: Handle, start: number, end: number, out: Float64Array): void;
   /** 0: ends listening, before the engine is closed. 1: gives the tables up, after it. Programs stay attached. */
   xdpClose(programs: XdpHandle, all: 0 | 1): void;
-  /** Attaches the program, in place of an earlier one of ours. The last number is as net.ipv4.conf.*.rp_filter. Code EBUSY: another program is there. */
-  xdpAttach(programs: XdpHandle, interfaceIndex: number, generic: 0 | 1, checkSource: 0 | 1 | 2): void;
+  /**
+   * Attaches the program, in place of an earlier one of ours. The last number is as net.ipv4.conf.*.rp_filter. Returns whether
+   * super-packets are forwarded by a program, too, which is so with generic ones only. Code EBUSY: another program is there.
+   */
+  xdpAttach(programs: XdpHandle, interfaceIndex: number, generic: 0 | 1, checkSource: 0 | 1 | 2): boolean;
   /** Takes a program of ours off; whether there was one. */
   xdpDetach(interfaceIndex: number): boolean;
   /** Has all packets from the source of this flow's key dropped for so many milliseconds from now, or, with 0, no longer. */

@@ -334,8 +334,10 @@ export class XdpDatapath implements Datapath {
         "the other end of a virtual link may leave checksums to be filled in",
       );
     const problem = this.#tryAttach(candidate, NATIVE);
-    if (problem?.code === "EBUSY") return byQueues(name, problem.message);
-    if (problem !== undefined) return this.#genericOf(candidate, problem.message);
+    if (problem instanceof XdpError)
+      return problem.code === "EBUSY"
+        ? byQueues(name, problem.message)
+        : this.#genericOf(candidate, problem.message);
     const transmits = this.#allowEgress(index);
     const reason = "its driver takes no frames from XDP, so the stack sends there";
     return { name, engine: "xdp", transmits, authenticates: "nfqueue", ...(transmits ? {} : { reason }) };
@@ -355,24 +357,23 @@ export class XdpDatapath implements Datapath {
   }
 
   #genericOf(candidate: Candidate, reason: string): InterfaceEngine {
-    const problem = this.#tryAttach(candidate, GENERIC);
-    if (problem !== undefined) return byQueues(candidate.name, problem.message);
+    const takesSegments = this.#tryAttach(candidate, GENERIC);
+    if (takesSegments instanceof XdpError) return byQueues(candidate.name, takesSegments.message);
     return {
       name: candidate.name,
       engine: "xdp-generic",
       transmits: this.#allowEgress(candidate.index),
       authenticates: "nfqueue",
-      reason,
+      reason: takesSegments
+        ? reason
+        : `${reason}; TCP's super-packets go by the queues (Linux 6.6 is needed)`,
     };
   }
 
-  #tryAttach(
-    { index, checkSource }: Candidate,
-    generic: typeof NATIVE | typeof GENERIC,
-  ): XdpError | undefined {
+  /** Whether super-packets are taken, too, or why there is no program. */
+  #tryAttach({ index, checkSource }: Candidate, generic: typeof NATIVE | typeof GENERIC): XdpError | boolean {
     try {
-      this.#native.xdpAttach(this.#programs, index, generic, checkSource);
-      return undefined;
+      return this.#native.xdpAttach(this.#programs, index, generic, checkSource);
     } catch (error) {
       return translate(error);
     }

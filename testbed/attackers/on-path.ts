@@ -28,6 +28,9 @@ export interface PathDamage {
   readonly first: number;
 }
 
+/** For a node whose own stack is the attacker's: XDP programs would send past its rules, and before it can listen. */
+export const BY_THE_STACK = { packets: { engine: "nfqueue" } } as const;
+
 const QUEUE = 40;
 const CHAIN = "ATTACK";
 const SEED = 20_100_726;

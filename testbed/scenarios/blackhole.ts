@@ -1,5 +1,5 @@
 /** A router on the path swallows everything, or data only: the sender's flow moves to the other path, alone. */
-import { OnPath } from "../attackers/on-path.js";
+import { BY_THE_STACK, OnPath } from "../attackers/on-path.js";
 import type { PbsEvent } from "../../src/nslp/view.js";
 import type { Daemon } from "../lib/daemon.js";
 import type { Report, Step } from "../lib/report.js";
@@ -32,7 +32,7 @@ async function startAll(testbed: Testbed, authentication: string): Promise<void>
   const rule = [{ ...GRANT_ALL, authentication, refresh: "1s" }];
   await testbed.start({
     sender: { path: [OTHER_PATH], detection: QUICK },
-    upper: { detection: QUICK },
+    upper: { ...BY_THE_STACK, detection: QUICK },
     receiver: { rule, detection: QUICK },
   });
 }

@@ -1,6 +1,6 @@
 /** Flows leave a bad path one after the other, one of them tries it again, and all come back only when it is good. */
 import type { PbsEvent } from "../../src/nslp/view.js";
-import { OnPath } from "../attackers/on-path.js";
+import { BY_THE_STACK, OnPath } from "../attackers/on-path.js";
 import type { Report } from "../lib/report.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
 import { until } from "../lib/wait.js";
@@ -30,7 +30,11 @@ export const roundtrip: Scenario = {
 
 async function show(report: Report, testbed: Testbed): Promise<void> {
   const rule = [{ ...GRANT_ALL, refresh: "500ms" }];
-  await testbed.start({ sender: { path: [OTHER_PATH], detection: MOVES }, receiver: { rule } });
+  await testbed.start({
+    sender: { path: [OTHER_PATH], detection: MOVES },
+    upper: BY_THE_STACK,
+    receiver: { rule },
+  });
   const streams = await Promise.all(
     Array.from({ length: FLOWS }, (_, i) =>
       Stream.listen(testbed, "sender", "receiver", { source: 4000 + i, port: 9000 + i }),

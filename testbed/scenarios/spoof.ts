@@ -2,6 +2,7 @@
  * (a) Somebody sends as the sender: a router that was taken over, a neighbour with the stolen key, and a neighbour without one
  * where packets need none. The receiver finds out, asks for signed packets, and the flow goes on with its own volume.
  */
+import { BY_THE_STACK } from "../attackers/on-path.js";
 import { type Injected, Injector, type InjectPlan, stolenKey, thief } from "../attackers/injector.js";
 import type { Report, Step } from "../lib/report.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
@@ -92,6 +93,7 @@ async function show(report: Report, testbed: Testbed, attack: Attack): Promise<v
   // The first datagrams come faster than the answer.
   const sender1 = { packets: { hold_packets_per_flow: 1000 } };
   await testbed.start({ sender1, receiver1: { rule } }, ["sender1", "receiver1"]);
+  if (attack.at === "router") testbed.daemon("router").configure(BY_THE_STACK);
   await testbed.daemon("router").start(stolen.environment);
   const receiver = testbed.daemon("receiver1");
   const stream = await Stream.listen(testbed, "sender1", "receiver1");
