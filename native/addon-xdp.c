@@ -8,6 +8,7 @@
 #include "addon-engine.h"
 #include "addon-values.h"
 #include "clock.h"
+#include "link-queueing.h"
 #include "xdp-events.h"
 #include "xdp-forward.h"
 #include "xdp.h"
@@ -230,11 +231,11 @@ napi_value addon_xdp_block(napi_env env, napi_callback_info info) {
 
 napi_value addon_xdp_allow_egress(napi_env env, napi_callback_info info) {
   napi_value a[3];
-  uint32_t interface = 0, allowed = 0;
+  uint32_t interface = 0, egress = EGRESS_STACK;
   if (get_arguments(env, info, 3, a) < 0) return NULL;
   struct holder *h = get_open_holder(env, a[0]);
-  if (!h || get_u32(env, a[1], INT32_MAX, &interface) < 0 || get_u32(env, a[2], 1, &allowed) < 0) return NULL;
-  if (xdp_allow_egress(h->xdp, interface, (int)allowed) < 0)
+  if (!h || get_u32(env, a[1], INT32_MAX, &interface) < 0 || get_u32(env, a[2], EGRESS_NATIVE, &egress) < 0) return NULL;
+  if (xdp_allow_egress(h->xdp, interface, (enum xdp_egress)egress) < 0)
     throw_errno(env, errno, "the interface cannot be used by XDP programs");
   return NULL;
 }
@@ -311,6 +312,17 @@ napi_value addon_xdp_features(napi_env env, napi_callback_info info) {
   uint64_t features = 0;
   if (get_arguments(env, info, 1, a) < 0 || get_u32(env, a[0], INT32_MAX, &interface) < 0) return NULL;
   return make_number(env, xdp_features(interface, &features) < 0 ? -1 : (double)features);
+}
+
+/* linkQueueing(interface): the kind, or an empty string when the kernel does not say. */
+napi_value addon_link_queueing(napi_env env, napi_callback_info info) {
+  napi_value a[1], kind = NULL;
+  char text[QUEUEING_ROOM];
+  uint32_t interface = 0;
+  if (get_arguments(env, info, 1, a) < 0 || get_u32(env, a[0], INT32_MAX, &interface) < 0) return NULL;
+  if (link_queueing(interface, text, sizeof text) < 0) text[0] = 0;
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &kind);
+  return kind;
 }
 
 napi_value addon_xdp_counters(napi_env env, napi_callback_info info) {

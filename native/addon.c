@@ -268,6 +268,7 @@ NAPI_MODULE_INIT() {
       METHOD("xdpAllowEgress", addon_xdp_allow_egress),
       METHOD("xdpServe", addon_xdp_serve),
       METHOD("xdpLeave", addon_xdp_leave),
+      METHOD("linkQueueing", addon_link_queueing),
       METHOD("xdpFeatures", addon_xdp_features),
       METHOD("xdpCounters", addon_xdp_counters),
       METHOD("xdpTry", addon_xdp_try),

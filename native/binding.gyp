@@ -26,6 +26,7 @@
         "hold.c",
         "ipset.c",
         "judge.c",
+        "link-queueing.c",
         "mac.c",
         "narrow.c",
         "notes.c",

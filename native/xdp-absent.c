@@ -37,10 +37,10 @@ int xdp_detach(unsigned interface) {
   return 0;
 }
 
-int xdp_allow_egress(struct xdp *x, unsigned interface, int allowed) {
+int xdp_allow_egress(struct xdp *x, unsigned interface, enum xdp_egress egress) {
   (void)x;
   (void)interface;
-  (void)allowed;
+  (void)egress;
   return absent();
 }
 

@@ -32,6 +32,7 @@ static const struct {
     [XDP_PROCESSORS] = {"pbs_processors", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct xdp_processor), BPF_F_MMAPABLE},
     [XDP_EVENTS] = {"pbs_events", BPF_MAP_TYPE_RINGBUF, 0, 0, 0},
     [XDP_EGRESS] = {"pbs_egress", BPF_MAP_TYPE_DEVMAP_HASH, 4, 4, 0},
+    [XDP_SHAPED] = {"pbs_shaped", BPF_MAP_TYPE_HASH, 4, 4, 0},
     [XDP_SERVED] = {"pbs_served", BPF_MAP_TYPE_HASH, 4, 4, 0},
     [XDP_BLOCKED] = {"pbs_blocked", BPF_MAP_TYPE_HASH, sizeof(struct xdp_source), 8, BPF_F_NO_PREALLOC},
 };
@@ -396,14 +397,17 @@ int xdp_queues(unsigned interface) {
   return map;
 }
 
-int xdp_serve(struct xdp *x, unsigned interface, int served) {
-  if (served) return bpf_map_update_elem(x->map[XDP_SERVED], &interface, &interface, BPF_ANY);
-  return bpf_map_delete_elem(x->map[XDP_SERVED], &interface) == 0 || errno == ENOENT ? 0 : -1;
+/* Whether the interface is in the set. */
+static int put(const struct xdp *x, enum xdp_map set, uint32_t interface, int is_in) {
+  if (is_in) return bpf_map_update_elem(x->map[set], &interface, &interface, BPF_ANY);
+  return bpf_map_delete_elem(x->map[set], &interface) == 0 || errno == ENOENT ? 0 : -1;
 }
 
-int xdp_allow_egress(struct xdp *x, unsigned interface, int allowed) {
-  if (allowed) return bpf_map_update_elem(x->map[XDP_EGRESS], &interface, &interface, BPF_ANY);
-  return bpf_map_delete_elem(x->map[XDP_EGRESS], &interface) == 0 || errno == ENOENT ? 0 : -1;
+int xdp_serve(struct xdp *x, unsigned interface, int served) { return put(x, XDP_SERVED, interface, served); }
+
+int xdp_allow_egress(struct xdp *x, unsigned interface, enum xdp_egress egress) {
+  if (put(x, XDP_SHAPED, interface, egress == EGRESS_STACK) < 0) return -1;
+  return put(x, XDP_EGRESS, interface, egress == EGRESS_NATIVE);
 }
 
 /* A source is counted before it is in the map and after it is out, so that programs never pass over one. */

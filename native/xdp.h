@@ -11,9 +11,15 @@
 #include "table.h"
 #include "xdp-layout.h"
 
-enum xdp_map { XDP_CONTROL, XDP_INDEX, XDP_ENTRIES, XDP_PROCESSORS, XDP_EVENTS, XDP_EGRESS, XDP_SERVED, XDP_BLOCKED, XDP_MAPS };
+enum xdp_map { XDP_CONTROL, XDP_INDEX, XDP_ENTRIES, XDP_PROCESSORS, XDP_EVENTS, XDP_EGRESS, XDP_SHAPED, XDP_SERVED, XDP_BLOCKED, XDP_MAPS };
 
 enum xdp_mode { XDP_NATIVE, XDP_GENERIC };
+
+/*
+ * How programs may send by an interface: not at all, so that its queueing discipline has all packets; as generic programs do; or
+ * as native ones do, too.
+ */
+enum xdp_egress { EGRESS_STACK, EGRESS_GENERIC, EGRESS_NATIVE };
 
 struct xdp_options {
   const char *object; /* file with the compiled programs */
@@ -54,8 +60,8 @@ int xdp_attach(struct xdp *xdp, unsigned interface, enum xdp_mode mode, int chec
 /* Takes our programs off an interface. 1 when it was there, 0 when not, -1 with errno. */
 int xdp_detach(unsigned interface);
 
-/* Whether packets may be sent out of an interface by the programs. 0 or -1 with errno. */
-int xdp_allow_egress(struct xdp *xdp, unsigned interface, int allowed);
+/* Of an interface that was never named here, it is EGRESS_GENERIC. 0 or -1 with errno. */
+int xdp_allow_egress(struct xdp *xdp, unsigned interface, enum xdp_egress egress);
 
 /* The XSKMAP of the program on an interface: a descriptor to be closed, or -1 with errno. */
 int xdp_queues(unsigned interface);

@@ -89,6 +89,14 @@ struct {
   __type(value, __u32);
 } pbs_egress SEC(".maps");
 
+/* Interfaces whose queueing discipline is to have all that they send. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1024);
+  __type(key, __u32);
+  __type(value, __u32);
+} pbs_shaped SEC(".maps");
+
 /* Interfaces by which this process sends what is handed to it. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -585,9 +593,10 @@ static __always_inline int over_volume(struct entry *entry, uint64_t bytes, stru
   return XDP_DROP;
 }
 
-/* An interface that is not in the map has it answer XDP_PASS. Generic programs send by every interface. */
+/* An interface that is not in the first map has it answer XDP_PASS. Generic programs send by every interface but those shaped. */
 static __always_inline long aim(uint32_t interface) {
-  return setting.generic ? bpf_redirect(interface, 0) : bpf_redirect_map(&pbs_egress, interface, XDP_PASS);
+  if (!setting.generic) return bpf_redirect_map(&pbs_egress, interface, XDP_PASS);
+  return bpf_map_lookup_elem(&pbs_shaped, &interface) ? XDP_PASS : bpf_redirect(interface, 0);
 }
 
 static __always_inline int forward(struct xdp_md *context, const struct packet *p, struct entry *entry, uint64_t now,

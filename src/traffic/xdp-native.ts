@@ -15,6 +15,9 @@ export const MAX_EXEMPTS = 16;
 export const CLASSES = { signalling: 0, icmp: 1, open: 2 } as const;
 export const EXEMPT_CLASS = 3;
 
+/** By the stack alone, by generic programs, or by native ones, too. */
+export const EGRESS = { stack: 0, generic: 1, native: 2 } as const;
+
 export interface NativeXdpOptions {
   /** File with the compiled programs. */
   readonly object: string;
@@ -55,8 +58,8 @@ export interface NativeXdp {
   xdpDetach(interfaceIndex: number): boolean;
   /** Has all packets from the source of this flow's key dropped for so many milliseconds from now, or, with 0, no longer. */
   xdpBlock(programs: XdpHandle, key: Uint8Array, duration: number): void;
-  /** Whether programs may send by this interface. */
-  xdpAllowEgress(programs: XdpHandle, interfaceIndex: number, allowed: 0 | 1): void;
+  /** How programs may send by this interface: one of {@link EGRESS}. */
+  xdpAllowEgress(programs: XdpHandle, interfaceIndex: number, egress: 0 | 1 | 2): void;
   /**
    * Has packets with AH of an interface that has our program go by AF_XDP to a thread that verifies and sends them; after
    * {@link xdpListen}. Returns how many receive queues are served. Replaces what was before.
@@ -66,6 +69,8 @@ export interface NativeXdp {
   xdpLeave(programs: XdpHandle, interfaceIndex: number): void;
   /** Bits of {@link XDP_FEATURE}, or -1 when the kernel does not say. */
   xdpFeatures(interfaceIndex: number): number;
+  /** Kind of the queueing discipline by which an interface sends, such as "fq_codel"; empty when the kernel does not say. */
+  linkQueueing(interfaceIndex: number): string;
   /** Packets in the order of the names. */
   xdpCounters(programs: XdpHandle, out: Float64Array): void;
   /** Calls back with rtnetlink's messages of these groups, or with null when some were lost. */

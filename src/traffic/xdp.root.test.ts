@@ -311,6 +311,34 @@ rootTest("without its process a router with xdp-generic sends TCP's super-packet
   t.deepEqual(await second.tell("clean"), [], "nothing is left");
 });
 
+for (const virtual of ["generic", "native"] as const)
+  rootTest(`the stack sends where a queueing discipline shapes what is sent (${virtual})`, async (t) => {
+    const row = new Row(t);
+    const router = row.router();
+    await router.start({ virtual });
+    const echo = ["icmp 10.1.0.1 > 10.2.0.2", "icmp 10.2.0.2 > 10.1.0.1"];
+    await router.tell("install", { flows: echo, volume: 2 ** 40 });
+    const tbf = "dev outside root tbf rate 10mbit burst 32kb latency 50ms".split(" ");
+    const isShaped = (wanted: boolean) =>
+      until(`the discipline is seen: ${wanted}`, async () => {
+        const outside = (await router.status()).interfaces.find(({ name }) => name === "outside");
+        return (outside?.reason?.includes("tbf") ?? false) === wanted;
+      });
+    const passed = async () => (await router.status()).counters["xdp.pass.egress"];
+    const ping = () => row.run("a", "ping", "-c", "3", "-i", "0.01", "-W", "2", "-q", "10.2.0.2");
+    row.run("r", "tc", "qdisc", "add", ...tbf);
+    await isShaped(true);
+    ping();
+    t.is(await passed(), 3, "requests");
+    row.run("r", "tc", "qdisc", "del", ...tbf);
+    await isShaped(false);
+    ping();
+    t.is(await passed(), 3);
+    t.is((await router.count("icmp 10.1.0.1 > 10.2.0.2")).packets, 6);
+    await router.tell("stop");
+    await router.tell("clean");
+  });
+
 rootTest("changes of the interfaces are followed", async (t) => {
   const row = new Row(t);
   const router = row.router();

@@ -25,7 +25,7 @@ import { NfqueueDatapath, type NfqueueOptions, REFUSALS } from "./nfqueue.js";
 import { encodeBounds } from "./xdp-bounds.js";
 import { encodeExempts } from "./xdp-exempt.js";
 import { type Candidate, readInterfaces } from "./xdp-interfaces.js";
-import { EXEMPT_BYTES, MAX_EXEMPTS, XDP_FEATURE } from "./xdp-native.js";
+import { EGRESS, EXEMPT_BYTES, MAX_EXEMPTS, XDP_FEATURE } from "./xdp-native.js";
 
 export interface XdpOptions extends NfqueueOptions {
   /** The same as the firewall's: what matches is left to its rules. */
@@ -64,9 +64,27 @@ export class XdpError extends Error {
 /** How often permissions of an earlier process are looked over. */
 const ADOPTED_PERIOD = seconds(60);
 
-/** Changes of links, and of their settings (IPv4 and IPv6): groups of rtnetlink. */
-const LINK_GROUPS = Uint32Array.of(1, 24, 25);
+/** Changes of links, of how they queue, and of their settings (IPv4 and IPv6): groups of rtnetlink. */
+const LINK_GROUPS = Uint32Array.of(1, 4, 24, 25);
 const FOLLOW_DELAY = ms(50);
+
+/** Queueing disciplines that interfaces have by themselves, or that shape nothing; empty: the kernel does not say. */
+const PLAIN_QUEUEING: ReadonlySet<string> = new Set([
+  "",
+  "noop",
+  "noqueue",
+  "pfifo_fast",
+  "pfifo",
+  "bfifo",
+  "fq",
+  "fq_codel",
+  "mq",
+]);
+
+interface Port extends Candidate {
+  /** Kind of the queueing discipline that is to have all that is sent. */
+  readonly shaped?: string;
+}
 
 /** An interface, and all that its program was made with. */
 interface Attached {
@@ -280,7 +298,12 @@ export class XdpDatapath implements Datapath {
     const { interfaces } = this.#options;
     const isWanted = ({ name }: Candidate) => interfaces?.includes(name) ?? true;
     const before = this.#attached;
-    const wanted = candidates.filter(isWanted);
+    const wanted = candidates.filter(isWanted).map((candidate): Port => {
+      const shaped = this.#shapedBy(candidate.index);
+      return shaped === undefined ? candidate : { ...candidate, shaped };
+    });
+    const others = [...unfit, ...candidates.filter((candidate) => !isWanted(candidate))];
+    for (const { index } of others) this.#allowEgress(index, this.#shapedBy(index), false);
     // First, as sockets of interfaces that are gone cannot share their memory with others.
     for (const index of before.keys())
       if (!wanted.some((candidate) => candidate.index === index)) this.#leave(index);
@@ -293,7 +316,12 @@ export class XdpDatapath implements Datapath {
     ];
   }
 
-  #take(candidate: Candidate, before: ReadonlyMap<number, Attached>): Attached {
+  #shapedBy(index: number): string | undefined {
+    const kind = this.#native.linkQueueing(index);
+    return PLAIN_QUEUEING.has(kind) ? undefined : kind;
+  }
+
+  #take(candidate: Port, before: ReadonlyMap<number, Attached>): Attached {
     const made = JSON.stringify(candidate);
     const known = before.get(candidate.index);
     if (known?.made === made)
@@ -306,18 +334,19 @@ export class XdpDatapath implements Datapath {
   }
 
   /** A receive queue may be another's for a while: that of a process that has just ended, for one. */
-  #askedAgain(candidate: Candidate, { engine, found }: Attached): InterfaceEngine {
+  #askedAgain(candidate: Port, { engine, found }: Attached): InterfaceEngine {
     return engine.authenticates === "nfqueue" ? this.#withAuthentication(candidate, found) : engine;
   }
 
   /** What a virtual interface can do depends on its other end. */
-  #withTransmits({ index }: Candidate, engine: InterfaceEngine): InterfaceEngine {
-    return engine.engine === "nfqueue" ? engine : { ...engine, transmits: this.#allowEgress(index) };
+  #withTransmits({ index, shaped }: Port, engine: InterfaceEngine): InterfaceEngine {
+    const transmits = this.#allowEgress(index, shaped);
+    return engine.engine === "nfqueue" ? engine : { ...engine, transmits };
   }
 
   /** An interface that is gone took its program along. */
   #leave(index: number): void {
-    this.#native.xdpAllowEgress(this.#programs, index, 0);
+    this.#native.xdpAllowEgress(this.#programs, index, EGRESS.generic);
     this.#native.xdpLeave(this.#programs, index);
     try {
       this.#native.xdpDetach(index);
@@ -326,8 +355,8 @@ export class XdpDatapath implements Datapath {
     }
   }
 
-  #engineOf(candidate: Candidate): InterfaceEngine {
-    const { name, index, virtual } = candidate;
+  #engineOf(candidate: Port): InterfaceEngine {
+    const { name, index, virtual, shaped } = candidate;
     if (virtual && this.#options.virtual !== "native")
       return this.#genericOf(
         candidate,
@@ -338,14 +367,21 @@ export class XdpDatapath implements Datapath {
       return problem.code === "EBUSY"
         ? byQueues(name, problem.message)
         : this.#genericOf(candidate, problem.message);
-    const transmits = this.#allowEgress(index);
-    const reason = "its driver takes no frames from XDP, so the stack sends there";
+    const transmits = this.#allowEgress(index, shaped);
+    const reason =
+      shaped === undefined
+        ? "its driver takes no frames from XDP, so the stack sends there"
+        : whyByStack(shaped);
     return { name, engine: "xdp", transmits, authenticates: "nfqueue", ...(transmits ? {} : { reason }) };
   }
 
   /** Packets with AH go past the stack too, where a socket can be had. */
-  #withAuthentication({ index }: Candidate, found: InterfaceEngine): InterfaceEngine {
+  #withAuthentication({ index, shaped }: Port, found: InterfaceEngine): InterfaceEngine {
     if (found.engine === "nfqueue") return found;
+    if (shaped !== undefined) {
+      this.#native.xdpLeave(this.#programs, index);
+      return found;
+    }
     try {
       this.#queues.serve(this.#programs, index);
       return { ...found, authenticates: "af_xdp" };
@@ -356,17 +392,21 @@ export class XdpDatapath implements Datapath {
     }
   }
 
-  #genericOf(candidate: Candidate, reason: string): InterfaceEngine {
+  #genericOf(candidate: Port, why: string): InterfaceEngine {
     const takesSegments = this.#tryAttach(candidate, GENERIC);
     if (takesSegments instanceof XdpError) return byQueues(candidate.name, takesSegments.message);
+    const { name, index, shaped } = candidate;
+    const reasons = [
+      why,
+      ...(takesSegments ? [] : ["TCP's super-packets go by the queues (Linux 6.6 is needed)"]),
+      ...(shaped === undefined ? [] : [whyByStack(shaped)]),
+    ];
     return {
-      name: candidate.name,
+      name,
       engine: "xdp-generic",
-      transmits: this.#allowEgress(candidate.index),
+      transmits: this.#allowEgress(index, shaped),
       authenticates: "nfqueue",
-      reason: takesSegments
-        ? reason
-        : `${reason}; TCP's super-packets go by the queues (Linux 6.6 is needed)`,
+      reason: reasons.join("; "),
     };
   }
 
@@ -379,16 +419,22 @@ export class XdpDatapath implements Datapath {
     }
   }
 
-  #allowEgress(index: number): boolean {
-    const features = this.#native.xdpFeatures(index);
+  /** @param native unless native programs are not to send there, whatever its driver can. Returns whether they do */
+  #allowEgress(index: number, shaped: string | undefined, native = true): boolean {
+    const features = native && shaped === undefined ? this.#native.xdpFeatures(index) : 0;
     const transmits = features > 0 && (features & XDP_FEATURE.transmit) !== 0;
-    this.#native.xdpAllowEgress(this.#programs, index, transmits ? 1 : 0);
+    const otherwise = shaped === undefined ? EGRESS.generic : EGRESS.stack;
+    this.#native.xdpAllowEgress(this.#programs, index, transmits ? EGRESS.native : otherwise);
     return transmits;
   }
 }
 
 function byQueues(name: string, reason: string): InterfaceEngine {
   return { name, engine: "nfqueue", transmits: false, authenticates: "nfqueue", reason };
+}
+
+function whyByStack(shaped: string): string {
+  return `its queueing discipline (${shaped}) is to have all that is sent, so the stack sends there`;
 }
 
 /** Of a flow that has this source. */

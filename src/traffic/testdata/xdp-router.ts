@@ -38,7 +38,7 @@ import {
 import { XdpDatapath, type XdpOptions } from "../xdp.js";
 import { encodeExempts } from "../xdp-exempt.js";
 import { encodeBounds } from "../xdp-bounds.js";
-import { XDP_ACTION } from "../xdp-native.js";
+import { EGRESS, XDP_ACTION } from "../xdp-native.js";
 import { BARE_ENGINE } from "./bare-engine.js";
 import { answerCommands } from "./commands.js";
 
@@ -122,7 +122,7 @@ class Twins {
     addon.xdpListen(this.#programs, this.#withXdp);
     for (const name of [INSIDE, OUTSIDE]) {
       addon.xdpAttach(this.#programs, indexOf(name), 0, 0);
-      addon.xdpAllowEgress(this.#programs, indexOf(name), 1);
+      addon.xdpAllowEgress(this.#programs, indexOf(name), EGRESS.native);
     }
     this.#install(PERMITTED, 2 ** 40, 3_600_000);
     this.#install(LIMITED, VOLUME, 3_600_000);
