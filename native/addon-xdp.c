@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "addon-engine.h"
@@ -101,6 +102,27 @@ static int get_bounds(napi_env env, napi_value options, struct xdp_options *o) {
     o->bounds[i] = (struct xdp_bounds){.total = read_rate(&values[i * BOUND_VALUES]),
                                        .source = read_rate(&values[i * BOUND_VALUES + 2])};
   return 0;
+}
+
+/* xdpProbe(object): throws when the kernel does not take the programs. */
+napi_value addon_xdp_probe(napi_env env, napi_callback_info info) {
+  napi_value a[1];
+  char path[PATH_BYTES];
+  size_t length = 0;
+  if (get_arguments(env, info, 1, a) < 0) return NULL;
+  if (napi_get_value_string_utf8(env, a[0], path, sizeof path, &length) != napi_ok || length == sizeof path - 1)
+    throw_error(env, "EINVAL", "this is not the name of a file");
+  else if (xdp_probe(path) < 0) throw_errno(env, errno, "the kernel does not take the XDP programs");
+  return NULL;
+}
+
+/* Throws when there can be no AF_XDP sockets. */
+napi_value addon_xsk_probe(napi_env env, napi_callback_info info) {
+  (void)info;
+  int s = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+  if (s < 0) throw_errno(env, errno, "there can be no AF_XDP sockets");
+  else close(s);
+  return NULL;
 }
 
 napi_value addon_xdp_open(napi_env env, napi_callback_info info) {

@@ -9,6 +9,8 @@
 /* Where the table of an engine is to lie that works with the programs `value`. 0 or -1 with an exception pending. */
 int get_table_space(napi_env env, napi_value value, struct table_space *out);
 
+napi_value addon_xdp_probe(napi_env env, napi_callback_info info);
+napi_value addon_xsk_probe(napi_env env, napi_callback_info info);
 napi_value addon_xdp_open(napi_env env, napi_callback_info info);
 napi_value addon_xdp_listen(napi_env env, napi_callback_info info);
 napi_value addon_xdp_drop_adopted(napi_env env, napi_callback_info info);

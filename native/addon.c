@@ -258,6 +258,8 @@ NAPI_MODULE_INIT() {
       METHOD("relayOpen", addon_relay_open),
       METHOD("relayClose", addon_relay_close),
       METHOD("relayStatus", addon_relay_status),
+      METHOD("xdpProbe", addon_xdp_probe),
+      METHOD("xskProbe", addon_xsk_probe),
       METHOD("xdpOpen", addon_xdp_open),
       METHOD("xdpListen", addon_xdp_listen),
       METHOD("xdpDropAdopted", addon_xdp_drop_adopted),

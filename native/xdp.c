@@ -225,6 +225,16 @@ static int set_up(struct xdp *x) {
   return 0;
 }
 
+int xdp_probe(const char *file) {
+  libbpf_set_print(NULL);
+  struct bpf_object *object = bpf_object__open_file(file, NULL);
+  if (!object) return -1;
+  int result = bpf_object__load(object), error = errno;
+  bpf_object__close(object);
+  errno = error;
+  return result < 0 ? -1 : 0;
+}
+
 struct xdp *xdp_open(const struct xdp_options *options) {
   struct xdp *x = calloc(1, sizeof *x);
   if (!x) return NULL;

@@ -41,6 +41,9 @@ struct xdp {
   int adopted; /* the maps are those of an earlier process */
 };
 
+/* Whether the kernel takes the programs of a file: loads them, attaches nothing. 0 or -1 with errno. */
+int xdp_probe(const char *object);
+
 /* NULL with errno: EADDRINUSE (another process has them), EPERM, ENOMEM, or what else the kernel says. */
 struct xdp *xdp_open(const struct xdp_options *options);
 

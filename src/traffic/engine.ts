@@ -33,6 +33,7 @@ async function withPrograms(options: XdpOptions): Promise<XdpDatapath> {
   // The tables take all their memory at once: not where nobody would look into them.
   const { candidates, unfit } = readInterfaces();
   if (candidates.length === 0) throw noProgram(unfit);
+  XdpDatapath.probe();
   const datapath = XdpDatapath.open(options);
   const { interfaces } = datapath.status();
   if (interfaces.every(({ engine }) => engine === "nfqueue")) {

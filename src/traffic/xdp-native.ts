@@ -38,6 +38,10 @@ export interface NativeXdpOptions {
 
 export interface NativeXdp {
   readonly xdpCounterNames: readonly string[];
+  /** Throws when the kernel does not take the programs of a file. */
+  xdpProbe(object: string): void;
+  /** Throws when there can be no AF_XDP sockets. */
+  xskProbe(): void;
   /** Makes the tables, or finds those that programs on this namespace's interfaces still have. Code EADDRINUSE: another process has them. */
   xdpOpen(options: NativeXdpOptions): XdpHandle;
   /** Has the engine raise what the programs tell. Returns whether permissions of an earlier process were found. */

@@ -6,6 +6,7 @@
  * The programs stay on the interfaces when this process ends: permitted plain flows go on within their volume and time,
  * and the next process goes on with their counts.
  */
+import { release } from "node:os";
 import type { IpAddress, IpPrefix } from "../base/address.js";
 import { type Flow, PROTOCOL } from "../base/flow.js";
 import { SystemTime, type Time, type Timer } from "../base/time.js";
@@ -103,6 +104,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: "another process in this network namespace has the XDP programs",
   ENOSYS:
     "the XDP engine was not built; install libbpf-dev (1.0 or newer) and clang, then build it with: npm run build:native",
+  EAFNOSUPPORT: "the kernel has no AF_XDP (CONFIG_XDP_SOCKETS)",
   ENOENT: "the compiled XDP programs are missing; build them with: npm run build:native",
 };
 
@@ -144,6 +146,24 @@ export class XdpDatapath implements Datapath {
       throw translate(error);
     }
     if (this.adopted) this.#dropLater();
+  }
+
+  /** Throws {@link XdpError} when the kernel does not take the programs; needs privileges, and changes nothing. */
+  static probe(): void {
+    try {
+      native().xdpProbe(programsFile());
+    } catch (error) {
+      throw refused(translate(error));
+    }
+  }
+
+  /** Throws {@link XdpError} when there can be no AF_XDP sockets. */
+  static probeSockets(): void {
+    try {
+      native().xskProbe();
+    } catch (error) {
+      throw translate(error);
+    }
   }
 
   /** Throws {@link XdpError} when there can be no programs on this machine, NfqueueError as the engine below does. */
@@ -464,6 +484,13 @@ function openPrograms(addon: Native, options: XdpOptions): XdpHandle {
   } catch (error) {
     throw translate(error);
   }
+}
+
+/** Of loading: by kernels that lack what the programs use, or whose verifier knows less. */
+function refused(error: XdpError): XdpError {
+  if (!["EINVAL", "EACCES"].includes(error.code)) return error;
+  const needed = `Linux 5.12 or newer is needed, and this is ${release()}`;
+  return new XdpError(error.code, `the kernel does not take the XDP programs (${needed})`);
 }
 
 function translate(error: unknown): XdpError {

@@ -8,10 +8,10 @@ import { forwardingRate, generatorCommand } from "./generator.js";
 import { ADDRESS, Lab, LOAD_CORE, median, percentile, ROUTER_CORE } from "./lab.js";
 import { LineProgram } from "./lines.js";
 import { type Case, paired, type Report, report, single } from "./result.js";
+import { SIZE as AH_SIZE, verified } from "./xdp-authentication.js";
 import { xdpCases } from "./xdp.js";
 
 const FLOW_COUNTS = [1, 1_000_000] as const;
-const SIZES = [64, 1400] as const;
 const WINDOW_SECONDS = 2;
 
 /** A million flows take seconds to install, and as long to leave the kernel again. */
@@ -91,6 +91,25 @@ async function forwarding(
   const where = cores === String(ROUTER_CORE) ? "one core" : "two cores";
   const name = `nfqueue ${size} B, ${flows} flows, ${where}`;
   return [paired(name, "kpps", best), paired(`${name}, overloaded`, "kpps", overloaded)];
+}
+
+/** Offered to find the most packets with AH that the queue verifies. */
+const OFFERED_WITH_AH = [100_000, 150_000, 200_000];
+
+/** Packets with AH that the queue verifies, on the router's core with all that forwards. */
+async function queueAuthenticated(lab: Lab, runs: number): Promise<Case> {
+  const pairs: { value: number; baseline: number }[] = [];
+  const plain = { from: "sender", size: AH_SIZE, flows: 1, seconds: 1 } as const;
+  for (let run = 0; run < runs; run++) {
+    const baseline = forwardingRate(lab, plain) / 1000;
+    const rates = await withEngine(lab, 0, String(ROUTER_CORE), async (engine) => {
+      const all: number[] = [];
+      for (const rate of OFFERED_WITH_AH) all.push((await verified(lab, engine, ROUTER_CORE, rate)).rate);
+      return all;
+    });
+    pairs.push({ value: Math.max(...rates) / 1000, baseline });
+  }
+  return paired(`nfqueue, hmac-sha256-128, ${AH_SIZE} B, one core`, "kpps", pairs);
 }
 
 interface IperfResult {
@@ -263,50 +282,56 @@ async function table(lab: Lab): Promise<Case[]> {
   });
 }
 
-/** What a flood, or a load, does to others. */
-async function beside(lab: Lab, runs: number): Promise<Case[]> {
-  fillInChecksums(lab);
+/** The load ends where it arrives, and costs its host no more than that. */
+function dropAtReceiver(lab: Lab): void {
+  for (const protocol of ["udp", "ah"])
+    lab.run("receiver", "iptables", "-t", "raw", "-A", "PREROUTING", "-p", protocol, "-j", "DROP");
+}
+
+async function queue(lab: Lab, size: number, runs: number): Promise<Case[]> {
   const results: Case[] = [];
-  for (const one of FLOODS) results.push(await flood(lab, one, runs));
-  for (const kind of ["nfqueue", "xdp"] as const) results.push(...(await latency(lab, kind, runs)));
+  for (const flows of FLOW_COUNTS)
+    results.push(...(await forwarding(lab, size, flows, String(ROUTER_CORE), runs)));
   return results;
 }
 
+/** Each in a lab of its own. */
+const PARTS: Readonly<Record<string, (lab: Lab, runs: number) => Promise<Case[]>>> = {
+  table,
+  "queue-64": (lab, runs) => queue(lab, 64, runs),
+  "queue-1400": (lab, runs) => queue(lab, 1400, runs),
+  "queue-ah": async (lab, runs) => [await queueAuthenticated(lab, runs)],
+  tcp: async (lab, runs) => [await tcp(lab, runs)],
+  flood: async (lab, runs) => {
+    fillInChecksums(lab);
+    const results: Case[] = [];
+    for (const one of FLOODS) results.push(await flood(lab, one, runs));
+    return results;
+  },
+  latency: async (lab, runs) => {
+    fillInChecksums(lab);
+    return [...(await latency(lab, "nfqueue", runs)), ...(await latency(lab, "xdp", runs))];
+  },
+  xdp: xdpCases,
+};
+
+export const DATAPLANE_CASES = Object.keys(PARTS);
+
 /**
- * Floods and latency of "dataplane" alone.
- * @param quick one run of each case, to see that all works
+ * @param quick one run of each, to see that all works
+ * @param only these parts; none: all
  */
-export async function flooded(quick: boolean): Promise<Report> {
-  const lab = new Lab();
-  try {
-    dropAtReceiver(lab, "-A");
-    return report("flood", await beside(lab, quick ? 1 : 5));
-  } finally {
-    lab.close();
+export async function dataplane(quick: boolean, only: readonly string[]): Promise<Report> {
+  const results: Case[] = [];
+  for (const [name, part] of Object.entries(PARTS)) {
+    if (only.length > 0 && !only.includes(name)) continue;
+    const lab = new Lab();
+    try {
+      if (name !== "xdp") dropAtReceiver(lab);
+      results.push(...(await part(lab, quick ? 1 : 5)));
+    } finally {
+      lab.close();
+    }
   }
-}
-
-/** The load ends where it arrives, and costs its host no more than that. */
-function dropAtReceiver(lab: Lab, change: "-A" | "-D"): void {
-  lab.run("receiver", "iptables", "-t", "raw", change, "PREROUTING", "-p", "udp", "-j", "DROP");
-}
-
-/** @param quick one run of the main cases, to see that all works */
-export async function dataplane(quick: boolean): Promise<Report> {
-  const runs = quick ? 1 : 5;
-  const lab = new Lab();
-  try {
-    dropAtReceiver(lab, "-A");
-    const results: Case[] = await table(lab);
-    for (const flows of quick ? [1_000_000] : FLOW_COUNTS)
-      for (const size of quick ? [64] : SIZES)
-        results.push(...(await forwarding(lab, size, flows, String(ROUTER_CORE), runs)));
-    results.push(await tcp(lab, runs));
-    results.push(...(await beside(lab, runs)));
-    dropAtReceiver(lab, "-D");
-    results.push(...(await xdpCases(lab, runs)));
-    return report("dataplane", results);
-  } finally {
-    lab.close();
-  }
+  return report("dataplane", results);
 }

@@ -2,28 +2,26 @@
 import { parseArgs } from "node:util";
 import { ALGORITHMS } from "../../src/base/algorithm.js";
 import { authentication } from "./authentication.js";
-import { dataplane, flooded } from "./dataplane.js";
+import { dataplane, DATAPLANE_CASES } from "./dataplane.js";
 import { memory } from "./memory.js";
 import { refreshing } from "./refreshing.js";
 import { print, type Report } from "./result.js";
 import { setup } from "./setup.js";
 import { signalling, SIGNALLING_CASES, type SignallingOptions } from "./signalling.js";
-import { xdp } from "./xdp.js";
 
 const BENCHMARKS: Readonly<Record<string, (options: SignallingOptions) => Promise<Report>>> = {
   authentication: ({ quick, only }) => authentication(quick, only),
-  dataplane: ({ quick }) => dataplane(quick),
-  flood: ({ quick }) => flooded(quick),
+  dataplane: ({ quick, only }) => dataplane(quick, only),
   memory: ({ quick }) => memory(quick),
   refreshing: ({ quick }) => refreshing(quick),
   setup: ({ quick }) => setup(quick),
   signalling,
-  xdp: ({ quick }) => xdp(quick),
 };
 
 /** What can be measured alone. */
 const CASES: Readonly<Record<string, readonly string[]>> = {
   authentication: ALGORITHMS,
+  dataplane: DATAPLANE_CASES,
   signalling: SIGNALLING_CASES,
 };
 

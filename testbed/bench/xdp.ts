@@ -4,21 +4,21 @@
  * core, and ends the packets there, so that its work is no part of either figure.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { InterfaceEngine } from "../../src/traffic/datapath.js";
 import { authenticated } from "./xdp-authentication.js";
 import { forwardingRate, generatorCommand, type Load } from "./generator.js";
-import { Lab, LOAD_CORE } from "./lab.js";
+import { type Lab, LOAD_CORE } from "./lab.js";
 import { LineProgram } from "./lines.js";
-import { type Case, paired, type Report, report, single } from "./result.js";
+import { pin, routerSeconds, threads } from "./processor-time.js";
+import { type Case, paired, single } from "./result.js";
 
 const FLOWS = 1_000_000;
 const SIZES = [64, 1400] as const;
 const WINDOW_SECONDS = 1;
 const ENGINE_LIMIT_MS = 60_000;
-const RECEIVE_THREADS = /^\s*(\d+)\s+napi\/(from-sender|from-sende|to-receiver|to-receive)/;
 
 function file(...places: readonly string[]): string {
   const found = places
@@ -38,24 +38,10 @@ function sinkAtReceiver(lab: Lab): void {
   lab.run("receiver", "sh", "-c", "echo 1 > /sys/class/net/in/threaded");
 }
 
-function threads(pattern: RegExp): string[] {
-  return execFileSync("ps", ["-eo", "pid,comm"], { encoding: "utf8" })
-    .split("\n")
-    .flatMap((line) => pattern.exec(line)?.[1] ?? []);
-}
-
 function pinReceiver(): void {
-  const pids = threads(/^\s*(\d+)\s+napi\/in-/);
-  if (pids.length === 0) throw new Error("the receiver's thread is missing");
-  for (const pid of pids) execFileSync("taskset", ["-p", "-c", String(LOAD_CORE), pid], { stdio: "ignore" });
-}
-
-/** Seconds of processor time that the router's receive path has had. */
-function routerSeconds(): number {
-  const used = threads(RECEIVE_THREADS).map((pid) =>
-    Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[0]),
-  );
-  return used.reduce((sum, nanoseconds) => sum + nanoseconds, 0) / 1e9;
+  const ids = threads(/^\s*(\d+)\s+napi\/in-/);
+  if (ids.length === 0) throw new Error("the receiver's thread is missing");
+  pin(ids, LOAD_CORE);
 }
 
 /** Packets that the router's stack has forwarded. */
@@ -161,17 +147,4 @@ export async function xdpCases(lab: Lab, runs: number): Promise<Case[]> {
     await engine.stop(ENGINE_LIMIT_MS);
   }
   return results;
-}
-
-/**
- * This part of "dataplane" alone.
- * @param quick one run of each case, to see that all works
- */
-export async function xdp(quick: boolean): Promise<Report> {
-  const lab = new Lab();
-  try {
-    return report("xdp", await xdpCases(lab, quick ? 1 : 5));
-  } finally {
-    lab.close();
-  }
 }

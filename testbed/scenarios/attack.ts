@@ -121,8 +121,11 @@ export function eventAfter(
 }
 
 /** Findings of a daemon, but for those of Queries without an answer. */
-export async function alarmsOf(daemon: Daemon): Promise<readonly string[]> {
-  return (await eventsOf(daemon)).filter(({ type }) => type === "attack").map(({ detail }) => detail);
+export async function alarmsOf(daemon: Daemon, about = /^/): Promise<readonly string[]> {
+  const alarms = (await eventsOf(daemon)).filter(
+    ({ type, flow }) => type === "attack" && about.test(flow ?? ""),
+  );
+  return alarms.map(({ detail }) => detail);
 }
 
 /** Prints an event as evidence, and when it came. */

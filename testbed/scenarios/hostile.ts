@@ -9,7 +9,7 @@ import type { Program } from "../lib/programs.js";
 import type { Report, Step } from "../lib/report.js";
 import { helper } from "../lib/repository.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
-import { until } from "../lib/wait.js";
+import { settled, until } from "../lib/wait.js";
 import { Bystander } from "./bystander.js";
 import { flowsOf, GRANT_ALL, statusOf, THREE_NODE, udpSender } from "./common.js";
 import type { Scenario } from "./scenario.js";
@@ -158,7 +158,9 @@ async function attackWithPbs(
 ): Promise<void> {
   const router = testbed.daemon("router");
   const receiver = testbed.daemon("receiver1");
-  const before = await statusOf(router);
+  const refusedBefore = await settled("the counters to stand still", 10_000, 200, async () =>
+    rejections(await statusOf(router)),
+  );
   const { status, stdout, stderr } = await testbed.run(
     "sender2",
     helper("attackers/rogue", planFile, attack.name),
@@ -173,7 +175,7 @@ async function attackWithPbs(
   step.expect("all of them", refused === 0);
   step.measure("kinds of answers", answers.length);
   step.measure("answers", answers.slice(0, ANSWERS_SHOWN).join(" / "));
-  const refusals = rejections(await statusOf(router)) - rejections(before);
+  const refusals = rejections(await statusOf(router)) - refusedBefore;
   step.measure("counted as refused by the router", refusals);
   const isOnlyGood = attack.name === "honest";
   // A Query that is played again is counted once more than the first, which was good.

@@ -11,6 +11,7 @@ const GOOD: Machine = {
   exists: () => true,
   tryPort: async () => undefined,
   load: async () => undefined,
+  xdp: () => ({}),
   wall: () => Date.UTC(2026, 5, 1),
 };
 
@@ -137,4 +138,15 @@ test("a native module that was not built", async (t) => {
 
 test("a clock that cannot be right", async (t) => {
   t.like(await find({ wall: () => 0 }, "clock"), { result: "fail" });
+});
+
+test("XDP", async (t) => {
+  t.like(await find({}, "XDP"), { result: "ok" });
+  t.like(await find({}, "AF_XDP"), { result: "ok" });
+  const xdp = () => ({ programs: "the XDP engine was not built", sockets: "no AF_XDP" });
+  t.like(await find({ xdp }, "XDP"), { result: "warn", detail: "the XDP engine was not built" });
+  t.is(await find({ xdp }, "AF_XDP"), undefined, "of no use without programs");
+  t.like(await find({ xdp: () => ({ sockets: "no AF_XDP" }) }, "AF_XDP"), { result: "warn" });
+  const host = { xdp, read: (path: string) => (path.includes("forward") ? "0\n" : FILES[path]) };
+  t.like(await find(host, "XDP"), { result: "info" });
 });

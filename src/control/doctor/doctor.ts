@@ -29,10 +29,7 @@ export async function examine(machine: Machine, options: DoctorOptions): Promise
     ...(config === undefined ? [] : checkCertificate(machine, config)),
     checkForwarding(machine),
     checkTun(machine, config),
-    info(
-      "XDP",
-      `${machine.exists("/sys/fs/bpf") ? "the kernel has BPF" : "the kernel has no BPF"}; pbsd does not use it`,
-    ),
+    ...checkXdp(machine, config),
   ];
   return { ok: checks.every(({ result }) => result !== "fail"), checks };
 }
@@ -161,9 +158,30 @@ function checkTun(machine: Machine, config: Config | undefined): Check {
   return info("TUN device", `${there ? "there" : "not there"}; only relays need it`);
 }
 
+const FORWARDING = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"] as const;
+
+/** Only a router can have them, and the queues judge without. */
+function checkXdp(machine: Machine, config: Config | undefined): Check[] {
+  const engine = config?.packets.engine ?? "auto";
+  if (engine === "nfqueue") return [info("XDP", "the configuration says that the queues judge alone")];
+  const { programs, sockets } = machine.xdp();
+  const btf = `BTF is ${machine.exists("/sys/kernel/btf/vmlinux") ? "" : "not "}there (and not needed)`;
+  const routes = FORWARDING.some((path) => machine.read(path)?.trim() === "1");
+  const without = (name: string, why: string, remedy: string): Check => {
+    if (engine === "xdp" && name === "XDP") return fail(name, why, remedy);
+    return routes ? warn(name, why, remedy) : info(name, `${why}; of no matter for a host`);
+  };
+  if (programs !== undefined)
+    return [without("XDP", programs, "mend that for speed, or leave it: the queues judge alone then")];
+  return [
+    ok("XDP", `the kernel takes the programs; ${btf}`),
+    sockets === undefined
+      ? ok("AF_XDP", "there, for packets with AH")
+      : without("AF_XDP", sockets, "mend that for speed, or leave it: AH is verified behind the stack then"),
+  ];
+}
+
 function checkForwarding(machine: Machine): Check {
-  const on = (path: string): string => (machine.read(path)?.trim() === "1" ? "on" : "off");
-  const ipv4 = on("/proc/sys/net/ipv4/ip_forward");
-  const ipv6 = on("/proc/sys/net/ipv6/conf/all/forwarding");
+  const [ipv4, ipv6] = FORWARDING.map((path) => (machine.read(path)?.trim() === "1" ? "on" : "off"));
   return info("forwarding", `IPv4 ${ipv4}, IPv6 ${ipv6}; only a router needs it`);
 }

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { release } from "node:os";
 import { native } from "../../traffic/native.js";
+import { XdpDatapath } from "../../traffic/xdp.js";
 
 export interface CommandResult {
   /** Exit status; -1 when the program is not there or was stopped. */
@@ -23,6 +24,8 @@ export interface Machine {
   tryPort(protocol: "udp" | "tcp", port: number): Promise<string | undefined>;
   /** Loads a native package or the addon; undefined when that works, else why not. */
   load(name: "addon" | "netlink" | "nfqueue" | "raw-socket"): Promise<string | undefined>;
+  /** Why there can be no XDP programs, and why packets with AH cannot be taken beside the stack, if so. */
+  xdp(): { readonly programs?: string; readonly sockets?: string };
   wall(): number;
 }
 
@@ -57,8 +60,21 @@ export const thisMachine: Machine = {
       return (error as Error).message.split("\n")[0];
     }
   },
+  xdp: () => {
+    const [programs, sockets] = [() => XdpDatapath.probe(), () => XdpDatapath.probeSockets()].map(failure);
+    return { ...(programs !== undefined && { programs }), ...(sockets !== undefined && { sockets }) };
+  },
   wall: () => Date.now(),
 };
+
+function failure(probe: () => void): string | undefined {
+  try {
+    probe();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
 
 function tryUdp(port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
