@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import test, { type ExecutionContext } from "ava";
@@ -44,6 +44,10 @@ class Row {
 
   start(host: string, program: string, ...args: readonly string[]) {
     return spawn("ip", ["netns", "exec", this.name(host), program, ...args], { stdio: "ignore" });
+  }
+
+  python(host: string, program: string): ChildProcessWithoutNullStreams {
+    return spawn("ip", ["netns", "exec", this.name(host), "python3", "-c", program]);
   }
 
   /** A new process in the router. */
@@ -237,26 +241,45 @@ const FORTH = "tcp 10.1.0.1:4000 > 10.2.0.2:5000";
 const BACK = "tcp 10.2.0.2:5000 > 10.1.0.1:4000";
 const BYTES = 20_000_000;
 
-/** Sends BYTES by TCP through the router; how many have come. @param connected is called before they are sent */
-async function transfer(row: Row, connected: () => Promise<void> = async () => undefined): Promise<number> {
-  const python = (host: string, program: string) =>
-    spawn("ip", ["netns", "exec", row.name(host), "python3", "-c", program], {
-      stdio: ["pipe", "pipe", "inherit"],
-    });
-  const server = python("b", LISTEN);
-  const told = createInterface({ input: server.stdout })[Symbol.asyncIterator]();
-  await until("the server listens", () => row.run("b", "ss", "-ltn").includes(":5000"));
-  const client = python("a", connectAndSend(BYTES));
-  try {
-    await once(client.stdout, "data");
-    await connected();
-    client.stdin.end("\n");
-    const line = await told.next();
-    return line.done === true ? 0 : Number(line.value);
-  } finally {
-    server.kill();
-    client.kill();
+/** BYTES by TCP through the router, from when it is told to go. */
+class Transfer {
+  readonly #server;
+  readonly #client;
+
+  private constructor(server: ChildProcessWithoutNullStreams, client: ChildProcessWithoutNullStreams) {
+    this.#server = server;
+    this.#client = client;
   }
+
+  /** Resolves when there is a connection. */
+  static async start(row: Row): Promise<Transfer> {
+    const server = row.python("b", LISTEN);
+    await until("the server listens", () => row.run("b", "ss", "-ltn").includes(":5000"));
+    const client = row.python("a", connectAndSend(BYTES));
+    await once(client.stdout, "data");
+    return new Transfer(server, client);
+  }
+
+  go(): void {
+    this.#client.stdin.end("\n");
+  }
+
+  /** How many bytes have come, at the end. */
+  async received(): Promise<number> {
+    const [line] = (await once(this.#server.stdout, "data")) as [Buffer];
+    return Number(line.toString());
+  }
+
+  end(): void {
+    this.#server.kill();
+    this.#client.kill();
+  }
+}
+
+async function transfer(row: Row): Promise<number> {
+  const running = await Transfer.start(row);
+  running.go();
+  return running.received().finally(() => running.end());
 }
 
 for (const [virtual, engine] of [
@@ -298,7 +321,11 @@ rootTest("without its process a router with xdp-generic sends TCP's super-packet
   const first = row.router();
   await first.start();
   await first.tell("install", { flows: [FORTH, BACK], volume: 2 ** 40 });
-  t.is(await transfer(row, () => first.die()), BYTES);
+  const running = await Transfer.start(row);
+  await first.die();
+  running.go();
+  t.is(await running.received(), BYTES);
+  running.end();
   const second = row.router();
   t.true(await second.start());
   const { bytes, packets } = await second.count(FORTH);
@@ -309,6 +336,26 @@ rootTest("without its process a router with xdp-generic sends TCP's super-packet
   await second.tell("stop");
   t.deepEqual(await second.tell("clean"), ["inside", "outside"]);
   t.deepEqual(await second.tell("clean"), [], "nothing is left");
+});
+
+rootTest("super-packets get no more than the volume, and the last of it is told", async (t) => {
+  const row = new Row(t);
+  const router = row.router();
+  await router.start();
+  const volume = 3_000_000;
+  await router.tell("install", { flows: [FORTH], volume });
+  await router.tell("install", { flows: [BACK], volume: 2 ** 40 });
+  const running = await Transfer.start(row);
+  running.go();
+  await until("more is sent than may be", async () => (await router.count(FORTH)).overVolume > 0);
+  const { bytes } = await router.count(FORTH);
+  t.true(bytes <= volume && bytes > volume / 2, `${bytes} bytes`);
+  await until("the event", async () =>
+    (await router.tell<object[]>("events")).some((event) => "type" in event && event.type === "exhausted"),
+  );
+  running.end();
+  await router.tell("stop");
+  await router.tell("clean");
 });
 
 for (const virtual of ["generic", "native"] as const)

@@ -117,6 +117,8 @@ async function prepare(lab: Lab, engine: Verifier, rate: number): Promise<readon
 }
 
 interface Verified {
+  /** Of those sent, how many arrived. */
+  readonly share: number;
   /** Packets a second that arrived. */
   readonly rate: number;
   /** The same for a second of the busier one's processor time: of the receive path or the verifying thread. */
@@ -135,7 +137,7 @@ export async function verified(lab: Lab, engine: Verifier, core: number, rate: n
   const { seconds } = JSON.parse(said) as { seconds: number };
   const arrived = lab.received("receiver", "in") - before;
   const busy = Math.max(routerSeconds() - received, processorSeconds(verifier) - checked);
-  return { rate: arrived / seconds, busier: arrived / busy };
+  return { share: arrived / PACKETS, rate: arrived / seconds, busier: arrived / busy };
 }
 
 const PLACES = [
@@ -146,7 +148,7 @@ const PLACES = [
 type Pair = Parameters<typeof paired>[2][number];
 
 /** Plain forwarding of packets of the same size, as {@link verified} has it. */
-function plain(lab: Lab): Verified {
+function plain(lab: Lab): Omit<Verified, "share"> {
   lab.pinRouter();
   const [seconds, packets] = [routerSeconds(), lab.received("receiver", "in")];
   const rate = forwardingRate(lab, { from: "sender", size: SIZE, flows: 1, seconds: 1 });

@@ -29,7 +29,7 @@ function file(...places: readonly string[]): string {
 }
 
 /** Ends UDP at the receiver before its stack, on the core that the router does not have. */
-function sinkAtReceiver(lab: Lab): void {
+export function sinkAtReceiver(lab: Lab): void {
   const object = join(lab.directory, "sink.bpf.o");
   const compiler = file("../../native/bpf/compile", "../../../native/bpf/compile");
   execFileSync("sh", [compiler, file("sink.bpf.c", "../../../testbed/bench/sink.bpf.c"), object]);
@@ -38,14 +38,14 @@ function sinkAtReceiver(lab: Lab): void {
   lab.run("receiver", "sh", "-c", "echo 1 > /sys/class/net/in/threaded");
 }
 
-function pinReceiver(): void {
+export function pinReceiver(): void {
   const ids = threads(/^\s*(\d+)\s+napi\/in-/);
   if (ids.length === 0) throw new Error("the receiver's thread is missing");
   pin(ids, LOAD_CORE);
 }
 
 /** Packets that the router's stack has forwarded. */
-function forwardedByStack(lab: Lab): number {
+export function forwardedByStack(lab: Lab): number {
   const lines = lab.run("router", "grep", "^Ip:", "/proc/net/snmp").trim().split("\n");
   const [names = [], values = []] = lines.map((line) => line.split(" "));
   return Number(values[names.indexOf("ForwDatagrams")]);
