@@ -383,6 +383,22 @@ napi_value addon_xdp_try(napi_env env, napi_callback_info info) {
   return make_number(env, action);
 }
 
+/* xdpTrySegments(interface, frame, segment) */
+napi_value addon_xdp_try_segments(napi_env env, napi_callback_info info) {
+  napi_value a[3];
+  uint32_t interface = 0, segment = 0;
+  void *frame = NULL;
+  size_t bytes = 0;
+  if (get_arguments(env, info, 3, a) < 0 || get_u32(env, a[0], INT32_MAX, &interface) < 0 ||
+      get_typed_array(env, a[1], napi_uint8_array, &frame, &bytes) < 0 ||
+      get_u32(env, a[2], UINT16_MAX, &segment) < 0)
+    return NULL;
+  int action = xdp_try_segments(interface, frame, bytes, segment);
+  if (action >= 0) return make_number(env, action);
+  throw_errno(env, errno, "the program for super-packets cannot be tried");
+  return NULL;
+}
+
 napi_value xdp_counter_names(napi_env env) {
   static const char *const names[] = {
 #define XDP_COUNTER_NAME(name, text) text,

@@ -274,6 +274,7 @@ NAPI_MODULE_INIT() {
       METHOD("xdpFeatures", addon_xdp_features),
       METHOD("xdpCounters", addon_xdp_counters),
       METHOD("xdpTry", addon_xdp_try),
+      METHOD("xdpTrySegments", addon_xdp_try_segments),
       {"xdpCounterNames", NULL, NULL, NULL, NULL, xdp_counter_names(env), napi_enumerable, NULL},
       {"counterNames", NULL, NULL, NULL, NULL, counter_names(env), napi_enumerable, NULL},
   };

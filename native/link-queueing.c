@@ -15,7 +15,8 @@ struct answer {
 
 static int read_attribute(const struct nlattr *attribute, void *data) {
   struct answer *answer = data;
-  if (mnl_attr_get_type(attribute) != IFLA_QDISC || mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) < 0) return MNL_CB_OK;
+  if (mnl_attr_get_type(attribute) != IFLA_QDISC) return MNL_CB_OK;
+  if (mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) < 0) return MNL_CB_OK;
   strncpy(answer->out, mnl_attr_get_str(attribute), answer->room - 1);
   return MNL_CB_OK;
 }

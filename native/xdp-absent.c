@@ -56,6 +56,14 @@ int xdp_block(struct xdp *x, const struct xdp_source *source, uint64_t until) {
   return absent();
 }
 
+int xdp_try_segments(unsigned interface, const uint8_t *frame, size_t bytes, uint32_t segment) {
+  (void)interface;
+  (void)frame;
+  (void)bytes;
+  (void)segment;
+  return absent();
+}
+
 int xdp_queues(unsigned interface) {
   (void)interface;
   return absent();

@@ -4,6 +4,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/if_link.h>
+#include <linux/pkt_cls.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
@@ -461,4 +462,20 @@ int xdp_try(unsigned interface, const uint8_t *frame, size_t bytes, uint8_t *out
   if (error < 0) return -1;
   *out_bytes = options.data_size_out;
   return (int)options.retval;
+}
+
+int xdp_try_segments(unsigned interface, const uint8_t *frame, size_t bytes, uint32_t segment) {
+  int program = segments_program_on(interface);
+  if (program <= 0) {
+    errno = ENOENT;
+    return -1;
+  }
+  struct __sk_buff context = {.ifindex = interface, .gso_size = segment};
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .data_size_in = (uint32_t)bytes, .ctx_in = &context,
+              .ctx_size_in = sizeof context, .repeat = 1);
+  int error = bpf_prog_test_run_opts(program, &options);
+  close(program);
+  if (error < 0) return -1;
+  if (options.retval == TC_ACT_REDIRECT) return XDP_REDIRECT;
+  return options.retval == TC_ACT_SHOT ? XDP_DROP : XDP_PASS;
 }

@@ -87,6 +87,12 @@ uint64_t xdp_counter(const struct xdp *xdp, enum xdp_counter which);
  */
 int xdp_try(unsigned interface, const uint8_t *frame, size_t bytes, uint8_t *out, size_t *out_bytes);
 
+/*
+ * The same of the program for super-packets, with a frame of segments of so many bytes. Returns XDP_REDIRECT when it is sent,
+ * XDP_DROP, or XDP_PASS; or -1 with errno.
+ */
+int xdp_try_segments(unsigned interface, const uint8_t *frame, size_t bytes, uint32_t segment);
+
 /* What an interface can do: bits of enum netdev_xdp_act of Linux 6.3 and newer. -1 with errno when the kernel does not say. */
 int xdp_features(unsigned interface, uint64_t *features);
 

@@ -593,7 +593,7 @@ static __always_inline int over_volume(struct entry *entry, uint64_t bytes, stru
   return XDP_DROP;
 }
 
-/* An interface that is not in the first map has it answer XDP_PASS. Generic programs send by every interface but those shaped. */
+/* An interface that is not in `pbs_egress` has it answer XDP_PASS. Generic programs send by every interface but those shaped. */
 static __always_inline long aim(uint32_t interface) {
   if (!setting.generic) return bpf_redirect_map(&pbs_egress, interface, XDP_PASS);
   return bpf_map_lookup_elem(&pbs_shaped, &interface) ? XDP_PASS : bpf_redirect(interface, 0);
@@ -756,9 +756,9 @@ static __always_inline int forward_segments(struct __sk_buff *skb, const struct 
 }
 
 /*
- * Of a virtual link, the super-packets of permitted TCP flows. The program above, which cannot tell how long their segments
- * are, has left them to the stack; there they would stop while no process listens to the queues, and only what is small would
- * go on: to a sender that is a way which loses most of what it is given. What is not simple goes on to the queues.
+ * Of a virtual link, the super-packets of permitted TCP flows. The program above cannot tell how long their segments are, and has
+ * left them to the stack. There they would stop while no process listens to the queues, and only what is small would go on:
+ * to a sender that is a way which loses most of what it is given. What is not simple goes on to the queues.
  */
 SEC("tc")
 int pbs_segments(struct __sk_buff *skb) {

@@ -82,6 +82,8 @@ export interface NativeXdp {
   unwatchRoutes(watch: LinkWatch): void;
   /** Runs an interface's program on a frame that nobody sent. Returns its action, leaves the frame in `out` and its length in `length`. */
   xdpTry(interfaceIndex: number, frame: Uint8Array, out: Uint8Array, length: Float64Array): number;
+  /** The same of the program for super-packets, of a frame of segments of so many bytes. */
+  xdpTrySegments(interfaceIndex: number, frame: Uint8Array, segment: number): number;
 }
 
 export const XDP_FEATURE = { basic: 1, redirect: 2, transmit: 4 } as const;

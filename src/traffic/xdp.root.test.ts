@@ -338,6 +338,17 @@ rootTest("without its process a router with xdp-generic sends TCP's super-packet
   t.deepEqual(await second.tell("clean"), [], "nothing is left");
 });
 
+rootTest(
+  "a program sends the super-packets of permitted TCP flows, and leaves all others alone",
+  async (t) => {
+    const tried = await new Row(t).router().tell<Record<string, object>>("segments");
+    const sent = (header: number) => ({ action: "send", bytes: 3000 + 3 * header, packets: 3 });
+    t.deepEqual({ IPv4: tried["IPv4"], IPv6: tried["IPv6"] }, { IPv4: sent(40), IPv6: sent(60) });
+    for (const [name, left] of Object.entries(tried).slice(2))
+      t.deepEqual(left, { action: "stack", bytes: 0, packets: 0 }, name);
+  },
+);
+
 rootTest("super-packets get no more than the volume, and the last of it is told", async (t) => {
   const row = new Row(t);
   const router = row.router();

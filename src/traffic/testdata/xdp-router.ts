@@ -106,6 +106,7 @@ class Twins {
 
   constructor(
     classes: { readonly exempt: readonly ExemptClass[]; readonly open?: SharedRates } = { exempt: [] },
+    generic: 0 | 1 = 0,
   ) {
     const { exempt, open } = classes;
     this.#programs = addon.xdpOpen({
@@ -121,16 +122,16 @@ class Twins {
     this.#alone = openEngine();
     addon.xdpListen(this.#programs, this.#withXdp);
     for (const name of [INSIDE, OUTSIDE]) {
-      addon.xdpAttach(this.#programs, indexOf(name), 0, 0);
+      addon.xdpAttach(this.#programs, indexOf(name), generic, 0);
       addon.xdpAllowEgress(this.#programs, indexOf(name), EGRESS.native);
     }
-    this.#install(PERMITTED, 2 ** 40, 3_600_000);
-    this.#install(LIMITED, VOLUME, 3_600_000);
-    this.#install(EXPIRED, 2 ** 40, 0);
-    this.#install(AUTHENTICATED, 2 ** 40, 3_600_000, AUTHENTICATION);
+    this.install(PERMITTED, 2 ** 40, 3_600_000);
+    this.install(LIMITED, VOLUME, 3_600_000);
+    this.install(EXPIRED, 2 ** 40, 0);
+    this.install(AUTHENTICATED, 2 ** 40, 3_600_000, AUTHENTICATION);
   }
 
-  #install(
+  install(
     flows: readonly Flow[],
     volume: number,
     lifetime: number,
@@ -150,6 +151,27 @@ class Twins {
 
   /** What the program does, and what came out where it sends. */
   xdp(packet: Uint8Array, tags = 0, padding = 0): { action: string; sent: Uint8Array } {
+    const frame = this.#frame(packet, tags, padding);
+    const action = nameOf(addon.xdpTry(this.#inside, frame, this.#out, this.#length));
+    return { action, sent: this.#out.slice(14, this.#length[0]) };
+  }
+
+  /** What the program for super-packets does with one of segments of so many bytes, and what of it is counted. */
+  segments(packet: Uint8Array, flow: Flow, segment: number): object {
+    const before = this.#counted(flow);
+    const action = nameOf(addon.xdpTrySegments(this.#inside, this.#frame(packet, 0, 0), segment));
+    const [bytes, packets] = this.#counted(flow).map((count, i) => count - (before[i] ?? 0));
+    return { action, bytes, packets };
+  }
+
+  /** Bytes and packets, by the engine with programs. */
+  #counted(flow: Flow): number[] {
+    const out = new Float64Array(READ_VALUES);
+    addon.read(this.#withXdp, encodeFlows([flow]), out);
+    return [...out.subarray(1, 3)];
+  }
+
+  #frame(packet: Uint8Array, tags: number, padding: number): Uint8Array {
     const frame = new Uint8Array(14 + 4 * tags + packet.length + padding);
     const type = (packet[0] ?? 0) >> 4 === 6 ? [0x86, 0xdd] : [8, 0];
     frame.set(this.#address);
@@ -157,9 +179,7 @@ class Twins {
     for (let i = 0; i < tags; i++) frame.set([0x81, 0, 0, 5], 12 + 4 * i);
     frame.set(type, 12 + 4 * tags);
     frame.set(packet, 14 + 4 * tags);
-    const action = addon.xdpTry(this.#inside, frame, this.#out, this.#length);
-    const [name = "none"] = Object.entries(XDP_ACTION).find(([, number]) => number === action) ?? [];
-    return { action: name === "pass" ? "stack" : name, sent: this.#out.slice(14, this.#length[0]) };
+    return frame;
   }
 
   queue(packet: Uint8Array, padding = 0): string {
@@ -208,6 +228,46 @@ class Twins {
     addon.xdpClose(this.#programs, 1);
     for (const name of [INSIDE, OUTSIDE]) addon.xdpDetach(indexOf(name));
   }
+}
+
+function nameOf(action: number): string {
+  const [name = "none"] = Object.entries(XDP_ACTION).find(([, number]) => number === action) ?? [];
+  return name === "pass" ? "stack" : name;
+}
+
+/** What becomes of super-packets, by what they are. */
+function trySegments(): object {
+  const twins = new Twins(
+    { exempt: [{ name: "web", protocol: PROTOCOL.tcp, ports: [{ from: 81, to: 81 }], rate: 5 }] },
+    1,
+  );
+  const flows = {
+    IPv4: "tcp 10.1.0.1:4000 > 10.2.0.2:80",
+    IPv6: "tcp [fd01::1]:4000 > [fd02::2]:80",
+    limited: "tcp 10.1.0.1:4010 > 10.2.0.2:80",
+    expired: "tcp 10.1.0.1:4011 > 10.2.0.2:80",
+    protected: "tcp 10.1.0.1:4012 > 10.2.0.2:80",
+    exempt: "tcp 10.1.0.1:4013 > 10.2.0.2:81",
+    unknown: "tcp 10.1.0.1:4014 > 10.2.0.2:80",
+    UDP: "udp 10.1.0.1:4000 > 10.2.0.2:80",
+  };
+  const flow = (name: keyof typeof flows) => parseFlow(flows[name]);
+  twins.install([flow("limited")], 3000, 3_600_000);
+  twins.install([flow("expired")], 2 ** 40, 0);
+  twins.install([flow("protected")], 2 ** 40, 3_600_000, AUTHENTICATION);
+  twins.install([flow("exempt")], 2 ** 40, 3_600_000);
+  const tried = (name: keyof typeof flows, shape: Shape = {}, segment = 1200) =>
+    twins.segments(datagram(flow(name), { payload: 3000, ...shape }), flow(name), segment);
+  const result = {
+    ...Object.fromEntries((Object.keys(flows) as (keyof typeof flows)[]).map((name) => [name, tried(name)])),
+    wide: tried("IPv4", {}, 1300),
+    one: tried("IPv4", {}, 0),
+    syn: tried("IPv4", { flags: 2 }),
+    options: tried("IPv4", { options: 4 }),
+    lastHop: tried("IPv4", { ttl: 1 }),
+  };
+  twins.close();
+  return result;
 }
 
 function judgeCase(twins: Twins, { name, packet, tags, padding }: VerdictCase): object {
@@ -375,6 +435,8 @@ async function perform(command: Command): Promise<unknown> {
       return floodClasses();
     case "exemptAuthenticated":
       return exemptAuthenticated();
+    case "segments":
+      return trySegments();
     case "block":
       return blockSource();
     case "start":
