@@ -2,13 +2,14 @@
 import { kindOf } from "../lib/capture.js";
 import type { Report } from "../lib/report.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
+import { PATIENCE } from "../lib/wait.js";
 import { curl, matches, THREE_NODE, udpListener, udpSender, WEB_PORT, webServer } from "./common.js";
 import type { Scenario } from "./scenario.js";
 
 const DISCARD_PORT = 9000;
 /** curl's status for a connection that was refused. */
 const REFUSED = 7;
-const AT_ONCE_MS = 5000;
+const AT_ONCE_MS = 5000 * PATIENCE;
 
 export const closed: Scenario = {
   name: "closed",

@@ -8,7 +8,7 @@ import type { Program } from "../lib/programs.js";
 import { findTopology } from "../lib/registry.js";
 import { helper } from "../lib/repository.js";
 import type { Testbed } from "../lib/testbed.js";
-import { until } from "../lib/wait.js";
+import { PATIENCE, until } from "../lib/wait.js";
 import type { Topology } from "../topologies.js";
 
 export const THREE_NODE = topology("three-node");
@@ -63,7 +63,7 @@ export function curl(address: string, path: string, ...options: string[]): strin
   const host = address.includes(":") ? `[${address}]` : address;
   const format = "%{http_code} %{size_download} %{size_upload} %{time_total}";
   const output = ["-sS", "-g", "-o", "/dev/null", "-w", format];
-  return ["curl", ...output, "--max-time", "30", ...options, `http://${host}:${WEB_PORT}${path}`];
+  return ["curl", ...output, "--max-time", String(30 * PATIENCE), ...options, `http://${host}:${WEB_PORT}${path}`];
 }
 
 interface Iperf {

@@ -1,7 +1,7 @@
 /** Scenario: a flow is moved from one router to another that knows nothing of it. It is permitted there too, and goes on. */
 import type { Report } from "../lib/report.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
-import { until } from "../lib/wait.js";
+import { PATIENCE, until } from "../lib/wait.js";
 import {
   DIAMOND,
   firstSeen,
@@ -18,9 +18,9 @@ import { IN_FLIGHT_MS, STREAM_PORT, Transfers } from "./stream.js";
 
 const VALIDITY_MS = 3000;
 /** Routing state is refreshed at three quarters of its validity at the latest; that is when another next node shows. */
-const NOTICED_WITHIN_MS = VALIDITY_MS * 0.75 + 500;
+const NOTICED_WITHIN_MS = VALIDITY_MS * 0.75 + 500 * PATIENCE;
 /** From the Query to data: a handshake with TLS, and a Query and a Permission of PBS. */
-const SET_UP_MS = 1000;
+const SET_UP_MS = 1000 * PATIENCE;
 const TCP_BACK_OFF = 2;
 const FILE_SECONDS = 6;
 /** Until whoever runs the network has found another way. */

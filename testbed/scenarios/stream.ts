@@ -6,12 +6,13 @@ import type { SeenPacket } from "../lib/pcap.js";
 import type { Outcome, Program } from "../lib/programs.js";
 import type { Step } from "../lib/report.js";
 import type { Testbed } from "../lib/testbed.js";
+import { PATIENCE } from "../lib/wait.js";
 import { curl, firstSeen, matches, udpSender, WEB_PORT } from "./common.js";
 
 export const STREAM_PORT = 9000;
 const STREAM_RATE = 200;
 /** Packets that were on their way when an outage began. */
-export const IN_FLIGHT_MS = 50;
+export const IN_FLIGHT_MS = 50 * PATIENCE;
 
 const FILE_RATE = 200_000;
 
