@@ -63,7 +63,14 @@ export function curl(address: string, path: string, ...options: string[]): strin
   const host = address.includes(":") ? `[${address}]` : address;
   const format = "%{http_code} %{size_download} %{size_upload} %{time_total}";
   const output = ["-sS", "-g", "-o", "/dev/null", "-w", format];
-  return ["curl", ...output, "--max-time", String(30 * PATIENCE), ...options, `http://${host}:${WEB_PORT}${path}`];
+  return [
+    "curl",
+    ...output,
+    "--max-time",
+    String(30 * PATIENCE),
+    ...options,
+    `http://${host}:${WEB_PORT}${path}`,
+  ];
 }
 
 interface Iperf {
