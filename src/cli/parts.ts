@@ -1,7 +1,7 @@
 /** From the configuration to the options of each part. */
 import type { Logger } from "../base/log.js";
 import type { Time } from "../base/time.js";
-import { seconds } from "../base/units.js";
+import { ms, seconds } from "../base/units.js";
 import type { Config } from "../config/config.js";
 import type { PbsOptions } from "../nslp/options.js";
 import type { SharedRates } from "../traffic/firewall-rules.js";
@@ -105,6 +105,8 @@ export function pbsOptions({
   return {
     requestVolume: request.volume,
     idleTimeout: request.idleTimeout,
+    queryTimeouts: [request.answerWithin, ms(2 * request.answerWithin)],
+    routerWait: ms(5 * request.answerWithin),
     refuseFor: packets.refuseFor,
     ...(node.mode === "open" && { letGoFor: LET_GO_FOR }),
     ...refresh,

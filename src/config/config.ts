@@ -37,7 +37,11 @@ export interface Config {
   /** Bytes a second of traffic without permission, of all and of one source; with mode "open". */
   readonly open: SharedRate;
   readonly legacy: readonly LegacyHosts[];
-  readonly request: { readonly volume: Bytes; readonly idleTimeout: Milliseconds };
+  readonly request: {
+    readonly volume: Bytes;
+    readonly idleTimeout: Milliseconds;
+    readonly answerWithin: Milliseconds;
+  };
   readonly return: {
     readonly policy: "auto" | "rules";
     readonly volume: Bytes;

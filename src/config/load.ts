@@ -76,7 +76,11 @@ function build(parsed: Parsed, file: string): Config {
     exempt: parsed.exempt.map(toExemptClass),
     open: { rate: parsed.open.rate, sourceRate: parsed.open.source_rate },
     legacy: parsed.legacy.map(toLegacy),
-    request: { volume: parsed.request.volume, idleTimeout: parsed.request.idle_timeout },
+    request: {
+      volume: parsed.request.volume,
+      idleTimeout: parsed.request.idle_timeout,
+      answerWithin: parsed.request.answer_within,
+    },
     return: toReturn(parsed.return),
     authentication: parsed.authentication,
     detection: {

@@ -157,6 +157,7 @@ const legacy = {
 const request = {
   volume: size(MIN_VOLUME).default(DEFAULT_VOLUME),
   idle_timeout: duration(seconds(1)).default(seconds(120)),
+  answer_within: duration(ms(100)).default(seconds(2)),
 };
 
 /** How packets of what is granted prove where they come from. */

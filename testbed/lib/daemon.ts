@@ -15,7 +15,7 @@ import { engineOf } from "./engine.js";
 import { GistDaemon, gistMode } from "./gistd.js";
 import { inNamespace, type Outcome, Program, run } from "./programs.js";
 import { pbsctl, pbsd } from "./repository.js";
-import { until } from "./wait.js";
+import { PATIENCE, until } from "./wait.js";
 
 /** Tables of pbsd.toml; they are put in place of the testbed's own, field by field. */
 export interface NodeConfig {
@@ -147,6 +147,7 @@ export class Daemon {
       log: { level: "debug", ...log },
       ...others,
       packets: { engine: this.#engine, ...others.packets },
+      request: { answer_within: `${2 * PATIENCE}s`, ...others.request },
     };
     writeFileSync(this.configFile, stringify(tables));
   }
