@@ -1,6 +1,7 @@
 /** Scenario 2: after a grant, real programs run unmodified. */
 import type { Report, Step } from "../lib/report.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
+import { PATIENCE } from "../lib/wait.js";
 import {
   CHAIN,
   curl,
@@ -15,11 +16,13 @@ import {
 } from "./common.js";
 import type { Scenario } from "./scenario.js";
 
-const DOWNLOAD = 10_000_000;
-const IPERF_TCP_BYTES = 20_000_000;
+// Where everything takes longer there is less of it.
+const DOWNLOAD = 10_000_000 / PATIENCE;
+const IPERF_TCP_BYTES = 20_000_000 / PATIENCE;
 /** iperf3's server stops counting when the client says that it has sent all, with the rest still in buffers. */
 const IPERF_COUNTED_AT_LEAST = 0.5;
-const IPERF_UDP_BYTES = 5_000_000;
+const IPERF_UDP_BYTES = 5_000_000 / PATIENCE;
+const IPERF_UDP_RATE = 20_000_000 / PATIENCE;
 /** Of datagrams: what was held while the flow was asked for may be cut at the bound. */
 const LOSS_ALLOWED = 0.05;
 
@@ -49,13 +52,22 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
 
   for (const family of [4, 6] as const) {
     const receiver = testbed.address("receiver1", family);
-    await report.step(`IPv${family}: curl of a 10 MB file`, (step) =>
+    await report.step(`IPv${family}: curl of ${DOWNLOAD} bytes`, (step) =>
       download(step, testbed, "sender1", receiver),
     );
     await report.step(`IPv${family}: iperf3 over TCP`, (step) => iperfTcp(step, testbed, receiver));
     await report.step(`IPv${family}: iperf3 over UDP`, (step) => iperfUdp(step, testbed, receiver));
     await report.step(`IPv${family}: ping`, async (step) => {
-      const ping = await testbed.run("sender1", ["ping", "-c", "3", "-i", "0.2", "-W", "3", receiver]);
+      const ping = await testbed.run("sender1", [
+        "ping",
+        "-c",
+        "3",
+        "-i",
+        "0.2",
+        "-W",
+        String(3 * PATIENCE),
+        receiver,
+      ]);
       step.expect("echo replies", step.measure("exit status", ping.status) === 0);
     });
   }
@@ -132,7 +144,7 @@ async function iperfTcp(step: Step, testbed: Testbed, receiver: string): Promise
 
 async function iperfUdp(step: Step, testbed: Testbed, receiver: string): Promise<void> {
   // A length that fits IPv6: iperf3 would else make fragments of what it takes for 1500 bytes.
-  const options = ["-u", "-b", "20M", "-l", "1200", "-n", String(IPERF_UDP_BYTES)];
+  const options = ["-u", "-b", String(IPERF_UDP_RATE), "-l", "1200", "-n", String(IPERF_UDP_BYTES)];
   const { loss, received, megabits } = await iperf3(testbed, "sender1", receiver, options);
   step.measure("Mb/s", megabits);
   step.measure("bytes", received);

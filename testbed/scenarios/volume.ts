@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { bytesOf } from "../lib/capture.js";
 import type { Report } from "../lib/report.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
+import { PATIENCE } from "../lib/wait.js";
 import {
   curl,
   firstSeen,
@@ -22,7 +23,7 @@ const PORT = 9000;
 const PAYLOAD = 1000;
 /** IPv4 and UDP headers. */
 const PACKET = PAYLOAD + 28;
-const STREAM = { from: 4000, port: PORT, count: 2000, size: PAYLOAD, rate: 2000 };
+const STREAM = { from: 4000, port: PORT, count: 2000, size: PAYLOAD, rate: 2000 / PATIENCE };
 const UPLOAD = 3_000_000;
 /** With segmentation offload, what the sending kernel calls one packet stands for many on the wire. */
 const OFFLOADED_PACKET = 65_535;
