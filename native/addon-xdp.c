@@ -290,7 +290,7 @@ static const char *why_not_served(int error) {
     case ENOBUFS:
       return "more memory would have to be locked than RLIMIT_MEMLOCK allows";
     case EPERM:
-      return "AF_XDP needs root, or CAP_NET_RAW";
+      return "AF_XDP needs root, or CAP_SYS_ADMIN and CAP_NET_RAW";
     case EBUSY:
       return "another process has its receive queue";
     default:

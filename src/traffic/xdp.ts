@@ -100,7 +100,7 @@ const GENERIC = 1;
 
 const REASONS: Readonly<Record<string, string>> = {
   EBUSY: "another XDP program is attached to it",
-  EPERM: "loading XDP programs needs root, or CAP_BPF and CAP_NET_ADMIN",
+  EPERM: "XDP programs need root, or CAP_SYS_ADMIN and CAP_NET_ADMIN (as a service: pbsd-xdp.conf)",
   EADDRINUSE: "another process in this network namespace has the XDP programs",
   ENOSYS:
     "the XDP engine was not built; install libbpf-dev (1.0 or newer) and clang, then build it with: npm run build:native",
