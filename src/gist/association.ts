@@ -364,9 +364,9 @@ export class Association {
     if (this.#ledger.length > 0) this.#scheduleProbe();
   }
 
-  /** Remembers a message of a user until the peer is known to have read it. */
-  remember(user: AssociationUser, send: SendMessage): void {
-    if (!this.#ledger.add(user.key, send)) this.#context.counters.count("limited.unconfirmed");
+  /** Remembers a message of the user with this key until the peer is known to have read it. */
+  remember(key: string, send: SendMessage): void {
+    if (!this.#ledger.add(key, send)) this.#context.counters.count("limited.unconfirmed");
     if (this.#probe !== undefined) return;
     if (this.#ledger.length >= PROBE_EVERY) this.#raise("probe-due");
     else if (this.#probeTimer === undefined) this.#scheduleProbe();

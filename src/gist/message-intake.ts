@@ -215,7 +215,13 @@ export class MessageIntake {
       this.#complaints.about(wrong, data, arrival);
       return;
     }
-    const state = this.#sessions.find(answerTo(data));
+    const session = answerTo(data);
+    const way = arrival.association && this.#sessions.wayAtRest(session);
+    if (way !== undefined && way.peer.identity === arrival.association?.identity) {
+      this.#deliver(data, arrival, way.kind === "responding" ? way.inboundInterface : "");
+      return;
+    }
+    const state = this.#sessions.find(session);
     const arc = step(NODE_MACHINE, "node", "data", (guard) => {
       switch (guard) {
         case "state-exists":

@@ -144,7 +144,7 @@ export class GistNode implements GistService, TransportHandler {
   }
 
   setStateLifetime(nslpId: number, sessionId: SessionId, mri: Mri, lifetime: Milliseconds): void {
-    this.#sessions.find({ nslpId, sessionId, mri })?.setLifetime(lifetime);
+    this.#sessions.setLifetime({ nslpId, sessionId, mri }, lifetime);
   }
 
   invalidateRoutingState(
@@ -212,6 +212,7 @@ export class GistNode implements GistService, TransportHandler {
   }
 
   #sendAlongPath(send: SendMessage): void {
+    if (this.#sessions.sendAtRest(send)) return;
     const state = this.#sessions.find(send);
     const arc = step(NODE_MACHINE, "node", "send", (guard) => this.#holds(guard, send, state));
     switch (arc?.do[0]) {

@@ -168,12 +168,7 @@ export class Outlet {
       this.#asDatagram(send);
       return;
     }
-    if (!association.send(this.#message(send))) {
-      nslps.status(send, "transport-failed", "the messaging association is closing");
-      return;
-    }
-    association.remember(this.#user, send);
-    nslps.status(send, "no-error", "", association.transfer);
+    sendOver(this.#context, association, this.#user.key, this.#message(send), send);
   }
 
   #asDatagram(send: SendMessage): void {
@@ -211,6 +206,22 @@ export function unfitData(data: Uint8Array): string | undefined {
     return `${data.length} bytes are more than the ${MAX_OBJECT_VALUE} a message may hold`;
   if (data.length % 4 !== 0) return `${data.length} bytes are not whole 32-bit words`;
   return undefined;
+}
+
+/** @param key of the routing state whose message it is */
+export function sendOver(
+  { nslps }: GistContext,
+  association: Association,
+  key: string,
+  message: GistData,
+  send: SendMessage,
+): void {
+  if (!association.send(message)) {
+    nslps.status(send, "transport-failed", "the messaging association is closing");
+    return;
+  }
+  association.remember(key, send);
+  nslps.status(send, "no-error", "", association.transfer);
 }
 
 export function dataMessage(context: GistContext, send: SendMessage): GistData {

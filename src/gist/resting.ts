@@ -14,7 +14,6 @@ import type { FlowSession } from "./flow-session.js";
 import type { QueryingRest } from "./querying.js";
 import type { RespondingRest } from "./responding.js";
 
-import type { Route } from "./transport/transport.js";
 import { sessionIdBytes, sessionIdFromBytes } from "./wire/codec.js";
 import { mriBytes, readMri } from "./wire/mri.js";
 
@@ -42,7 +41,7 @@ const KIND = { querying: 1, responding: 2 } as const;
 const FLAG = { stale: 1, expires: 2 } as const;
 
 /** What states with the same peer have in common. */
-type Way =
+export type Way =
   | Pick<QueryingRest, "kind" | "association" | "peer" | "route" | "proposed">
   | Pick<RespondingRest, "kind" | "association" | "peer" | "inboundInterface">;
 
@@ -87,11 +86,26 @@ export class RestingStates {
     return slot === undefined ? undefined : this.#remove(slot);
   }
 
-  /** The route of a querying state. */
-  routeOf(session: FlowSession): Route | undefined {
-    const slot = this.#find(session, "querying");
-    const way = slot === undefined ? undefined : this.#wayOf(slot);
-    return way?.kind === "querying" ? way.route : undefined;
+  /** The way of a state, which stays at rest; undefined when none of this session is. */
+  wayOf(session: FlowSession, kind?: RestKind): Way | undefined {
+    const slot = this.#find(session, kind);
+    return slot === undefined ? undefined : this.#wayOf(slot);
+  }
+
+  /** The way by which a state may send, and stay at rest. It is in use now. */
+  wayToSend(session: FlowSession, now: Milliseconds): Way | undefined {
+    const slot = this.#find(session);
+    if (slot === undefined || (this.#records.u8(slot, AT.flags) & FLAG.stale) !== 0) return undefined;
+    this.#records.setF64(slot, AT.usedAt, now);
+    return this.#wayOf(slot);
+  }
+
+  /** Until when a state is wanted; false when none of this session is at rest. */
+  setWanted(session: FlowSession, until: Milliseconds): boolean {
+    const slot = this.#find(session);
+    if (slot === undefined) return false;
+    this.#records.setF64(slot, AT.wantedUntil, until);
+    return true;
   }
 
   /** All states of this kind as they are now; made while they are walked. What moves meanwhile may be missed. */
@@ -108,7 +122,7 @@ export class RestingStates {
     }
   }
 
-  #find({ nslpId, sessionId, mri }: FlowSession, kind: RestKind | undefined): number | undefined {
+  #find({ nslpId, sessionId, mri }: FlowSession, kind?: RestKind): number | undefined {
     if (this.size === 0) return undefined;
     const records = this.#records;
     const session = sessionIdBytes(sessionId);

@@ -3,13 +3,16 @@
  * nothing happened to for a while goes to rest, and is woken when something does.
  */
 import { Bedtime } from "../base/bedtime.js";
+import { type Milliseconds, ms } from "../base/units.js";
 import type { Association, AssociationUser } from "./association.js";
 import type { Associations } from "./associations.js";
 import { type GistContext, stateKey } from "./context.js";
 import type { FlowSession } from "./flow-session.js";
 import { type QueryingOwner, QueryingState, sameWay } from "./querying.js";
 import { type RespondingOwner, RespondingState } from "./responding.js";
-import { type Rest, type RestKind, RestingStates } from "./resting.js";
+import { dataMessage, sendOver } from "./outlet.js";
+import { type Rest, type RestKind, RestingStates, type Way } from "./resting.js";
+import type { SendMessage } from "./service.js";
 import type { Route } from "./transport/transport.js";
 import type { Mri, NetworkLayerInformation } from "./wire/messages.js";
 
@@ -73,6 +76,27 @@ export class Sessions implements QueryingOwner, RespondingOwner {
     return this.#bedtime.touch(awake) ?? this.#woken(session);
   }
 
+  /** Where the Data of a state that is at rest come from. It need not be woken for them: it would but deliver them. */
+  wayAtRest(session: FlowSession): Way | undefined {
+    return this.#resting.wayOf(session);
+  }
+
+  /** Sends from a state that is at rest, if that is all there is to do; else false. */
+  sendAtRest(send: SendMessage): boolean {
+    const { time } = this.#context;
+    const association = this.#resting.wayToSend(send, time.now())?.association;
+    if (association?.live !== true || association.full) return false;
+    if (send.transfer.secure && association.carrier !== "tls") return false;
+    sendOver(this.#context, association, keyOf(send), dataMessage(this.#context, send), send);
+    return true;
+  }
+
+  setLifetime(session: FlowSession, lifetime: Milliseconds): void {
+    const until = ms(this.#context.time.now() + lifetime);
+    if (lifetime > 0 && this.#resting.setWanted(session, until)) return;
+    this.find(session)?.setLifetime(lifetime);
+  }
+
   /** States that are awake. */
   *awake(): Iterable<RoutingState> {
     yield* this.#querying.values();
@@ -97,8 +121,8 @@ export class Sessions implements QueryingOwner, RespondingOwner {
 
   /** What the route of a querying state's flow is now. */
   routeIs(session: FlowSession, route: Route | undefined): void {
-    const before = this.#resting.routeOf(session);
-    if (before !== undefined && route !== undefined && sameWay(route, before)) return;
+    const before = this.#resting.wayOf(session, "querying");
+    if (before?.kind === "querying" && route !== undefined && sameWay(route, before.route)) return;
     this.querying(session)?.routeIs(route);
   }
 

@@ -14,11 +14,27 @@ export function newSessionId(random: Random): SessionId {
 export function sessionIdFromBytes(bytes: Uint8Array): SessionId {
   if (bytes.length !== SESSION_ID_LENGTH)
     throw new RangeError(`a session identifier has 16 bytes, not ${bytes.length}`);
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex") as SessionId;
+  if (!isLast(bytes)) {
+    last.id = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex") as SessionId;
+    last.bytes = Uint8Array.from(bytes);
+  }
+  return last.id;
 }
 
-/** Its 16 bytes. Throws RangeError on text that is not 32 lower-case hexadecimal digits. */
+/** Its 16 bytes, not to be written to. Throws RangeError on text that is not 32 lower-case hexadecimal digits. */
 export function sessionIdBytes(id: SessionId): Uint8Array {
-  if (!TEXT.test(id)) throw new RangeError(`"${id}" is not a session identifier`);
-  return Buffer.from(id, "hex");
+  if (id !== last.id) {
+    if (!TEXT.test(id)) throw new RangeError(`"${id}" is not a session identifier`);
+    last.id = id;
+    last.bytes = Uint8Array.from(Buffer.from(id, "hex"));
+  }
+  return last.bytes;
+}
+
+/** One message makes the same identifier a text and bytes again some ten times. */
+const last = { id: "" as SessionId, bytes: new Uint8Array(SESSION_ID_LENGTH) };
+
+function isLast(bytes: Uint8Array): boolean {
+  for (let i = 0; i < SESSION_ID_LENGTH; i++) if (bytes[i] !== last.bytes[i]) return false;
+  return last.id !== "";
 }
