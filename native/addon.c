@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "addon-engine.h"
+#include "addon-signature.h"
 #include "addon-values.h"
 #include "addon-xdp.h"
 #include "clock.h"
@@ -260,6 +261,8 @@ NAPI_MODULE_INIT() {
       METHOD("relayStatus", addon_relay_status),
       METHOD("xdpProbe", addon_xdp_probe),
       METHOD("xskProbe", addon_xsk_probe),
+      METHOD("rsaKey", addon_rsa_key),
+      METHOD("verifyRsa", addon_verify_rsa),
       METHOD("xdpOpen", addon_xdp_open),
       METHOD("xdpListen", addon_xdp_listen),
       METHOD("xdpDropAdopted", addon_xdp_drop_adopted),

@@ -4,6 +4,7 @@ import type { SignatureAlgorithm } from "../base/algorithm.js";
 import { signatureAlgorithmOf } from "./algorithm.js";
 import { readCertificate } from "./certificate.js";
 import { describeKey, type KeyType, keyIdentity, keyTypeOf, samePublicKey } from "./key.js";
+import { RSA_2048_LENGTH, verifyRsa2048 } from "./rsa.js";
 import type { TrustedCertificate } from "./trust.js";
 
 /** How many verifications may wait for the thread pool; it is one for the whole process, and so is this. */
@@ -82,7 +83,7 @@ export function verifySignature(
 ): Promise<boolean> {
   const { publicKey, keyType } = certificate;
   if (signature.length !== signatureLength(publicKey, keyType)) return Promise.resolve(false);
-  if (keyType === "rsa") return Promise.resolve(verify("sha256", input, publicKey, signature));
+  if (keyType === "rsa") return Promise.resolve(verifyRsa(publicKey, input, signature));
   if (inFlight >= VERIFICATIONS_IN_FLIGHT)
     return Promise.reject(new BusyError("too many signatures wait to be verified"));
   inFlight++;
@@ -92,6 +93,11 @@ export function verifySignature(
       resolve(error === null && good);
     });
   });
+}
+
+function verifyRsa(key: KeyObject, input: Uint8Array, signature: Uint8Array): boolean {
+  if (signature.length === RSA_2048_LENGTH) return verifyRsa2048(key, input, signature);
+  return verify("sha256", input, key, signature);
 }
 
 function signatureLength(publicKey: KeyObject, keyType: KeyType): number {
