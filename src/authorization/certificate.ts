@@ -1,5 +1,5 @@
 /** What PBS looks at in an X.509 certificate (RFC 5280). */
-import { createHash, type KeyObject, X509Certificate } from "node:crypto";
+import { hash, type KeyObject, X509Certificate } from "node:crypto";
 import forge from "node-forge";
 import { IpAddress } from "../base/address.js";
 import {
@@ -91,7 +91,7 @@ export function readCertificate(der: Uint8Array): Certificate {
 }
 
 export function fingerprintOf(der: Uint8Array): string {
-  return createHash("sha256").update(der).digest("hex");
+  return hash("sha256", der);
 }
 
 function parseX509(der: Uint8Array): X509Certificate {

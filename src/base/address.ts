@@ -43,7 +43,10 @@ export class IpAddress {
   }
 
   equals(other: IpAddress): boolean {
-    return this.family === other.family && this.bytes.every((b, i) => b === other.bytes[i]);
+    if (this === other) return true;
+    if (this.family !== other.family) return false;
+    for (let i = 0; i < this.bytes.length; i++) if (this.bytes[i] !== other.bytes[i]) return false;
+    return true;
   }
 }
 

@@ -75,13 +75,31 @@ export class ByteReader {
   }
 }
 
+/** Up to here V8 keeps the bytes of an array with the array, and needs no help. */
+const SMALL = 64;
+const SLAB = 64 * 1024;
+let slab = new ArrayBuffer(SLAB);
+let slabUsed = 0;
+
+/** Memory for a moment: asking the system for each message's costs more than writing the message. */
+function pieceOf(length: number): Uint8Array {
+  if (length > SLAB / 8) return new Uint8Array(length);
+  if (slabUsed + length > SLAB) {
+    slab = new ArrayBuffer(SLAB);
+    slabUsed = 0;
+  }
+  const piece = new Uint8Array(slab, slabUsed, length);
+  slabUsed += length;
+  return piece;
+}
+
 /** Appends to a buffer that grows by doubling. */
 export class ByteWriter {
   #buffer: Uint8Array;
   #length = 0;
 
   constructor(capacity = 256) {
-    this.#buffer = new Uint8Array(capacity);
+    this.#buffer = capacity > SMALL ? pieceOf(capacity) : new Uint8Array(capacity);
   }
 
   get length(): number {

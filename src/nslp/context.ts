@@ -85,6 +85,8 @@ export interface PbsContext {
   readonly asking: TokenBucket;
   /** A session has its permission: it no longer counts as waiting. */
   settled(session: Session): void;
+  /** A session has done what there was to do: it goes to rest at once if it can. */
+  rested(session: Session): void;
   /** A session is over: it leaves the tables. */
   forget(session: Session): void;
   /** What a session installed that was over by then leaves the packet path, unless it is another session's now. */

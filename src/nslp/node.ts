@@ -145,6 +145,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       glancing: new TokenBucket(time, options.glanceRate, options.glanceRate),
       asking: new TokenBucket(time, options.askRate, options.askRate),
       settled: (session) => this.#sessions.settle(session as AnySession),
+      rested: (session) => this.#sessions.rest(session as AnySession),
       forget: (session) => this.#forget(session as AnySession),
       release: (session) => this.#release(session),
       crossing: new CrossingWatches(() => this.#context),

@@ -398,6 +398,7 @@ export class RouterSession implements Session {
       this.#context.crossing.begin(this.#crossing, begun.countFrom, this.#freshIn(epoch, begun.countFrom));
     this.#passing = passing;
     this.#on("granted");
+    this.#context.rested(this);
   }
 
   /** The association that nothing but this epoch's packets come under, where all of them are counted here. */
@@ -498,8 +499,9 @@ export class RouterSession implements Session {
 
   /** Says to the receiver what has come this far. Nothing of it may hold up the Query. */
   #reportIntoQuery(): void {
-    const { reporting, signer, datapath, counters, logger } = this.#context;
+    const { reporting, signer, datapath, counters, logger, options } = this.#context;
     const passing = this.#passing;
+    if (options.reportRate === 0) return;
     const counted = datapath.read([this.flow])[0]?.bytes;
     if (passing === undefined || counted === undefined || this.#lastQuery.reports >= MAX_REPORTS) return;
     // Of a flow without packets there is nothing to say.

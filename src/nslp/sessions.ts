@@ -44,6 +44,11 @@ export class Sessions<S extends Session> {
     );
   }
 
+  /** Puts a session to rest, if it can be: what lives for a moment only costs the garbage collector little. */
+  rest(session: S): void {
+    if (this.#byId.get(session.id) === session) this.#rest(session);
+  }
+
   /** Those that are awake; all but routers' always are. */
   awake(): IterableIterator<S> {
     return this.#byId.values();

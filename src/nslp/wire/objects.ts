@@ -62,10 +62,16 @@ export function readObject(reader: ByteReader): WireObject {
     throw new PbsWireError(`object ${type} of ${length} bytes runs past the end`, start, type);
   const valueStart = reader.offset;
   const value = reader.bytes(length);
-  if (reader.bytes(padding).some((byte) => byte !== 0))
+  if (!areZero(reader, padding))
     throw new PbsWireError(`the padding of object ${type} is not zero`, valueStart + length, type);
   checkAction(action, type, start);
   return { action, type, value, start, valueStart };
+}
+
+function areZero(reader: ByteReader, count: number): boolean {
+  let all = 0;
+  for (let i = 0; i < count; i++) all |= reader.u8();
+  return all === 0;
 }
 
 function checkAction(action: number, type: number, start: number): void {
