@@ -14,7 +14,8 @@ interface Batch {
   readonly command: BatchCommand;
   readonly begun: number;
   next: number;
-  underWay: number;
+  /** Flows that it began and that have not come to an end: those that live refresh meanwhile, which is not the batch's. */
+  readonly underWay: Set<number>;
   readonly outcomes: Record<Outcome, number>;
   readonly done: (result: BatchResult) => void;
 }
@@ -75,28 +76,28 @@ export class Driver {
     return new Promise((done) => {
       const outcomes = { granted: 0, refused: 0, failed: 0 };
       const begun = this.#time.now();
-      this.#batch = { command, begun, next: command.first, underWay: 0, outcomes, done };
+      this.#batch = { command, begun, next: command.first, underWay: new Set(), outcomes, done };
       this.#fill(this.#batch);
     });
   }
 
   #fill(batch: Batch): void {
     const { first, count, window, deed } = batch.command;
-    while (batch.underWay < window && batch.next < first + count) {
+    while (batch.underWay.size < window && batch.next < first + count) {
       const index = batch.next++;
-      if (this.#apply(deed, index, this.#time.now())) batch.underWay++;
-      else batch.outcomes.failed++;
+      // Before it is done: the answer may come at once.
+      batch.underWay.add(index);
+      if (this.#apply(deed, index, this.#time.now())) continue;
+      batch.underWay.delete(index);
+      batch.outcomes.failed++;
     }
-    if (batch.underWay === 0 && batch.next >= first + count) this.#finishBatch(batch);
+    if (batch.underWay.size === 0 && batch.next >= first + count) this.#finishBatch(batch);
   }
 
   #settled(index: number, outcome: Outcome): void {
     const batch = this.#batch;
-    if (batch === undefined) return;
-    const { first, count } = batch.command;
-    if (index < first || index >= first + count) return;
+    if (batch?.underWay.delete(index) !== true) return;
     batch.outcomes[outcome]++;
-    batch.underWay--;
     this.#fill(batch);
   }
 

@@ -88,7 +88,7 @@ export function figures(name: string, from: Reading, to: Reading): Figures {
       gist: gistMessages(to) - gistMessages(from),
     },
     signatures: {
-      made: sender("signatures") + receiver("signatures"),
+      made: sender("signature.made") + receiver("signature.made"),
       checkedHere: sender("signature.good") + receiver("signature.good"),
       badHere: sender("signature.bad") + receiver("signature.bad"),
     },

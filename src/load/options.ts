@@ -18,7 +18,20 @@ export interface SenderBehaviour {
   readonly refreshes: boolean;
   /** A flow that is over makes room for a new one at once. */
   readonly replace: boolean;
+  /**
+   * How refreshes save signatures; undefined: each is signed by itself. "trees": what falls due together is. "summaries":
+   * {@link SUMMARY_FLOWS} flows of a pair of hosts refresh in one message, and what is left by trees. Every node is taken to know it.
+   */
+  readonly saving?: Saving;
 }
+
+export const SAVINGS = ["trees", "summaries"] as const;
+export type Saving = (typeof SAVINGS)[number];
+
+/** Flows that one message refreshes. */
+export const SUMMARY_FLOWS = 100;
+/** Milliseconds that a message which may be signed with others waits for them. */
+export const GATHERED_FOR = 100;
 
 /** How the receiving side behaves. */
 export interface ReceiverBehaviour {

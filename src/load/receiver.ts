@@ -13,14 +13,37 @@ import type { SessionId } from "../gist/wire/messages.js";
 import { flowOf } from "../nslp/mri.js";
 import { NO_DEFENSE } from "../nslp/receiver-keys.js";
 import { isNewer, nextSequence } from "../nslp/sequence.js";
-import { INFO_CLASS, INFO_CODE, type Info, type PbsQuery } from "../nslp/wire/messages.js";
-import type { ReceiverBehaviour } from "./options.js";
+import {
+  INFO_CLASS,
+  INFO_CODE,
+  type Info,
+  type PbsQuery,
+  SUPPORT,
+  type SummaryClaim,
+  type SummaryGrant,
+} from "../nslp/wire/messages.js";
+import { GATHERED_FOR, type ReceiverBehaviour } from "./options.js";
 import { Side, type SideParts } from "./side.js";
 import { FlowTimers } from "./wheel.js";
 
 const RUN_DIGITS = 16;
 /** Runs whose names are kept: a restarted sender is another run. */
 const MOST_RUNS = 1024;
+
+/** What the Query that is being answered asks for. */
+interface Asked {
+  readonly support: number;
+  /** What its answer says of the flows that it lists. */
+  readonly grants: readonly SummaryGrant[];
+}
+
+const UNASKED: Asked = { support: 0, grants: [] };
+
+/** How long an answer may wait to be signed with others; undefined: it is signed by itself. */
+function waitFor(support: number): number | undefined {
+  if ((support & SUPPORT.tree) === 0) return undefined;
+  return (support & SUPPORT.patient) === 0 ? 0 : GATHERED_FOR;
+}
 
 export class ReceiverSide implements Nslp {
   readonly #side: Side;
@@ -33,6 +56,7 @@ export class ReceiverSide implements Nslp {
   readonly #heard: Uint32Array;
   readonly #sequence: Uint32Array;
   readonly #allowed: Float64Array;
+  #asked = UNASKED;
 
   constructor(parts: SideParts, behaviour: ReceiverBehaviour) {
     const { flows } = parts.space;
@@ -90,8 +114,39 @@ export class ReceiverSide implements Nslp {
     const run = this.#numberOf(received.sessionId.slice(0, RUN_DIGITS));
     if (run === 0) return this.#side.counters.count("dropped.too-many-runs");
     const { index, generation } = place;
-    if (this.#run[index] === run && this.#generation[index] === generation) this.#again(index, query);
+    const known = this.#run[index] === run && this.#generation[index] === generation;
+    this.#asked = { support: query.support ?? 0, grants: known ? this.#grants(query.summary ?? []) : [] };
+    if (known) this.#again(index, query);
     else this.#open(index, run, generation, query);
+    this.#asked = UNASKED;
+  }
+
+  /** For those of the flows that a Query lists which have permission; the others are not answered. */
+  #grants(claims: readonly SummaryClaim[]): SummaryGrant[] {
+    const { ttl, refresh } = this.#behaviour;
+    const grants: SummaryGrant[] = [];
+    for (const { id, sequence } of claims) {
+      const index = this.#side.parts.space.placeOf(id)?.index;
+      if (index === undefined || this.#id(index) !== id) continue;
+      const allowedVolume = bytes(this.#allowed[index] ?? 0);
+      if (allowedVolume === 0 || !isNewer(sequence, this.#heard[index] ?? 0)) continue;
+      this.#heard[index] = sequence;
+      grants.push({
+        id,
+        sequence: this.#number(index),
+        allowedVolume,
+        ttl: ms(ttl),
+        refresh: ms(refresh),
+        epoch: 0,
+      });
+    }
+    return grants;
+  }
+
+  #number(index: number): number {
+    const sequence = nextSequence(this.#sequence[index] || undefined, this.#side.parts.time.wall());
+    this.#sequence[index] = sequence;
+    return sequence;
   }
 
   #open(index: number, run: number, generation: number, query: PbsQuery): void {
@@ -150,11 +205,11 @@ export class ReceiverSide implements Nslp {
       readonly info?: Info;
     },
   ): void {
-    const { space, time } = this.#side.parts;
+    const { space } = this.#side.parts;
     const flow = space.flow({ index, generation: this.#generation[index] ?? 0 });
-    const sequence = nextSequence(this.#sequence[index] || undefined, time.wall());
-    this.#sequence[index] = sequence;
+    const sequence = this.#number(index);
     const signer = this.#side.signer(space.receiverOf(index));
+    const { support, grants: summary } = this.#asked;
     this.#side.send(
       { id: this.#id(index), flow, direction: "upstream", signer },
       {
@@ -164,7 +219,9 @@ export class ReceiverSide implements Nslp {
         certificate: signer.certificate,
         defense: NO_DEFENSE,
         ...content,
+        ...(summary.length > 0 && { summary }),
       },
+      content.allowedVolume > 0 ? waitFor(support) : undefined,
     );
   }
 

@@ -14,9 +14,18 @@ import type {
 import { mriOf } from "../nslp/mri.js";
 import { ASK_AGAIN_AT, REFRESHES_KEPT } from "../nslp/options.js";
 import { isNewer, nextSequence } from "../nslp/sequence.js";
-import { PBS_NSLP_ID, type PbsNotify, type PbsPermission } from "../nslp/wire/messages.js";
+import type { SessionId } from "../gist/wire/messages.js";
+import {
+  INFO_CODE,
+  PBS_NSLP_ID,
+  type PbsNotify,
+  type PbsPermission,
+  SUPPORT,
+  type SummaryClaim,
+  type SummaryGrant,
+} from "../nslp/wire/messages.js";
 import { Histogram } from "./histogram.js";
-import type { SenderBehaviour } from "./options.js";
+import { GATHERED_FOR, type SenderBehaviour, SUMMARY_FLOWS } from "./options.js";
 import { Side, type SideParts } from "./side.js";
 import { FlowTimers } from "./wheel.js";
 
@@ -57,6 +66,8 @@ export class SenderSide implements Nslp {
   readonly #period: Float64Array;
   readonly #allowed: Float64Array;
   readonly #sent: Float64Array;
+  /** Where in its interval the next refresh is; flows that were refreshed by one message meet again. */
+  #fraction = 0;
   #live = 0;
   #underWay = 0;
   #replaces: boolean;
@@ -122,14 +133,18 @@ export class SenderSide implements Nslp {
     this.#sent[index] = 0;
     this.#allowed[index] = 0;
     this.#count("flow.asked");
-    this.#ask(index, STATE.asking, since);
+    this.#ask(index, STATE.asking, since, this.#behaviour.saving && 0);
     return true;
   }
 
   /** Refreshes a flow that has permission, ahead of its time. */
   refresh(index: number, since: Milliseconds = this.#now()): boolean {
+    const { saving } = this.#behaviour;
+    // One of its block has taken it along.
+    if (saving === "summaries" && this.#state[index] === STATE.refreshing) return true;
     if (this.#state[index] !== STATE.permitted) return false;
-    this.#ask(index, STATE.refreshing, since);
+    if (saving === "summaries") this.#refreshBlock(index, since, 0, () => true);
+    else this.#ask(index, STATE.refreshing, since, saving && 0);
     return true;
   }
 
@@ -175,11 +190,22 @@ export class SenderSide implements Nslp {
     const { message } = decoded;
     if (message.type === "permission") {
       this.#side.sample(received, decoded);
+      this.#fraction = this.#side.parts.random.fraction();
       this.#permission(index, message);
+      for (const grant of message.summary ?? []) this.#listed(grant);
     } else if (message.type === "notify") this.#notify(index, message);
   }
 
-  #permission(index: number, permission: PbsPermission): void {
+  #listed(grant: SummaryGrant): void {
+    const place = this.#side.parts.space.placeOf(grant.id);
+    if (place === undefined || this.#id(place.index) !== grant.id) return this.#count("dropped.old-session");
+    this.#permission(place.index, grant);
+  }
+
+  #permission(
+    index: number,
+    permission: Pick<PbsPermission, "sequence" | "allowedVolume" | "ttl" | "refresh">,
+  ): void {
     const heard = this.#heard[index] ?? 0;
     if (heard !== 0 && !isNewer(permission.sequence, heard)) return this.#count("dropped.replayed");
     this.#heard[index] = permission.sequence;
@@ -223,8 +249,9 @@ export class SenderSide implements Nslp {
   }
 
   /** What cannot be granted now is asked for again when the Notify says so, with some spread. */
-  #notify(index: number, { info }: PbsNotify): void {
+  #notify(index: number, { info, listed }: PbsNotify): void {
     this.#count(`notify.code-${info.code}`);
+    if (info.code === INFO_CODE.refreshSingly) return this.#askSingly(listed ?? []);
     const state = this.#state[index];
     if (info.retryAfter === 0 || (state !== STATE.asking && state !== STATE.refreshing)) return;
     this.#count("flow.told-to-wait");
@@ -232,6 +259,14 @@ export class SenderSide implements Nslp {
     const wait = between(this.#side.parts.random, 1, 1.25) * info.retryAfter;
     if (state === STATE.asking) this.#wait(index, wait);
     else this.#timers.set(index, ms(this.#now() + wait));
+  }
+
+  #askSingly(ids: readonly SessionId[]): void {
+    for (const id of ids) {
+      const index = this.#side.parts.space.placeOf(id)?.index;
+      if (index !== undefined && this.#id(index) === id && this.#state[index] === STATE.refreshing)
+        this.#query(index);
+    }
   }
 
   #wait(index: number, delay: number): void {
@@ -244,7 +279,7 @@ export class SenderSide implements Nslp {
     const state = this.#state[index];
     if (state === STATE.permitted) {
       this.#count("refresh.due");
-      return this.#ask(index, STATE.refreshing, this.#now());
+      return this.#refreshWithOthers(index);
     }
     if (state === STATE.waiting) {
       this.#count("flow.asked-again");
@@ -293,30 +328,86 @@ export class SenderSide implements Nslp {
     this.#generation[index] = (this.#generation[index] ?? 0) + 1;
   }
 
-  #ask(index: number, state: number, since: Milliseconds): void {
+  #refreshWithOthers(index: number): void {
+    const { saving } = this.#behaviour;
+    const now = this.#now();
+    if (saving !== "summaries") return this.#ask(index, STATE.refreshing, now, saving && GATHERED_FOR);
+    this.#refreshBlock(index, now, GATHERED_FOR, (other) => {
+      const since = now - (this.#asked[other] ?? now);
+      return since >= (this.#period[other] ?? 0) / 2;
+    });
+  }
+
+  /** Those of its block that have permission and nothing new to say go along in one Query. */
+  #refreshBlock(index: number, since: Milliseconds, wait: number, isDue: (index: number) => boolean): void {
+    const claims: SummaryClaim[] = [];
+    for (const other of this.#side.parts.space.blockOf(index, SUMMARY_FLOWS)) {
+      if (other === index || this.#state[other] !== STATE.permitted || !isDue(other)) continue;
+      if (this.#wantsMore(other)) continue;
+      this.#begin(other, STATE.refreshing, since);
+      claims.push(this.#claim(other));
+    }
+    this.#ask(index, STATE.refreshing, since, wait, claims);
+  }
+
+  #claim(index: number): SummaryClaim {
+    return {
+      id: this.#id(index),
+      sequence: this.#numberQuery(index),
+      sentVolume: bytes(this.#report(index)),
+      epoch: 0,
+      heard: this.#heard[index] ?? 0,
+    };
+  }
+
+  #begin(index: number, state: number, since: Milliseconds): void {
     this.#state[index] = state;
     this.#tries[index] = 0;
     this.#asked[index] = since;
     this.#underWay++;
-    this.#query(index);
   }
 
-  #query(index: number): void {
-    const { space, time } = this.#side.parts;
-    const { volume, timeouts } = this.#behaviour;
-    const flow = space.flow(this.#place(index));
-    const sequence = nextSequence(this.#sequence[index] || undefined, time.wall());
+  #ask(
+    index: number,
+    state: number,
+    since: Milliseconds,
+    wait?: number,
+    listed: readonly SummaryClaim[] = [],
+  ): void {
+    this.#begin(index, state, since);
+    this.#query(index, wait, listed);
+  }
+
+  /** Number of the Query that is sent now; from now on its answer is awaited. */
+  #numberQuery(index: number): number {
+    const { timeouts } = this.#behaviour;
+    const sequence = nextSequence(this.#sequence[index] || undefined, this.#side.parts.time.wall());
     const tries = this.#tries[index] ?? 0;
-    const heard = this.#heard[index] ?? 0;
     this.#sequence[index] = sequence;
     this.#tries[index] = tries + 1;
     this.#timers.set(index, ms(this.#now() + (timeouts[tries] ?? timeouts[0] ?? 0)));
+    return sequence;
+  }
+
+  #wantsMore(index: number): boolean {
+    const allowed = this.#allowed[index] ?? 0;
+    return allowed > 0 && this.#report(index) >= allowed * ASK_AGAIN_AT;
+  }
+
+  /** @param wait as {@link Side.send} has it; for a refresh only */
+  #query(index: number, wait?: number, listed: readonly SummaryClaim[] = []): void {
+    const { space } = this.#side.parts;
+    const { volume } = this.#behaviour;
+    const flow = space.flow(this.#place(index));
+    const sequence = this.#numberQuery(index);
+    const heard = this.#heard[index] ?? 0;
     const signer = this.#side.signer(space.senderOf(index));
     const about = { id: this.#id(index), flow, direction: "downstream", signer } as const;
-    const sent = this.#report(index);
+    const more = this.#wantsMore(index);
+    const sent = this.#sent[index] ?? 0;
     const allowed = this.#allowed[index] ?? 0;
-    const more = allowed > 0 && sent >= allowed * ASK_AGAIN_AT;
-    this.#side.send(about, {
+    const support = this.#support(wait);
+    const query = {
       type: "query",
       flow,
       sequence,
@@ -324,7 +415,18 @@ export class SenderSide implements Nslp {
       sentVolume: bytes(sent),
       certificate: signer.certificate,
       mark: { epoch: 0, ...(heard !== 0 && { heard }) },
-    });
+      ...(support !== 0 && { support }),
+      ...(listed.length > 0 && { summary: listed }),
+    } as const;
+    this.#side.send(about, query, wait);
+  }
+
+  /** What a Query asks of its path; its answer may wait as long as it has waited itself. */
+  #support(wait: number | undefined): number {
+    const { saving } = this.#behaviour;
+    if (saving === undefined) return 0;
+    const patient = wait === undefined || wait === 0 ? 0 : SUPPORT.patient;
+    return SUPPORT.tree | (saving === "summaries" ? SUPPORT.summary : 0) | patient;
   }
 
   /** Bytes that the flow says it has sent by now. */
@@ -344,7 +446,7 @@ export class SenderSide implements Nslp {
   #scheduleRefresh(index: number): void {
     if (!this.#behaviour.refreshes) return this.#timers.cancel(index);
     const period = this.#period[index] ?? 0;
-    const wait = between(this.#side.parts.random, 0.5 * period, 1.5 * period);
+    const wait = (0.5 + this.#fraction) * period;
     this.#timers.set(index, ms(this.#now() + wait));
   }
 

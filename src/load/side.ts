@@ -1,12 +1,16 @@
 /** What sending and receiving side share: signing, sending, counting, and checking a share of what comes. */
 import { type Signer, verifySignature } from "../authorization/signing.js";
+import { TreeVerifier } from "../authorization/tree-verifier.js";
 import type { Trust } from "../authorization/trust.js";
 import { Counters } from "../base/counters.js";
 import type { Flow } from "../base/flow.js";
+import { silentLogger } from "../base/log.js";
 import type { Random } from "../base/random.js";
 import type { Time } from "../base/time.js";
+import { ms } from "../base/units.js";
 import type { GistService, MessageStatus, ReceivedMessage } from "../gist/service.js";
 import type { Direction, SessionId } from "../gist/wire/messages.js";
+import { BatchSigner } from "../nslp/batch-signer.js";
 import { mriOf } from "../nslp/mri.js";
 import {
   type DecodedPbs,
@@ -14,7 +18,6 @@ import {
   encodeUnsigned,
   PbsWireError,
   signatureInput,
-  withSignature,
 } from "../nslp/wire/codec.js";
 import { PBS_NSLP_ID, type PbsPermission, type PbsQuery, type Unsigned } from "../nslp/wire/messages.js";
 import type { FlowSpace } from "./space.js";
@@ -30,34 +33,59 @@ export interface SideParts {
   readonly verifiedShare: number;
 }
 
+/** Whose message, and which way it goes. */
+interface About {
+  readonly id: SessionId;
+  readonly flow: Flow;
+  readonly direction: Direction;
+}
+
 export class Side {
   readonly counters = new Counters();
   readonly parts: SideParts;
+
+  readonly #batches = new Map<Signer, BatchSigner>();
+  readonly #trees = new TreeVerifier();
 
   constructor(parts: SideParts) {
     this.parts = parts;
   }
 
+  /** @param wait milliseconds that it may wait for others, to be signed with them; undefined: it is signed by itself */
   send(
-    about: {
-      readonly id: SessionId;
-      readonly flow: Flow;
-      readonly direction: Direction;
-      readonly signer: Signer;
-    },
+    about: About & { readonly signer: Signer },
     message: Unsigned<PbsQuery> | Unsigned<PbsPermission>,
+    wait?: number,
   ): void {
-    const unsigned = encodeUnsigned(message);
-    const signature = about.signer.signSync(signatureInput(about.id, PBS_NSLP_ID, unsigned));
-    const data = withSignature(unsigned, signature);
-    this.counters.count("signatures");
+    const { id, flow, direction, signer } = about;
+    const toSign = { id, flow, direction, unsigned: encodeUnsigned(message) };
     this.counters.count(`${message.type}.sent`);
+    const batch = this.#batches.get(signer) ?? this.#batchOf(signer);
+    if (wait === undefined) batch.sendNow(toSign);
+    else if (wait === 0) batch.sendSoon(toSign);
+    else batch.sendWithin(toSign, ms(wait));
+  }
+
+  #batchOf(signer: Signer): BatchSigner {
+    const { time } = this.parts;
+    const batch = new BatchSigner({
+      time,
+      counters: this.counters,
+      logger: silentLogger,
+      signer: () => signer,
+      send: (message) => this.#sendSigned(message, message.data),
+    });
+    this.#batches.set(signer, batch);
+    return batch;
+  }
+
+  #sendSigned({ id, flow, direction }: About, data: Uint8Array): void {
     this.counters.count("bytes.sent", data.length);
     this.parts.gist.sendMessage({
       data,
       nslpId: PBS_NSLP_ID,
-      sessionId: about.id,
-      mri: mriOf(about.flow, about.direction),
+      sessionId: id,
+      mri: mriOf(flow, direction),
       transfer: { reliable: true, secure: true },
     });
   }
@@ -91,7 +119,9 @@ export class Side {
     const certificate = trust.check(message.certificate, address, time.wall());
     if (certificate.type === "refused") return this.counters.count("signature.bad");
     const input = signatureInput(received.sessionId, PBS_NSLP_ID, signedPart);
-    verifySignature(certificate, input, message.signature).then(
+    const { tree, signature } = message;
+    const good = tree && this.#trees.verify(certificate, input, tree, signature);
+    Promise.resolve(good ?? verifySignature(certificate, input, signature)).then(
       (good) => this.counters.count(good ? "signature.good" : "signature.bad"),
       () => this.counters.count("signature.unchecked"),
     );

@@ -1,5 +1,6 @@
 import test from "ava";
 import { generateKeyPairSync } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { buildAuthority, buildHost } from "../authorization/issue.js";
 import { toPem } from "../authorization/pem.js";
 import { Signer } from "../authorization/signing.js";
@@ -8,7 +9,8 @@ import { seededRandom } from "../base/random.js";
 import { FakeTime } from "../base/time.js";
 import { ms, seconds } from "../base/units.js";
 import type { GistService, Nslp, SendMessage } from "../gist/service.js";
-import { encodeNotify } from "../nslp/wire/codec.js";
+import { flipMri } from "../gist/wire/codec.js";
+import { decodePbs, encodeNotify } from "../nslp/wire/codec.js";
 import { INFO_CLASS, INFO_CODE, PBS_NSLP_ID } from "../nslp/wire/messages.js";
 import { Driver } from "./driver.js";
 import type { ReceiverBehaviour, SenderBehaviour } from "./options.js";
@@ -276,4 +278,66 @@ test("a pace replaces flows at its rate", async (t) => {
   t.is(line.count("flow.left"), done);
   t.is(line.sender.live, FLOWS);
   t.is(line.sessions.size, FLOWS + done);
+});
+
+/** What is signed together goes at the end of a turn of the event loop, and so does its answer. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 4; turn++) await setImmediate();
+}
+
+test("flows of a pair refresh by one message, and meet again", async (t) => {
+  const line = new Line({ saving: "summaries" });
+  for (let index = 0; index < FLOWS; index++) line.sender.start(index);
+  await turns();
+  t.is(line.sender.live, FLOWS);
+  const sent = line.count("query.sent");
+  line.pass(6 * 60_000);
+  t.is(line.sender.live, FLOWS);
+  t.is(line.count("flow.lost"), 0);
+  t.is(line.count("refresh.missed"), 0);
+  // Three flows of each pair.
+  t.true(line.count("flow.refreshed") >= 2.5 * (line.count("query.sent") - sent));
+});
+
+test("messages of one host that fall due together have one signature", async (t) => {
+  const line = new Line({ saving: "trees" });
+  for (let index = 0; index < FLOWS; index++) line.sender.start(index);
+  await turns();
+  const made = line.count("signature.made");
+  for (let index = 0; index < FLOWS; index++) t.true(line.sender.refresh(index));
+  await turns();
+  t.is(line.count("flow.refreshed"), FLOWS);
+  t.is(line.count("signature.made") - made, 2);
+});
+
+test("a summary that a node cannot take is asked for flow by flow", async (t) => {
+  const line = new Line({ saving: "summaries" });
+  for (let index = 0; index < FLOWS; index++) line.sender.start(index);
+  await turns();
+  const lost: SendMessage[] = [];
+  line.passes = (send) => {
+    const { message } = decodePbs(send.data);
+    if (message.type !== "query" || message.summary === undefined) return true;
+    lost.push(send);
+    return false;
+  };
+  t.true(line.sender.refresh(0));
+  await turns();
+  const [summary] = lost;
+  if (summary === undefined) return t.fail();
+  const { message } = decodePbs(summary.data);
+  if (message.type !== "query") return t.fail();
+  const listed = [summary.sessionId, ...(message.summary ?? []).map(({ id }) => id)];
+  const info = {
+    class: INFO_CLASS.transientFailure,
+    code: INFO_CODE.refreshSingly,
+    objectType: 0,
+    retryAfter: ms(0),
+    text: "",
+  };
+  const data = encodeNotify({ type: "notify", flow: message.flow, info, listed });
+  line.deliver(line.sender, { data, sessionId: summary.sessionId, mri: flipMri(summary.mri) });
+  await turns();
+  t.is(line.count("flow.refreshed"), listed.length);
+  t.is(listed.length, 3);
 });

@@ -52,6 +52,15 @@ export class FlowSpace {
     return Math.floor(index / this.senders.length) % this.receivers.length;
   }
 
+  /** Numbers of the flows of its pair of hosts that stand in one block of so many with it, itself among them. */
+  *blockOf(index: number, size: number): Iterable<number> {
+    const pairs = this.senders.length * this.receivers.length;
+    const inPair = Math.floor(index / pairs);
+    const first = inPair - (inPair % size);
+    const end = Math.min(this.flows, (first + size) * pairs);
+    for (let other = (index % pairs) + first * pairs; other < end; other += pairs) yield other;
+  }
+
   /** Flows of one pair differ in ports; so do the generations of one number. */
   flow({ index, generation }: Place): Flow {
     const inPair = Math.floor(index / (this.senders.length * this.receivers.length));

@@ -198,6 +198,28 @@ test("a second signer of Permissions has no part in a session", async (t) => {
   t.is(line.flows("sender")[0]?.allowedVolume, bytes(88));
 });
 
+test("a Query that its successor overtook while it was checked is no replay", async (t) => {
+  const line = new Line(credentials);
+  await ask(line);
+  const last = nextSequence(undefined, line.time.wall());
+  const { gate, open } = door();
+  const checks: Promise<boolean>[] = [];
+  line.verified = (good) => {
+    checks.push(good);
+    return checks.length === 1 ? gate.then(() => good) : good;
+  };
+  const id = sessionAt(line, "sender");
+  for (const next of [1, 2, 2]) {
+    inject(line, query(id, FLOW, last + next, credentials.signers.sender), "sender", "router");
+    if (checks.length === 2) await line.settle();
+  }
+  open();
+  await line.settle();
+  const counters = line.node("router").counters();
+  t.is(counters["dropped.overtaken"], 1);
+  t.is(counters["rejected.replayed"], 1);
+});
+
 test("a restarted receiver takes up its flows at the next refresh", async (t) => {
   const line = new Line(credentials);
   await ask(line);

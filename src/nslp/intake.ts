@@ -195,7 +195,7 @@ export class Intake {
     signedPart: Uint8Array,
   ): Promise<void> {
     // The same one, or a newer one, may have been accepted while it waited.
-    if (this.#isOld(received.sessionId, message)) return this.#reject(received, message.flow, REPLAYED);
+    if (this.#isOld(received.sessionId, message)) return this.#overtaken(received, message);
     const { trust, time } = this.#context;
     const certificate = trust.check(message.certificate, signerOf(message), time.wall());
     if (certificate.type === "refused")
@@ -270,7 +270,7 @@ export class Intake {
     certificate: TrustedCertificate,
   ): void {
     // A newer one may have been verified meanwhile.
-    if (this.#isOld(received.sessionId, message)) return this.#reject(received, message.flow, REPLAYED);
+    if (this.#isOld(received.sessionId, message)) return this.#overtaken(received, message);
     const session = this.#handler.session(received.sessionId);
     const unfit = session === undefined ? undefined : unfitFor(session, message, certificate);
     if (unfit !== undefined) return this.#reject(received, message.flow, unfit);
@@ -290,10 +290,24 @@ export class Intake {
       this.#sequences.set(sequenceKey(received.sessionId, message.type), message.sequence);
   }
 
-  #isOld(id: SessionId, message: PbsQuery | PbsPermission): boolean {
-    const { type } = message;
-    const last = this.#handler.session(id)?.heard[type] ?? this.#sequences.get(sequenceKey(id, type));
-    return last !== undefined && !isNewer(message.sequence, last);
+  /**
+   * It was newer than all before it when it came. A sender that asked again with a ticket goes before its own first Query, and
+   * threads that verify end in any order: that is no replay, unless it is the very message that was accepted.
+   */
+  #overtaken(received: ReceivedMessage, message: PbsQuery | PbsPermission): void {
+    if (this.#lastOf(received.sessionId, message.type) === message.sequence)
+      return this.#reject(received, message.flow, REPLAYED);
+    this.#context.counters.count("dropped.overtaken");
+  }
+
+  #isOld(id: SessionId, { type, sequence }: PbsQuery | PbsPermission): boolean {
+    const last = this.#lastOf(id, type);
+    return last !== undefined && !isNewer(sequence, last);
+  }
+
+  /** Message-Seq of the last one that was accepted. */
+  #lastOf(id: SessionId, type: "query" | "permission"): number | undefined {
+    return this.#handler.session(id)?.heard[type] ?? this.#sequences.get(sequenceKey(id, type));
   }
 
   #reject(received: ReceivedMessage, flow: Flow, rejection: Rejection): void {

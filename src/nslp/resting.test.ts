@@ -60,6 +60,7 @@ const rest: fc.Arbitrary<RouterRest> = fc.record({
   until: fc.integer({ min: 1000, max: 1_000_000_000 }).map((value) => ms(value)),
   refreshed: instant,
   favoured: instant,
+  routeUntil: instant,
 });
 
 test("whatever goes to rest comes back as it was, by session and by flow", (t) => {

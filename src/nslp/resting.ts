@@ -57,6 +57,8 @@ export interface RouterRest {
   /** When its permission came last; when a Query of it last went before new requests. Minus infinity: never. */
   readonly refreshed: Milliseconds;
   readonly favoured: Milliseconds;
+  /** GIST keeps its routing state so long. */
+  readonly routeUntil: Milliseconds;
 }
 
 /** Where the fields of a record stand. */
@@ -81,8 +83,9 @@ const AT = {
   way: 120,
   refreshed: 124,
   favoured: 132,
+  routeUntil: 140,
 } as const;
-const RECORD = 140;
+const RECORD = 148;
 const ID_BYTES = 16;
 
 /** Where the parts of a flow stand in its bytes. The family is 0 in a record that is not in use. */
@@ -194,6 +197,7 @@ export class RestingRouters {
     records.setF64(slot, AT.until, rest.until);
     records.setF64(slot, AT.refreshed, rest.refreshed);
     records.setF64(slot, AT.favoured, rest.favoured);
+    records.setF64(slot, AT.routeUntil, rest.routeUntil);
     records.setU32(slot, AT.epoch, rest.epoch);
     records.setU32(slot, AT.reported, rest.reported);
     records.setU32(slot, AT.refreshes, rest.refreshes);
@@ -220,6 +224,7 @@ export class RestingRouters {
       until: ms(records.f64(slot, AT.until)),
       refreshed: ms(records.f64(slot, AT.refreshed)),
       favoured: ms(records.f64(slot, AT.favoured)),
+      routeUntil: ms(records.f64(slot, AT.routeUntil)),
       epoch: records.u32(slot, AT.epoch),
       reported: records.u32(slot, AT.reported),
       refreshes: records.u32(slot, AT.refreshes),

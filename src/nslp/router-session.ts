@@ -145,6 +145,7 @@ export class RouterSession implements Session {
     session.#refreshes = rest.refreshes;
     session.#until = rest.until;
     session.#refreshed = rest.refreshed;
+    session.#routeUntil = rest.routeUntil;
     session.heard.favoured = rest.favoured;
     session.#previousPeer = rest.way.previousPeer;
     session.#nextPeer = rest.way.nextPeer;
@@ -178,6 +179,7 @@ export class RouterSession implements Session {
       until: ms(this.#until),
       refreshed: ms(this.#refreshed),
       favoured: ms(favoured),
+      routeUntil: ms(this.#routeUntil),
     };
   }
 

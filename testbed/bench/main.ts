@@ -1,6 +1,7 @@
 /** `npm run bench -- NAME [--json] [--quick]`: measures, and prints figures with their paired baselines. */
 import { parseArgs } from "node:util";
 import { ALGORITHMS } from "../../src/base/algorithm.js";
+import { SAVINGS } from "../../src/load/options.js";
 import { authentication } from "./authentication.js";
 import { dataplane, DATAPLANE_CASES } from "./dataplane.js";
 import { memory } from "./memory.js";
@@ -25,7 +26,7 @@ const CASES: Readonly<Record<string, readonly string[]>> = {
   signalling: SIGNALLING_CASES,
 };
 
-const usage = `usage: npm run bench -- NAME [--json] [--quick] [--case CASE]... [--flows N] [--minutes M]
+const usage = `usage: npm run bench -- NAME [--json] [--quick] [--case CASE]... [--flows N] [--minutes M] [--saving HOW]
 NAME: ${Object.keys(BENCHMARKS).join(", ")}
 --json   print one JSON document and nothing else
 --quick  one run of the main cases: shows that all works, not a measurement
@@ -33,7 +34,8 @@ NAME: ${Object.keys(BENCHMARKS).join(", ")}
 ${Object.entries(CASES)
   .map(([name, cases]) => `         ${name}: ${cases.join(", ")}`)
   .join("\n")}
---flows, --minutes   in place of those of the cases live and restart of signalling`;
+--flows, --minutes   in place of those of the cases live and restart of signalling
+--saving trees|summaries   how refreshes of the case live save signatures (default: each has its own)`;
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -44,13 +46,17 @@ async function main(): Promise<number> {
       case: { type: "string", multiple: true, default: [] },
       flows: { type: "string" },
       minutes: { type: "string" },
+      saving: { type: "string" },
     },
   });
   const [name = ""] = positionals;
   const run = Object.hasOwn(BENCHMARKS, name) ? BENCHMARKS[name] : undefined;
   const [flows, minutes] = [numberOf(values.flows), numberOf(values.minutes)];
+  const saving = SAVINGS.find((way) => way === values.saving);
+  const special = [values.flows, values.minutes, values.saving].some((value) => value !== undefined);
   const wrong =
-    (name !== "signalling" && (flows !== undefined || minutes !== undefined)) ||
+    (name !== "signalling" && special) ||
+    (values.saving !== undefined && saving === undefined) ||
     values.case.some((one) => !(CASES[name] ?? []).includes(one)) ||
     [flows, minutes].includes(Number.NaN);
   if (run === undefined || positionals.length !== 1 || wrong) {
@@ -62,6 +68,7 @@ async function main(): Promise<number> {
     only: values.case,
     ...(flows !== undefined && { flows }),
     ...(minutes !== undefined && { minutes }),
+    ...(saving !== undefined && { saving }),
   });
   if (values.json) console.log(JSON.stringify(result));
   else print(result);

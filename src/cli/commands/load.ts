@@ -4,7 +4,7 @@ import { AddressError, IpAddress } from "../../base/address.js";
 import { parseDuration, parseSize, QuantityError } from "../../config/quantity.js";
 import { Bed, type Given } from "../../load/bed.js";
 import { MOST_HOSTS, MOST_LANES } from "../../load/lab.js";
-import type { Arrival, IdentityFiles } from "../../load/options.js";
+import { type Arrival, type IdentityFiles, SAVINGS } from "../../load/options.js";
 import { type LoadPlan, STILL } from "../../load/plan.js";
 import { Ramp, type RampShape } from "../../load/ramp.js";
 import { loadPlot, loadText, rampPlot, rampText } from "../../load/report.js";
@@ -48,6 +48,7 @@ export const loadCommand: Command = {
   --keys TYPE         p256, rsa2048 (default) or ed25519
   --refresh D         refresh time in the permissions (default 60s)
   --lifetime D        lifetime in the permissions (default 24h)
+  --saving HOW        how refreshes save signatures: trees (over a host's messages) or summaries (of 100 flows of a pair)
   --validity D        how long GIST keeps routing state without refresh (default 10m)
   --hold D            how long the flows live and refresh once all are there (default 30s; 0s: not at all)
   --churn PERCENT     of the flows are replaced by new ones in each refresh time (default 0)
@@ -82,6 +83,7 @@ Against receivers that are there, with this host as the only sender; no pbsd may
     keys: { type: "string" },
     refresh: { type: "string" },
     lifetime: { type: "string" },
+    saving: { type: "string" },
     validity: { type: "string" },
     hold: { type: "string" },
     churn: { type: "string" },
@@ -231,6 +233,7 @@ function planOf(parsed: Parsed): LoadPlan {
       reportedRate: sizeOf(parsed, "sends", "0"),
       refreshes: !ramp,
       replace: shareOf(parsed, "revoked") > 0,
+      ...savingOf(parsed),
       ...(textOf(parsed, "retry") !== undefined && { retryAfter: durationOf(parsed, "retry", "0") }),
     },
     receiving: {
@@ -363,6 +366,14 @@ function arrivalOf(parsed: Parsed): Arrival {
   const text = textOf(parsed, "arrival") ?? "constant";
   if (text === "constant" || text === "poisson") return text;
   throw new UsageError(`--arrival "${text}" is neither constant nor poisson`);
+}
+
+function savingOf(parsed: Parsed): Pick<LoadPlan["sending"], "saving"> {
+  const text = textOf(parsed, "saving");
+  const saving = SAVINGS.find((way) => way === text);
+  if (text !== undefined && saving === undefined)
+    throw new UsageError(`--saving "${text}" is not one of: ${SAVINGS.join(", ")}`);
+  return saving === undefined ? {} : { saving };
 }
 
 function keyTypeOf(parsed: Parsed): KeyChoice {

@@ -423,6 +423,8 @@ export class Line {
   tamper: Tamper = (message) => [message];
   /** The node whose signatures never come to be verified. */
   stuck: Place | undefined;
+  /** When a node hears what came of checking a signature. */
+  verified: (good: Promise<boolean>) => Promise<boolean> = (good) => good;
   /** Routes at the sender, filters at the receiver. */
   readonly paths = new FakePaths();
   /** Routing states that a node gave up, by place. */
@@ -474,7 +476,8 @@ export class Line {
       ...(place === "receiver" && { blocker: this.paths }),
       places,
       options: { ...this.#options, ...this.own[place] },
-      verify: (...of) => (this.stuck === place ? new Promise(() => undefined) : verifySignature(...of)),
+      verify: (...of) =>
+        this.stuck === place ? new Promise(() => undefined) : this.verified(verifySignature(...of)),
     });
     const host: Host = { node, datapath, events: [], places, nslp: undefined };
     this.#hosts.set(place, host);
