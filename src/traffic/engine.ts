@@ -41,6 +41,7 @@ async function withPrograms(options: XdpOptions): Promise<XdpDatapath> {
     throw noProgram(interfaces);
   }
   options.logger.info(
+    {},
     "with XDP programs it is not known where packets come in: none are dropped for being off their path",
   );
   await new SourceBlocker(datapath).restore();
