@@ -33,17 +33,14 @@ async function withPrograms(options: XdpOptions): Promise<XdpDatapath> {
   // The tables take all their memory at once: not where nobody would look into them.
   const { candidates, unfit } = readInterfaces();
   if (candidates.length === 0) throw noProgram(unfit);
-  XdpDatapath.probe();
   const datapath = XdpDatapath.open(options);
   const { interfaces } = datapath.status();
   if (interfaces.every(({ engine }) => engine === "nfqueue")) {
     await datapath.stop();
     throw noProgram(interfaces);
   }
-  options.logger.info(
-    {},
-    "with XDP programs it is not known where packets come in: none are dropped for being off their path",
-  );
+  const note = "it is not known where packets come in: none are dropped for being off their path";
+  options.logger.info({ engine: "xdp" }, note);
   await new SourceBlocker(datapath).restore();
   // The sets of the rules were made anew; the table may still be full.
   if (datapath.adopted) await datapath.refillSets();
