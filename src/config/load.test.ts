@@ -600,7 +600,7 @@ port = 0
     [
       "2: path[0].relay: is reached by the routing table's path (take via, device and source out, or write two paths)",
       "5: path[1].source: is not of the same IP version as to and via (write two paths)",
-      "8: relay.port: 0 is out of range (write a number from 1 to 65535)",
+      "8: relay.port: 0 is out of range (write a whole number from 1 to 65535)",
     ],
   );
 });

@@ -164,7 +164,7 @@ test("a relay passes nothing on without permission, in an open network too", (t)
   ]);
   const carried =
     input?.findIndex((rule) => /--dport 6080 .*-j DROP$/.test(rule) && !rule.includes("--mark")) ?? -1;
-  t.true(carried > 0 && carried < (input?.findIndex((rule) => rule.endsWith("-g PBS-I-pbs.open")) ?? -1));
+  t.true(carried > 0 && carried < (input?.findLastIndex((rule) => rule.endsWith("-g PBS-I-pbs.open")) ?? -1));
   t.true(carried > (input?.findIndex((rule) => rule.includes("queued.permitted")) ?? Infinity));
   t.notRegex(renderRules(OPEN, 4, NOTHING, [], false), /relay/);
 });
