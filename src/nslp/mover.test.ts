@@ -66,6 +66,7 @@ class Crowd {
           id: String(i) as SessionId,
           flow,
           moved: (path) => this.happened.push({ flow: i, at: time.now(), path }),
+          givesWay: () => undefined,
           gaveWay: () => undefined,
           stuck: () => this.stuck.push(i),
         },

@@ -16,8 +16,9 @@ export interface PathChanger {
   /**
    * Moves this flow alone, its signalling included, to its next path in order. undefined: the last one is in use, and the flow
    * stays there until {@link undo}. A path with a source moves nothing but new flows. Rejects when the kernel refuses.
+   * @param beforeSource called before the first new flow can have another source
    */
-  next(flow: Flow): Promise<Path | undefined>;
+  next(flow: Flow, beforeSource?: () => void): Promise<Path | undefined>;
   /** Back to the path that the routing table gives; nothing where it is there already. Rejects when the kernel refuses. */
   undo(flow: Flow): Promise<void>;
   /** New flows like this one have the source that the routing table gives. Rejects when the kernel refuses. */

@@ -286,14 +286,18 @@ export class SenderSession implements Session, Member {
     this.#on("path-changed");
   }
 
+  /** New flows may take its place. */
+  givesWay(): void {
+    const left = (this.#permission?.allowedVolume ?? 0) - (this.#count()?.bytes ?? 0);
+    this.#context.sourceMoves.left(this.flow, this.id, bytes(Math.max(0, left)));
+  }
+
   /** New flows like it have another source. */
   gaveWay(path: string, why: string): void {
-    const { counters, events, sourceMoves } = this.#context;
+    const { counters, events } = this.#context;
     counters.count("path.gave-way");
     if (this.#silent) events.report("attack", this, `black hole on the path: ${why}`);
     events.report("path", this, `gives way to new flows by ${path}: ${why}`);
-    const left = (this.#permission?.allowedVolume ?? 0) - (this.#count()?.bytes ?? 0);
-    sourceMoves.left(this.flow, this.id, bytes(Math.max(0, left)));
     this.#reason = `this source address has no good path: new connections have ${path}`;
     this.#retryAfter = ms(0);
     this.#on("gave-way");
@@ -301,6 +305,7 @@ export class SenderSession implements Session, Member {
 
   /** It could not be moved. */
   stuck(why: string): void {
+    this.#context.sourceMoves.stays(this.flow, this.id);
     if (!this.#silent) this.#context.events.report("path", this, `stays where it is: ${why}`);
     this.#silent = false;
     this.#on("no-path");

@@ -49,13 +49,19 @@ export class SourceMoves {
     this.#context = context;
   }
 
-  /** A flow has given way. */
+  /** A flow gives way. */
   left(flow: Flow, id: SessionId, volume: Bytes): void {
     const kind = this.#kindFor(kindOf(flow));
     const until = this.#context.time.now() + SUCCEEDS_WITHIN;
     const others = kind.waiting.filter((one) => one.until > this.#context.time.now());
     kind.waiting = [...others, { id, volume, source: flow.source.toString(), until }].slice(-MAX_WAITING);
     if (kind.back === undefined) this.#returnLater(flow, id, kind);
+  }
+
+  /** It does not, after all. */
+  stays(flow: Flow, id: SessionId): void {
+    const kind = this.#kinds.get(kindOf(flow));
+    if (kind !== undefined) kind.waiting = kind.waiting.filter((one) => one.id !== id);
   }
 
   /** The flow whose place a new one takes; each is given away once. */

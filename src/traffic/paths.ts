@@ -126,9 +126,10 @@ export class Paths {
   /**
    * Moves this flow alone to its next path in order. undefined: there is none left, and the flow stays where it is until
    * {@link undo}. Rejects with {@link PathError}; then it stays too.
+   * @param beforeSource called before the first new flow can have another source
    */
-  next(flow: Flow): Promise<Path | undefined> {
-    return this.#inTurn(() => this.#next(flow));
+  next(flow: Flow, beforeSource: () => void = () => undefined): Promise<Path | undefined> {
+    return this.#inTurn(() => this.#next(flow, beforeSource));
   }
 
   /** Back to the path that the routing table gives; nothing where it is there already. Rejects with {@link PathError}. */
@@ -181,7 +182,7 @@ export class Paths {
     return result;
   }
 
-  async #next(flow: Flow): Promise<Path | undefined> {
+  async #next(flow: Flow, beforeSource: () => void): Promise<Path | undefined> {
     const key = flowKey(flow);
     const before = this.#moved.get(key);
     if (!this.#canMove(flow)) return undefined;
@@ -190,7 +191,10 @@ export class Paths {
     const tried = before?.tried ?? [];
     for (const { hop, name, source } of await this.#untried(flow)) {
       const path = await this.#make(flow.destination.family, hop, name, source);
-      if (source !== undefined) return this.#nextSource(flow, path, source);
+      if (source !== undefined) {
+        beforeSource();
+        return this.#nextSource(flow, path, source);
+      }
       await this.#change({ flow, steered, path: before?.path, tried }, path);
       this.#moved.set(key, { flow, steered, tried: [...tried, name], path });
       return path;

@@ -105,6 +105,7 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
       ),
     );
     const { pbs } = (await statusOf(receiver)).counters;
+    step.measure("not known any more", pbs["succession.unknown"] ?? 0);
     step.expect("both", step.measure("taken over", pbs["succession.taken"] ?? 0) >= 2);
   });
   await report.step("the program opened its connection anew, and its transfer completed", async (step) => {

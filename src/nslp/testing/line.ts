@@ -319,11 +319,15 @@ export class FakePaths implements PathChanger, SourceBlocker {
     return this.at < this.others.length;
   }
 
-  async next(): Promise<{ readonly name: string; readonly source?: IpAddress } | undefined> {
+  async next(
+    _flow: Flow,
+    beforeSource: () => void = () => undefined,
+  ): Promise<{ readonly name: string; readonly source?: IpAddress } | undefined> {
     const name = this.others[this.at];
     if (name === undefined) return undefined;
     const source = this.sources.get(name);
     if (source === undefined) this.at++;
+    else beforeSource();
     this.calls.push(`next ${name}`);
     return source === undefined ? { name } : { name, source };
   }
