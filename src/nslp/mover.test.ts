@@ -66,7 +66,6 @@ class Crowd {
           id: String(i) as SessionId,
           flow,
           moved: (path) => this.happened.push({ flow: i, at: time.now(), path }),
-          givesWay: () => undefined,
           gaveWay: () => undefined,
           stuck: () => this.stuck.push(i),
         },

@@ -26,7 +26,7 @@ export interface Moved {
   /** The flow takes another path now. */
   moved(path: string, why: string): void;
   /** New flows that take this one's place may come from now on; {@link gaveWay} follows, or {@link stuck}. */
-  givesWay(): void;
+  givesWay?(): void;
   /** New flows like this one take another path, with another source; this one has none left. */
   gaveWay(path: string, why: string): void;
   /** There is no other path, or it could not be taken. */
@@ -114,7 +114,7 @@ export class Mover {
     const { paths, logger, time } = this.#context;
     const flow = this.#flow;
     try {
-      const path = await paths?.next(flow.flow, () => flow.givesWay());
+      const path = await paths?.next(flow.flow, () => flow.givesWay?.());
       this.#moving = false;
       if (this.#over) return path === undefined ? undefined : void this.#undo();
       if (path === undefined) return flow.stuck(NO_OTHER);

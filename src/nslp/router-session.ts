@@ -304,10 +304,6 @@ export class RouterSession implements Session {
     this.#goOn("path-changed");
   }
 
-  givesWay(): void {
-    this.#context.counters.count("path.gives-way-at-router");
-  }
-
   /** A router has paths by next hop and relay alone. */
   gaveWay(path: string): void {
     this.stuck(`${path} is for senders`);
