@@ -3,12 +3,16 @@
  * ones to the same place get another, and each takes the place of one that gave way. After a time without complaint new flows get
  * the first source again; those that have another keep it.
  */
-import { between } from "../base/random.js";
 import type { Flow } from "../base/flow.js";
-import type { Timer } from "../base/time.js";
+import type { Logger } from "../base/log.js";
+import { between, type Random } from "../base/random.js";
+import type { TokenBucket } from "../base/rate-limit.js";
+import type { Time, Timer } from "../base/time.js";
 import { type Bytes, ms, seconds } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
-import type { PbsContext } from "./context.js";
+import type { EventLog } from "./events.js";
+import type { PbsOptions } from "./options.js";
+import type { PathChanger } from "./reactors.js";
 
 /** Applications that open a connection anew do so within this time. */
 const SUCCEEDS_WITHIN = seconds(60);
@@ -38,7 +42,16 @@ interface Kind {
   waits: number;
 }
 
-type Parts = Pick<PbsContext, "time" | "random" | "options" | "moving" | "paths" | "logger" | "events">;
+interface Parts {
+  readonly time: Time;
+  readonly random: Random;
+  readonly options: PbsOptions;
+  /** Moves of flows, of all sessions. */
+  readonly moving: TokenBucket;
+  readonly paths?: PathChanger;
+  readonly logger: Logger;
+  readonly events: EventLog;
+}
 
 export class SourceMoves {
   readonly #context: Parts;
