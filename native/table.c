@@ -293,16 +293,13 @@ static _Atomic uint64_t *free_word(struct bucket *bucket) {
   return NULL;
 }
 
-/*
- * The flow must not be in the index, which always has room. A bucket is passed before the word is there to be found. Who finds
- * the word sees the entry; nobody has to find it yet, so the processor need not wait here for memory.
- */
+/* The flow must not be in the index, which always has room. A bucket is passed before the word is there to be found. */
 static void index_insert(struct table *t, uint64_t hash, uint32_t number) {
   for (uint64_t at = hash;; at++) {
     struct bucket *bucket = &t->index[at & t->mask];
     _Atomic uint64_t *word = free_word(bucket);
     if (word) {
-      atomic_store_explicit(word, word_of(hash, number), memory_order_release);
+      atomic_store(word, word_of(hash, number));
       return;
     }
     atomic_fetch_add(&bucket->passed, 1);
