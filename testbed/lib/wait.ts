@@ -1,8 +1,9 @@
 /** Waiting for conditions, each with a bound. Nothing here sleeps for a fixed time. */
 
-const LOOK_EVERY_MS = 20;
 /** How many times longer everything may take: more than 1 on emulated machines. */
 export const PATIENCE = Number(process.env["TESTBED_PATIENCE"] ?? 1);
+/** Looking costs the slow machine what it should work with. */
+const LOOK_EVERY_MS = 20 * PATIENCE;
 
 export class WaitedTooLong extends Error {
   override readonly name = "WaitedTooLong";
