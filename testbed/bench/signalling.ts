@@ -30,6 +30,7 @@ const LIVE_MINUTES = 10;
 /** In which all senders ask again after a power cut: milliseconds. */
 const POWER_BACK_WITHIN = 1000;
 const LOOK_MS = 250;
+const ENDING = ["SIGINT", "SIGTERM"] as const;
 /** Routing state of flows that last is refreshed every 5 to 7.5 minutes, and later where there are so many that it would be most of the work. */
 const LONG_VALIDITY = 600_000;
 const VALIDITY_FOR_A_FLOW = 3.6;
@@ -309,11 +310,15 @@ function livePlan(flows: number, refresh: number, saving?: Saving): LoadPlan {
 }
 
 async function onBed<T>(plan: LoadPlan, use: (bed: Bed) => Promise<T>): Promise<T> {
+  // What is there goes with the process, but a signal would end that without a word.
+  const end = (): never => process.exit(1);
+  for (const signal of ENDING) process.once(signal, end);
   const bed = await Bed.start(plan);
   try {
     return await use(bed);
   } finally {
     await bed.close();
+    for (const signal of ENDING) process.removeListener(signal, end);
   }
 }
 
