@@ -8,9 +8,13 @@ import { LineProgram } from "./lines.js";
 export const NODES = ["sender", "router", "receiver"] as const;
 export type Node = (typeof NODES)[number];
 
+/** "xdp": programs and AF_XDP, as routers have by themselves where they can. */
+export type RouterEngine = "xdp" | "nfqueue";
+
 const ACTIONS = { sender: "insert", router: "verify", receiver: "strip" } as const;
 const LIMIT_MS = 60_000;
-const AH_THREAD = "pbs-ah";
+/** Behind the queue, and of AF_XDP. */
+const AH_THREADS = ["pbs-ah", "pbs-xdp-ah"].join(" ");
 
 interface Keys {
   /** To insert, and to verify. */
@@ -57,14 +61,16 @@ export class AhPath {
     this.#engines = engines;
   }
 
-  /** TCP segments leave room for AH of this algorithm. */
-  static async open(lab: Lab, algorithm: Algorithm): Promise<AhPath> {
+  /** TCP segments leave room for AH of this algorithm. Hosts have queues alone. */
+  static async open(lab: Lab, algorithm: Algorithm, router: RouterEngine): Promise<AhPath> {
     const engines = new Map<Node, LineProgram>();
     const path = new AhPath(engines);
     const settings = { reserve: reserveOf(algorithm) };
     try {
-      for (const node of NODES)
-        engines.set(node, await LineProgram.start(lab.namespace(node), "engine", settings));
+      for (const node of NODES) {
+        const which = node === "router" ? { engine: router, virtual: "generic" } : {};
+        engines.set(node, await LineProgram.start(lab.namespace(node), "engine", { ...settings, ...which }));
+      }
       return path;
     } catch (error) {
       await path.close();
@@ -90,7 +96,7 @@ export class AhPath {
   }
 
   async cost(node: Node): Promise<Cost> {
-    const answer = (await this.#ask(node, `cost ${AH_THREAD}`)) as Record<string, number | undefined>;
+    const answer = (await this.#ask(node, `cost ${AH_THREADS}`)) as Record<string, number | undefined>;
     const packets = (answer["ah.inserted"] ?? 0) + (answer["ah.verified"] ?? 0);
     return { nanoseconds: answer["nanoseconds"] ?? 0, packets };
   }

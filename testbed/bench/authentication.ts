@@ -4,7 +4,7 @@
  */
 import { once } from "node:events";
 import { ALGORITHMS, type Algorithm } from "../../src/base/algorithm.js";
-import { AhPath, type Cost, type Node, NODES } from "./ah-path.js";
+import { AhPath, type Cost, type Node, NODES, type RouterEngine } from "./ah-path.js";
 import { deliver, FILLING_SECONDS, fillingRate, OVERHEAD_SECONDS } from "./datagrams.js";
 import { ADDRESS, Lab } from "./lab.js";
 import { type Case, paired, type Report, report, single, unmeasured } from "./result.js";
@@ -47,7 +47,7 @@ interface Windows {
 function budget({ algorithms, sizes, runs }: Plan): number {
   const tcp = 2 * runs * (TCP_SECONDS + OVERHEAD_SECONDS);
   const udp = 2 * FILLING_SECONDS + 2 * runs * (UDP_SECONDS + OVERHEAD_SECONDS);
-  return Math.ceil((algorithms.length * (START_SECONDS + tcp + sizes.length * udp)) / 60);
+  return Math.ceil((algorithms.length * (2 * (START_SECONDS + tcp) + sizes.length * udp)) / 60);
 }
 
 interface IperfResult {
@@ -159,22 +159,41 @@ async function permitAll(path: AhPath, algorithm: Algorithm): Promise<void> {
       await path.permit(...flows("tcp", port, server), undefined);
 }
 
-async function measure(lab: Lab, algorithm: Algorithm, { sizes, runs }: Plan): Promise<Case[]> {
-  const path = await AhPath.open(lab, algorithm);
+async function onPath<T>(
+  lab: Lab,
+  algorithm: Algorithm,
+  router: RouterEngine,
+  use: (path: AhPath) => Promise<T>,
+): Promise<T> {
+  const path = await AhPath.open(lab, algorithm, router);
   try {
     await permitAll(path, algorithm);
-    const tcp = async () => await compare(runs, [PLAIN_PORT, AH_PORT.tcp], (port) => tcpRate(lab, port));
-    const results = [await attempt(`TCP, ${algorithm}`, "Gb/s", tcp)];
-    for (const size of sizes) {
-      const before = await costs(path);
-      const udp = async () => await compareDatagrams(lab, size, runs);
-      results.push(await attempt(`UDP ${size} B, ${algorithm}`, "kpps", udp));
-      if (size === COST_SIZE) results.push(...costCases(algorithm, before, await costs(path)));
-    }
-    return results;
+    return await use(path);
   } finally {
     await path.close();
   }
+}
+
+async function measureTcp(lab: Lab, name: string, runs: number): Promise<Case> {
+  return await attempt(name, "Gb/s", () =>
+    compare(runs, [PLAIN_PORT, AH_PORT.tcp], (port) => tcpRate(lab, port)),
+  );
+}
+
+/** The router as it is by itself; and TCP once more through one that has the queues alone. */
+async function measure(lab: Lab, algorithm: Algorithm, { sizes, runs }: Plan): Promise<Case[]> {
+  const results = await onPath(lab, algorithm, "xdp", async (path) => {
+    const cases = [await measureTcp(lab, `TCP, ${algorithm}`, runs)];
+    for (const size of sizes) {
+      const before = await costs(path);
+      const udp = async () => await compareDatagrams(lab, size, runs);
+      cases.push(await attempt(`UDP ${size} B, ${algorithm}`, "kpps", udp));
+      if (size === COST_SIZE) cases.push(...costCases(algorithm, before, await costs(path)));
+    }
+    return cases;
+  });
+  const queues = `TCP, ${algorithm}, router's queues alone`;
+  return [...results, await onPath(lab, algorithm, "nfqueue", () => measureTcp(lab, queues, runs))];
 }
 
 export async function authentication(quick: boolean, only: readonly string[]): Promise<Report> {

@@ -1,7 +1,7 @@
 /**
  * The packet engine alone, for the benchmarks: runs inside the router's namespace, installs as many flows as it is
  * told, and answers one JSON line per command line on standard input ("install FLOWS", "permit FLOW", "protect JSON",
- * "read FLOW", "status", "cost THREAD").
+ * "read FLOW", "status", "cost THREAD...").
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -19,15 +19,19 @@ const QUEUE_BASE = 2700;
 const REFUSE_MARK = 0x50420000;
 const BATCH = 10_000;
 /** Room for the largest Authentication Header. */
-const { reserve = 0, engine = "nfqueue" }: Settings =
-  process.argv[2] === undefined ? {} : (JSON.parse(process.argv[2]) as Settings);
+const {
+  reserve = 0,
+  engine = "nfqueue",
+  virtual = "native",
+}: Settings = process.argv[2] === undefined ? {} : (JSON.parse(process.argv[2]) as Settings);
 
 /** The argument. */
 interface Settings {
   /** Bytes that TCP segments leave free for an Authentication Header. */
   readonly reserve?: number;
-  /** "xdp": with native programs, so that hosts must not leave checksums to be filled in. */
   readonly engine?: "nfqueue" | "xdp";
+  /** Programs on the lab's links. With native ones, hosts must not leave checksums to be filled in. */
+  readonly virtual?: "native" | "generic";
 }
 
 /** Flow i of the generator. */
@@ -57,11 +61,11 @@ async function installMany(
   return { installed: count, perSecond: count / ((performance.now() - start) / 1000) };
 }
 
-/** Nanoseconds that the threads of this name have run. */
-function threadTime(name: string): number {
+/** Nanoseconds that the threads of these names have run. */
+function threadTime(names: readonly string[]): number {
   return readdirSync("/proc/self/task")
     .map((id) => `/proc/self/task/${id}`)
-    .filter((task) => readFileSync(`${task}/comm`, "utf8").trim() === name)
+    .filter((task) => names.includes(readFileSync(`${task}/comm`, "utf8").trim()))
     .map((task) => Number(readFileSync(`${task}/schedstat`, "utf8").split(" ")[0]))
     .reduce((sum, time) => sum + time, 0);
 }
@@ -90,7 +94,7 @@ const options: XdpOptions = {
   logger: silentLogger,
   exempt: [],
   interceptRate: 1000,
-  virtual: "native",
+  virtual,
 };
 const datapath = engine === "xdp" ? XdpDatapath.open(options) : NfqueueDatapath.open(options);
 console.log(JSON.stringify({ ready: true }));
@@ -109,7 +113,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   } else if (command === "read") {
     console.log(JSON.stringify(datapath.read([parseFlow(rest)])[0] ?? {}));
   } else if (command === "cost") {
-    console.log(JSON.stringify({ nanoseconds: threadTime(rest), ...datapath.status().counters }));
+    console.log(JSON.stringify({ nanoseconds: threadTime(words), ...datapath.status().counters }));
   } else if (command === "status") {
     console.log(JSON.stringify({ ...datapath.status(), memory: process.memoryUsage().rss }));
   } else {
