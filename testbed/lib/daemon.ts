@@ -147,7 +147,7 @@ export class Daemon {
       log: { level: "debug", ...log },
       ...others,
       packets: { engine: this.#engine, ...others.packets },
-      request: { answer_within: `${2 * PATIENCE}s`, ...others.request },
+      ...(PATIENCE > 1 && { request: { answer_within: `${2 * PATIENCE}s`, ...others.request } }),
     };
     writeFileSync(this.configFile, stringify(tables));
   }

@@ -1,7 +1,7 @@
 /** The only router on the path drops data: the sender's flows go through a relay at another place, and come back. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { OnPath } from "../attackers/on-path.js";
+import { BY_THE_STACK, OnPath } from "../attackers/on-path.js";
 import type { Report, Step } from "../lib/report.js";
 import { pythonHelper } from "../lib/repository.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
@@ -58,6 +58,7 @@ async function start(testbed: Testbed): Promise<{ readonly relay: string }> {
     await testbed.mustRun(node, ["ip", "link", "set", "back", "mtu", String(NARROW)]);
   await testbed.start({
     sender: { path: [{ to: "192.168.21.0/24", relay: address }], detection: QUICK },
+    upper: BY_THE_STACK,
     side: { exempt: [associations] },
     relay: { relay: { serve: true }, rule: [{ ...carriers, from: "192.168.20.0/24" }] },
     receiver: { rule: [{ ...GRANT_ALL, refresh: "500ms" }], detection: QUICK },

@@ -11,7 +11,8 @@ import type { Scenario } from "./scenario.js";
 const FLOWS = 6;
 const SIZE = 972;
 const RATE = 200;
-const RETURN_MS = 4000;
+/** Longer than it takes to find out that the path is still bad. */
+const RETURN_MS = 7000;
 const MOVES = {
   spread: "500ms",
   moves: 2,
@@ -55,7 +56,7 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
     step.expect("each flow once", new Set(left.map(({ id }) => id)).size === FLOWS);
   });
   await report.step("one tries the first path while it is bad; the others stay away", async (step) => {
-    const events = await until("a trial, and its end", 30_000, async () => {
+    const events = await until("a trial, and its end", 60_000, async () => {
       const all = await pathEvents(testbed, trouble.began);
       const back = all.find(({ detail }) => isBack(detail));
       const again = all.some(
@@ -70,7 +71,7 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
     const damage = await trouble.stop();
     const good = wallClock();
     step.measure("packets swallowed", damage.dropped);
-    await until("all flows to be back", 60_000, async () => {
+    await until("all flows to be back", 150_000, async () => {
       const flows = await flowsOf(testbed.daemon("sender"));
       return flows.every(({ path }) => path === null);
     });

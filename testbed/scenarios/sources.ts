@@ -35,6 +35,7 @@ const RETRY = ["--retry", "3", "--retry-all-errors", "--retry-delay", "1", "--ma
 
 export const sources: Scenario = {
   name: "sources",
+  unreliable: true,
   summary:
     "the path of one of a host's addresses drops data: connections are opened anew with the other address, within the providers' filters",
   run: (report) => withTestbed(MULTIHOMED, (testbed) => show(report, testbed)),
