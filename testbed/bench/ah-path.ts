@@ -8,7 +8,7 @@ import { LineProgram } from "./lines.js";
 export const NODES = ["sender", "router", "receiver"] as const;
 export type Node = (typeof NODES)[number];
 
-/** "xdp": programs and AF_XDP, as routers have by themselves where they can. */
+/** "xdp": programs and AF_XDP. */
 export type RouterEngine = "xdp" | "nfqueue";
 
 const ACTIONS = { sender: "insert", router: "verify", receiver: "strip" } as const;

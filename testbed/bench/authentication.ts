@@ -180,7 +180,7 @@ async function measureTcp(lab: Lab, name: string, runs: number): Promise<Case> {
   );
 }
 
-/** The router as it is by itself; and TCP once more through one that has the queues alone. */
+/** The router verifies by AF_XDP; and TCP once more through one that has the queues alone. */
 async function measure(lab: Lab, algorithm: Algorithm, { sizes, runs }: Plan): Promise<Case[]> {
   const results = await onPath(lab, algorithm, "xdp", async (path) => {
     const cases = [await measureTcp(lab, `TCP, ${algorithm}`, runs)];
