@@ -1,15 +1,15 @@
 /** Hosts that know nothing of PBS, by prefix, in a closed network: they share a small class; whoever is not listed stays out. */
 import type { Report } from "../lib/report.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
-import { GRANT_ALL, IPERF_PORT, iperfServer, matches, statusOf, THREE_NODE } from "./common.js";
+import { GRANT_ALL, IPERF_PORT, iperfServer, statusOf, THREE_NODE } from "./common.js";
 import type { Scenario } from "./scenario.js";
 import {
   addSources,
-  FLOOD_PORT,
+  measureAlone,
+  measureBeside,
   measureShares,
   narrowLink,
   sourcesOf,
-  startFloods,
   transfer,
 } from "./shared-class.js";
 
@@ -19,10 +19,10 @@ const UNLISTED = "192.168.20.50";
 /** Bytes a second of all hosts of the prefix, and of one. */
 const RATE = 1_250_000;
 const SOURCE_RATE = 250_000;
+const SHARES = { sources: LISTED.length, rate: RATE };
 const LEGACY = {
   legacy: [{ name: "old", prefix: "192.168.20.96/27", rate: RATE, source_rate: SOURCE_RATE }],
 };
-const KEPT = 0.95;
 
 export const legacy: Scenario = {
   name: "legacy",
@@ -54,21 +54,17 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
   await report.step(
     `${LISTED.length} hosts of the prefix, and one that is not listed, beside it`,
     async (step) => {
-      const floods = await startFloods(testbed, [...LISTED, UNLISTED]);
-      const wire = await testbed.captureTowards("receiver1");
-      const kept = step.measure("Mb/s", await transfer(testbed));
-      const packets = await wire.stop();
-      await Promise.all(floods.map((flood) => flood.stop()));
-      step.measure("of its own rate", Math.round((kept / alone) * 1000) / 1000);
-      step.expect(`it keeps ${KEPT * 100} %`, kept >= alone * KEPT);
-      const flooded = packets.filter(matches({ protocol: 17, destinationPort: FLOOD_PORT }));
+      const flooded = await measureBeside(step, testbed, [...LISTED, UNLISTED], alone);
       const strange = flooded.filter(({ source }) => source === UNLISTED).length;
       step.expect(
         "nothing of the one that is not listed",
         step.measure("of the unlisted one", strange) === 0,
       );
-      measureShares(step, flooded, { sources: LISTED.length, rate: RATE });
+      measureShares(step, flooded, SHARES);
     },
+  );
+  await report.step("they alone, each with its part of the class", (step) =>
+    measureAlone(step, testbed, [...LISTED, UNLISTED], SHARES),
   );
   await report.step("they flood in earnest", async (step) => {
     const { firewall } = (await statusOf(testbed.daemon("router"))).counters;

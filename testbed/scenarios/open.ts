@@ -1,15 +1,15 @@
 /** (g) An open network: what has no permission shares a small class, and what has one goes ahead of it. */
 import type { Report } from "../lib/report.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
-import { GRANT_ALL, IPERF_PORT, iperfServer, matches, THREE_NODE } from "./common.js";
+import { GRANT_ALL, IPERF_PORT, iperfServer, THREE_NODE } from "./common.js";
 import type { Scenario } from "./scenario.js";
 import {
   addSources,
-  FLOOD_PORT,
+  measureAlone,
+  measureBeside,
   measureShares,
   narrowLink,
   sourcesOf,
-  startFloods,
   transfer,
 } from "./shared-class.js";
 
@@ -17,9 +17,9 @@ const SENDERS = 10;
 /** Bytes a second of all without permission, and of one source. */
 const RATE = 1_250_000;
 const SOURCE_RATE = 125_000;
-const KEPT = 0.95;
 
 const SOURCES = sourcesOf(SENDERS);
+const SHARES = { sources: SENDERS, rate: RATE };
 const OPEN = { node: { mode: "open" }, open: { rate: RATE, source_rate: SOURCE_RATE } };
 
 export const open: Scenario = {
@@ -64,18 +64,11 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
     step.expect("a host without PBS is reached", ping.status === 0);
   });
   await report.step(`${SENDERS} unpermitted senders beside it`, async (step) => {
-    const floods = await startFloods(testbed, SOURCES);
-    const wire = await testbed.captureTowards("receiver1");
-    const kept = step.measure("Mb/s", await transfer(testbed));
-    const packets = await wire.stop();
-    await Promise.all(floods.map((flood) => flood.stop()));
-    step.measure("of its own rate", Math.round((kept / alone) * 1000) / 1000);
-    step.expect(`it keeps ${KEPT * 100} %`, kept >= alone * KEPT);
-    measureShares(step, packets.filter(matches({ protocol: 17, destinationPort: FLOOD_PORT })), {
-      sources: SENDERS,
-      rate: RATE,
-    });
+    measureShares(step, await measureBeside(step, testbed, SOURCES, alone), SHARES);
   });
+  await report.step("they alone, each with its part of the class", (step) =>
+    measureAlone(step, testbed, SOURCES, SHARES),
+  );
   await report.step("they flood in earnest", async (step) => {
     const { counters } = await testbed
       .daemon("router")

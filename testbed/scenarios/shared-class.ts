@@ -2,9 +2,11 @@
 import type { Program } from "../lib/programs.js";
 import type { Step } from "../lib/report.js";
 import type { Testbed } from "../lib/testbed.js";
-import { IPERF_PORT, udpListener } from "./common.js";
+import { pause } from "../lib/wait.js";
+import { IPERF_PORT, matches, udpListener } from "./common.js";
 
-export const FLOOD_PORT = 9100;
+const KEPT = 0.95;
+const FLOOD_PORT = 9100;
 const SECONDS = 8;
 /** Bits a second of the router's link to the receivers. */
 const LINK = "100mbit";
@@ -18,12 +20,56 @@ interface Seen {
   readonly length: number;
 }
 
-/** Each got about its part of the class, and all together no more than all of it. */
-export function measureShares(
+export interface Shares {
+  /** How many of the flooding ones get a share. */
+  readonly sources: number;
+  /** Bytes a second of all of them. */
+  readonly rate: number;
+}
+
+/** What the permitted flow keeps of its rate of `alone` Mb/s beside floods. Resolves to what of these came through. */
+export async function measureBeside(
   step: Step,
-  packets: readonly Seen[],
-  { sources, rate }: { readonly sources: number; readonly rate: number },
-): void {
+  testbed: Testbed,
+  flooding: readonly string[],
+  alone: number,
+): Promise<readonly Seen[]> {
+  let kept = 0;
+  const flooded = await flood(testbed, flooding, async () => {
+    kept = step.measure("Mb/s", await transfer(testbed));
+  });
+  step.measure("of its own rate", Math.round((kept / alone) * 1000) / 1000);
+  step.expect(`it keeps ${KEPT * 100} %`, kept >= alone * KEPT);
+  return flooded;
+}
+
+/** With nothing beside them the class is what limits the sources, so that their shares are even. */
+export async function measureAlone(
+  step: Step,
+  testbed: Testbed,
+  flooding: readonly string[],
+  shares: Shares,
+): Promise<void> {
+  const flooded = await flood(testbed, flooding, () => pause(SECONDS * 1000));
+  const total = measureShares(step, flooded, shares);
+  step.expect("the class is used", total > shares.rate * USED);
+}
+
+async function flood(
+  testbed: Testbed,
+  flooding: readonly string[],
+  meanwhile: () => Promise<void>,
+): Promise<readonly Seen[]> {
+  const floods = await startFloods(testbed, flooding);
+  const wire = await testbed.captureTowards("receiver1");
+  await meanwhile();
+  const packets = await wire.stop();
+  await Promise.all(floods.map((one) => one.stop()));
+  return packets.filter(matches({ protocol: 17, destinationPort: FLOOD_PORT }));
+}
+
+/** Bytes a second of all together. Each got about its part of the class, and all together no more than all of it. */
+export function measureShares(step: Step, packets: readonly Seen[], { sources, rate }: Shares): number {
   const bytes = new Map<string, number>();
   for (const { source, length } of packets) bytes.set(source, (bytes.get(source) ?? 0) + length);
   const rates = [...bytes.values()].map((sum) => sum / SECONDS).sort((a, b) => a - b);
@@ -36,8 +82,9 @@ export function measureShares(
     "all together within the class",
     step.measure("all, bytes a second", Math.round(total)) < rate * SLACK,
   );
-  const fair = total > rate * USED ? 2 : 4;
-  step.expect(`no one ${fair} times as much as another`, (rates.at(-1) ?? 0) < fair * (rates[0] ?? 0));
+  if (total > rate * USED)
+    step.expect("no one twice as much as another", (rates.at(-1) ?? 0) < 2 * (rates[0] ?? 0));
+  return total;
 }
 
 /** A link with a queue of the kernel's default kind, where the class without permission has to wait for the other. */
@@ -60,7 +107,7 @@ export async function addSources(testbed: Testbed, sources: readonly string[]): 
 }
 
 /** As fast as each can, 1000 bytes a packet. */
-export async function startFloods(testbed: Testbed, sources: readonly string[]): Promise<readonly Program[]> {
+async function startFloods(testbed: Testbed, sources: readonly string[]): Promise<readonly Program[]> {
   const listener = testbed.spawn("receiver1", udpListener(FLOOD_PORT));
   await listener.says("listening");
   const to = testbed.address("receiver1", 4);
