@@ -5,7 +5,10 @@ import type { FlowCount } from "../traffic/datapath.js";
 import type { PbsQuery } from "./wire/messages.js";
 
 /** What is looked at of a Query. */
-export type Told = Pick<PbsQuery, "sequence" | "sentVolume" | "mark" | "reports">;
+export interface Told extends Pick<PbsQuery, "sequence" | "sentVolume" | "mark" | "reports"> {
+  /** Another flow's Query said it: no router has put a report beside it. */
+  readonly listed?: boolean;
+}
 
 /** A sender that says nothing of epochs counts on through all of them. */
 export function claimOf({ sentVolume, mark }: Told, epoch: number): Claim {

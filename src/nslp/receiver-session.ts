@@ -200,7 +200,8 @@ export class ReceiverSession implements Session, Watched, Answering {
 
   /** What a summary Query says of this flow; it has been checked that it may. */
   claimed({ sequence, sentVolume, epoch, heard }: SummaryClaim, answer: SummaryAnswer | undefined): void {
-    this.query({ ...this.#query, sequence, sentVolume, mark: { epoch, heard } }, this.#previousPeer, answer);
+    const told = { ...this.#query, sequence, sentVolume, mark: { epoch, heard }, listed: true };
+    this.query(told, this.#previousPeer, answer);
   }
 
   stands({ sequence }: SummaryGrant): boolean {

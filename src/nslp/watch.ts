@@ -67,6 +67,8 @@ export class FlowWatch {
   readonly #volumes: VolumeWatch;
   #sent = bytes(0);
   #reports: readonly HopReport[] = [];
+  /** A summary showed an excess; it has no reports, so the next Query is to show it with them. */
+  #unplaced = false;
   #due: Due | undefined;
   /** The router that was asked to change the path: asked twice it has had its chance. */
   #named = "";
@@ -122,7 +124,7 @@ export class FlowWatch {
     this.#glanceLater(reading);
     const judgement = this.#volumes.claimed(claimOf(query, this.#volumes.epoch), reading);
     this.#lookOffPath(judgement, reading);
-    this.#judge(judgement);
+    this.#judge(this.#placeable(judgement, query));
     this.#settleTimer ??= this.#context.time.after(this.#policy.limits.settle, () => this.#settled());
   }
 
@@ -252,6 +254,13 @@ export class FlowWatch {
     this.#mayAskAt = now + this.#askAfter;
     this.#ask = true;
     return true;
+  }
+
+  /** What is too much stays too much: a Query of the flow's own shows it again, and routers say in it where. */
+  #placeable(judgement: Judgement, { listed = false }: Told): Judgement {
+    const waits = judgement.finding !== undefined && listed && !this.#unplaced;
+    this.#unplaced = waits;
+    return waits ? { finding: undefined, doubt: true } : judgement;
   }
 
   #judge({ finding, doubt }: Judgement): void {
