@@ -29,9 +29,9 @@ import {
 import type { Scenario } from "./scenario.js";
 
 const NODES = ["sender", "first", "last", "receiver"] as const;
-const DOWNLOAD = 20_000_000;
+const DOWNLOAD = 100_000_000;
 const IPERF_BYTES = 20_000_000;
-const UPLOAD = 150_000_000;
+const UPLOAD = 250_000_000;
 const PORT = 9000;
 const STREAM = { from: 4000, port: PORT, count: 1000, size: 500, rate: 1000 };
 /** More than two Ethernet frames. */
