@@ -66,7 +66,10 @@
       "conditions": [["xdp=='yes'", {"actions": [
         {
           "action_name": "compile",
-          "inputs": ["bpf/pbs.bpf.c", "flow.h", "siphash.h", "table-layout.h", "xdp-layout.h"],
+          "inputs": [
+            "bpf/classes.h", "bpf/count.h", "bpf/maps.h", "bpf/parse.h", "bpf/pbs.bpf.c", "bpf/permission.h", "bpf/route.h",
+            "bpf/segments.h", "bpf/table.h", "flow.h", "siphash.h", "table-layout.h", "xdp-layout.h"
+          ],
           "outputs": ["<(PRODUCT_DIR)/pbs.bpf.o"],
           "action": ["sh", "bpf/compile", "bpf/pbs.bpf.c", "<(PRODUCT_DIR)/pbs.bpf.o"]
         }
