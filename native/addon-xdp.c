@@ -227,6 +227,11 @@ napi_value addon_xdp_detach(napi_env env, napi_callback_info info) {
   return was_there;
 }
 
+static uint64_t until_of(double milliseconds) {
+  static const double LONGEST = 1e12;
+  return milliseconds > 0 ? clock_now() + (uint64_t)((milliseconds < LONGEST ? milliseconds : LONGEST) * 1e6) : 0;
+}
+
 /* xdpBlock(programs, key, milliseconds): the source of the flow's key; 0: no longer. */
 napi_value addon_xdp_block(napi_env env, napi_callback_info info) {
   napi_value a[3];
@@ -246,8 +251,32 @@ napi_value addon_xdp_block(napi_env env, napi_callback_info info) {
   memcpy(&key, bytes, sizeof key);
   struct xdp_source source = {.family = key.family};
   memcpy(source.address, key.source, sizeof source.address);
-  if (xdp_block(h->xdp, &source, duration > 0 ? clock_now() + (uint64_t)(duration * 1e6) : 0) < 0)
+  if (xdp_block(h->xdp, &source, until_of(duration)) < 0)
     throw_errno(env, errno, "the source cannot be blocked");
+  return NULL;
+}
+
+/* xdpBlockPlace(programs, key, interface, address, milliseconds): the flow's packets there; of 6 bytes, zeros: whatever it is. 0: no longer. */
+napi_value addon_xdp_block_place(napi_env env, napi_callback_info info) {
+  napi_value a[5];
+  void *key = NULL, *address = NULL;
+  size_t key_bytes = 0, address_bytes = 0;
+  uint32_t interface = 0;
+  double duration = 0;
+  if (get_arguments(env, info, 5, a) < 0) return NULL;
+  struct holder *h = get_open_holder(env, a[0]);
+  if (!h || get_typed_array(env, a[1], napi_uint8_array, &key, &key_bytes) < 0 ||
+      get_u32(env, a[2], INT32_MAX, &interface) < 0 ||
+      get_typed_array(env, a[3], napi_uint8_array, &address, &address_bytes) < 0 ||
+      napi_get_value_double(env, a[4], &duration) != napi_ok)
+    return NULL;
+  if (key_bytes != sizeof(struct flow_key) || address_bytes != 6 || duration < 0) {
+    throw_error(env, "EINVAL", "this is not a flow, an address and a time");
+    return NULL;
+  }
+  struct xdp_off_path place = {.place = place_of(interface, address)};
+  memcpy(&place.flow, key, sizeof place.flow);
+  if (xdp_block_place(h->xdp, &place, until_of(duration)) < 0) throw_errno(env, errno, "the place cannot be blocked");
   return NULL;
 }
 

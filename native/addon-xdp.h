@@ -18,6 +18,7 @@ napi_value addon_xdp_close(napi_env env, napi_callback_info info);
 napi_value addon_xdp_attach(napi_env env, napi_callback_info info);
 napi_value addon_xdp_detach(napi_env env, napi_callback_info info);
 napi_value addon_xdp_block(napi_env env, napi_callback_info info);
+napi_value addon_xdp_block_place(napi_env env, napi_callback_info info);
 napi_value addon_xdp_allow_egress(napi_env env, napi_callback_info info);
 napi_value addon_xdp_serve(napi_env env, napi_callback_info info);
 napi_value addon_xdp_leave(napi_env env, napi_callback_info info);

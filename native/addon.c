@@ -270,6 +270,7 @@ NAPI_MODULE_INIT() {
       METHOD("xdpAttach", addon_xdp_attach),
       METHOD("xdpDetach", addon_xdp_detach),
       METHOD("xdpBlock", addon_xdp_block),
+      METHOD("xdpBlockPlace", addon_xdp_block_place),
       METHOD("xdpAllowEgress", addon_xdp_allow_egress),
       METHOD("xdpServe", addon_xdp_serve),
       METHOD("xdpLeave", addon_xdp_leave),

@@ -67,8 +67,8 @@
         {
           "action_name": "compile",
           "inputs": [
-            "bpf/classes.h", "bpf/count.h", "bpf/maps.h", "bpf/parse.h", "bpf/pbs.bpf.c", "bpf/permission.h", "bpf/route.h",
-            "bpf/segments.h", "bpf/table.h", "flow.h", "siphash.h", "table-layout.h", "xdp-layout.h"
+            "bpf/classes.h", "bpf/count.h", "bpf/maps.h", "bpf/parse.h", "bpf/pbs.bpf.c", "bpf/permission.h",
+            "bpf/places.h", "bpf/route.h", "bpf/segments.h", "bpf/table.h", "flow.h", "places.h", "siphash.h", "table-layout.h", "xdp-layout.h"
           ],
           "outputs": ["<(PRODUCT_DIR)/pbs.bpf.o"],
           "action": ["sh", "bpf/compile", "bpf/pbs.bpf.c", "<(PRODUCT_DIR)/pbs.bpf.o"]

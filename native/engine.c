@@ -67,7 +67,8 @@ static int set_up(struct engine *e, const struct engine_options *o, void (*wake)
   e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (!e->table || e->stop_fd < 0 || events_init(&e->events, ENGINE_EVENTS, wake, context) < 0) return -1;
   if (protections_init(&e->protections, e->table, o->capacity) < 0) return -1;
-  e->places = places_create();
+  e->owns_places = o->space.places == NULL;
+  e->places = e->owns_places ? places_create() : o->space.places;
   if (!e->places) return -1;
   e->judge = (struct judge){.table = e->table,
                             .protections = &e->protections,
@@ -117,7 +118,7 @@ void engine_close(struct engine *e) {
   kernel_sets_close(&e->sets);
   hold_destroy(&e->hold);
   events_destroy(&e->events);
-  free(e->places);
+  if (e->owns_places) free(e->places);
   if (e->table) table_destroy(e->table);
   if (e->stop_fd >= 0) close(e->stop_fd);
   pthread_mutex_destroy(&e->hold_lock);

@@ -82,6 +82,7 @@ struct engine {
   struct events events;
   struct judge judge;
   struct places *places;
+  int owns_places;
   struct hold hold;
   pthread_mutex_t hold_lock; /* of hold, and of what is sent on the hold queue */
   struct worker *worker[ENGINE_QUEUES];

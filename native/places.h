@@ -1,12 +1,12 @@
 /*
  * Where packets of a flow enter this host: bytes that passed, and packets that failed authentication, by interface and
- * hardware address of the last hop. Of chosen flows only, in memory that is taken once. Any thread may count.
+ * hardware address of the last hop. Of chosen flows only, in memory that is taken once. Any thread may count, and XDP programs,
+ * to which the same memory is a map.
  */
 #ifndef PBS_PLACES_H
 #define PBS_PLACES_H
 
-#include <stdatomic.h>
-#include <stdint.h>
+#include "table-layout.h"
 
 enum {
   PLACES_FLOWS = 4096, /* numbers 1 to this; 0: a flow that is not traced */
@@ -17,16 +17,18 @@ enum {
 typedef uint64_t place_name;
 
 struct place_count {
-  _Atomic place_name name; /* 0: free */
-  _Atomic uint64_t bytes;
-  _Atomic uint64_t failed;
+  SHARED(place_name) name; /* 0: free */
+  SHARED(uint64_t) bytes;
+  SHARED(uint64_t) failed;
 };
 
 /* All zero: nothing yet. */
 struct places {
   _Alignas(128) struct place_count place[PLACES_OF_FLOW];
-  _Atomic uint64_t other; /* packets of further places */
+  SHARED(uint64_t) other; /* packets of further places */
 };
+
+_Static_assert(sizeof(struct places) == 128, "two cache lines a flow");
 
 static inline place_name place_of(uint32_t interface, const uint8_t *address) {
   place_name name = interface & 0xffff;
@@ -34,6 +36,7 @@ static inline place_name place_of(uint32_t interface, const uint8_t *address) {
   return name;
 }
 
+#ifndef __bpf__
 /* For PLACES_FLOWS flows; NULL with errno. To be freed with free(). */
 struct places *places_create(void);
 
@@ -42,5 +45,6 @@ void places_failed(struct places *places, place_name name);
 
 /* Forgets what was counted. Nobody may count meanwhile. */
 void places_clear(struct places *places);
+#endif
 
 #endif

@@ -19,13 +19,13 @@
 enum {
   TABLE_READERS = 16, /* threads of this process */
   BUCKET_WORDS = 7,
-  TABLE_LAYOUT = 1, /* raised with every change of a structure in this file, so that none is read as another */
+  TABLE_LAYOUT = 2, /* raised with every change of a structure in this file, so that none is read as another */
 };
 
 /* Of `raised`: events that were already sent for this permission. */
 enum { RAISED_THRESHOLD = 1, RAISED_EXHAUSTED = 2 };
 
-/* Its upper bits: the flow's number among those whose places are counted (places.h), 0 for none. Only without programs. */
+/* Its upper bits: the flow's number among those whose places are counted (places.h), 0 for none. */
 enum { RAISED_EVENTS = 0xff, TRACED_SHIFT = 8 };
 
 /* The same word of an entry that is refused: its packets go in the class of traffic without permission. */
@@ -109,6 +109,7 @@ struct table_control {
   uint64_t mask;  /* of the index */
   uint64_t key[2];
   SHARED(uint32_t) blocked; /* sources in the programs' map of those whose every packet is dropped */
+  SHARED(uint32_t) off_path; /* places in the programs' map of those at which a flow's packets are dropped */
   struct reader_slot reader[TABLE_READERS];
   _Alignas(64) SHARED(uint64_t) epoch;
 };

@@ -529,6 +529,7 @@ static void adopt_entry(struct table *t, uint32_t number, int found) {
   t->permitted++;
   entry->set_added = 0;
   entry->adopted = 1;
+  atomic_fetch_and(&entry->raised, (uint32_t)RAISED_EVENTS); /* nobody looks where its packets come in */
   entry->older = number; /* in no list */
   struct flow_key key = entry->key;
   if (!is_kept(entry) || t->permitted > t->capacity) {

@@ -14,6 +14,7 @@
 #include "table-layout.h"
 
 struct table;
+struct places;
 
 struct permission {
   uint64_t allowed;
@@ -36,6 +37,7 @@ struct table_space {
   /* One for each processor that runs the programs, `foreign_stride` bytes apart. */
   struct reader_slot *foreign;
   uint32_t foreign_count, foreign_stride;
+  struct places *places; /* beside the table, for those who look into it */
 };
 
 /* Buckets of the index, and entries, that a table of this size has. */

@@ -56,6 +56,13 @@ int xdp_block(struct xdp *x, const struct xdp_source *source, uint64_t until) {
   return absent();
 }
 
+int xdp_block_place(struct xdp *x, const struct xdp_off_path *place, uint64_t until) {
+  (void)x;
+  (void)place;
+  (void)until;
+  return absent();
+}
+
 int xdp_try_segments(unsigned interface, const uint8_t *frame, size_t bytes, uint32_t segment) {
   (void)interface;
   (void)frame;

@@ -60,13 +60,15 @@ static struct xsk *way_out(struct forwarder *f, unsigned interface) {
 }
 
 static void parse(struct forwarder *f, const struct xsk_received *frame, struct parsed *p) {
-  const struct xdp_handed *handed = (const void *)(frame->bytes - sizeof *handed);
+  struct xdp_handed handed;
   const size_t link = sizeof(struct ether_header);
-  p->out = handed->interface;
+  memcpy(&handed, frame->bytes - sizeof handed, sizeof handed);
+  p->out = handed.interface;
   p->problem = frame->length > link
                    ? packet_parse(&p->packet, frame->bytes + link, frame->length - link, frame->length - link, 0)
                    : PACKET_MALFORMED;
   if (p->problem != PACKET_FINE) return;
+  p->packet.place = place_of(handed.came_by, handed.from);
   p->hash = table_hash(f->engine->table, &p->packet.key);
   table_prefetch_index(f->engine->table, p->hash);
 }

@@ -2,6 +2,7 @@
 #ifndef PBS_XDP_LAYOUT_H
 #define PBS_XDP_LAYOUT_H
 
+#include "places.h"
 #include "table-layout.h"
 
 /* Packets by what became of them. The names are what people and JavaScript see. */
@@ -12,6 +13,7 @@
   X(DROP_EXPIRED, "drop.expired")             \
   X(DROP_OVER_VOLUME, "drop.over-volume")     \
   X(DROP_BLOCKED, "drop.blocked")             \
+  X(DROP_OFF_PATH, "drop.off-path")           \
   X(DROP_RATE_SIGNALLING, "drop.rate.signalling") \
   X(DROP_RATE_ICMP, "drop.rate.icmp")         \
   X(DROP_RATE_EXEMPT, "drop.rate.exempt")     \
@@ -58,6 +60,9 @@ enum { XDP_QUEUES = 64, XDP_HANDED_MAX = 1700 };
 /* What a program puts before a frame with AH that it hands to this process: the frame is otherwise ready to be sent. */
 struct xdp_handed {
   uint32_t interface; /* to send by */
+  uint32_t came_by;
+  uint8_t from[6]; /* hardware address of the last hop */
+  uint8_t zero[2];
 };
 
 /* Packets that pass by rules alone: `words` of the flow's key under a mask, and a range of ports. */
@@ -66,11 +71,11 @@ struct xdp_exempt {
   uint64_t value[FLOW_KEY_WORDS];
   uint16_t source_from, source_to; /* host order */
   uint16_t destination_from, destination_to;
-  uint64_t class; /* number of the configured class, or EXEMPT_LEGACY */
+  uint64_t class; /* number of the configured class, and EXEMPT_LEGACY */
 };
 
-/* Hosts that need no permission: asked about only when a packet has none. */
-enum { XDP_EXEMPTS = 16, EXEMPT_LEGACY = 255 };
+/* EXEMPT_LEGACY: hosts that need no permission, asked about only when a packet has none. */
+enum { XDP_EXEMPTS = 16, EXEMPT_LEGACY = 256 };
 
 _Static_assert(sizeof(struct xdp_exempt) == 96, "as src/traffic/xdp-native.ts says");
 
@@ -85,7 +90,7 @@ struct xdp_rate {
 
 enum { XDP_INTERVAL_SHIFT = 10, XDP_SOURCE_CELLS = 8192 };
 
-/* Packets a second; of CLASS_OPEN bytes a second. */
+/* Packets a second; of CLASS_OPEN and of legacy hosts bytes a second. */
 struct xdp_bounds {
   struct xdp_rate total, source;
 };
@@ -97,6 +102,14 @@ struct xdp_source {
 };
 
 _Static_assert(sizeof(struct xdp_source) == 24, "no holes");
+
+/* A flow and where its packets are dropped: an interface, with address 0 whatever that is. The map's value is as that above. */
+struct xdp_off_path {
+  struct flow_key flow;
+  place_name place;
+};
+
+_Static_assert(sizeof(struct xdp_off_path) == FLOW_KEY_BYTES + 8, "no holes");
 
 /* Of the interface that a program is attached to: constants of the program, filled in before it is loaded. */
 struct xdp_setting {

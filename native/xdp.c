@@ -6,6 +6,7 @@
 #include <linux/if_link.h>
 #include <linux/pkt_cls.h>
 #include <net/if.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,7 +18,7 @@
 #define PROGRAM "pbs_router"
 #define SEGMENTS_PROGRAM "pbs_segments"
 
-enum { RING_BYTES = 1 << 18, EGRESS_INTERFACES = 1024, BLOCKED_SOURCES = 1 << 17, MAPS_OF_A_PROGRAM = 16 };
+enum { RING_BYTES = 1 << 18, EGRESS_INTERFACES = 1024, BLOCKED_SOURCES = 1 << 17, BLOCKED_PLACES = 1024, MAPS_OF_A_PROGRAM = 32 };
 
 /* As in Linux 6.6 and newer. */
 enum { TCX_INGRESS = 46, TCX_PROGRAMS = 64 };
@@ -31,11 +32,13 @@ static const struct {
     [XDP_INDEX] = {"pbs_index", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct bucket), BPF_F_MMAPABLE},
     [XDP_ENTRIES] = {"pbs_entries", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct entry), BPF_F_MMAPABLE},
     [XDP_PROCESSORS] = {"pbs_processors", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct xdp_processor), BPF_F_MMAPABLE},
+    [XDP_PLACES] = {"pbs_places", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct places), BPF_F_MMAPABLE},
     [XDP_EVENTS] = {"pbs_events", BPF_MAP_TYPE_RINGBUF, 0, 0, 0},
     [XDP_EGRESS] = {"pbs_egress", BPF_MAP_TYPE_DEVMAP_HASH, 4, 4, 0},
     [XDP_SHAPED] = {"pbs_shaped", BPF_MAP_TYPE_HASH, 4, 4, 0},
     [XDP_SERVED] = {"pbs_served", BPF_MAP_TYPE_HASH, 4, 4, 0},
     [XDP_BLOCKED] = {"pbs_blocked", BPF_MAP_TYPE_HASH, sizeof(struct xdp_source), 8, BPF_F_NO_PREALLOC},
+    [XDP_OFF_PATH] = {"pbs_off_path", BPF_MAP_TYPE_HASH, sizeof(struct xdp_off_path), 8, BPF_F_NO_PREALLOC},
 };
 
 static uint32_t map_entries(const struct xdp *x, enum xdp_map which) {
@@ -50,10 +53,14 @@ static uint32_t map_entries(const struct xdp *x, enum xdp_map which) {
       return (uint32_t)entries;
     case XDP_PROCESSORS:
       return x->processors;
+    case XDP_PLACES:
+      return PLACES_FLOWS + 1;
     case XDP_EVENTS:
       return RING_BYTES;
     case XDP_BLOCKED:
       return BLOCKED_SOURCES;
+    case XDP_OFF_PATH:
+      return BLOCKED_PLACES;
     default:
       return EGRESS_INTERFACES;
   }
@@ -190,6 +197,15 @@ static void serve_none(const struct xdp *x) {
     if (bpf_map_delete_elem(x->map[XDP_SERVED], &interface) < 0) return;
 }
 
+/* What is off its flow's path has to be proven anew, as with the rules. */
+static void open_places(const struct xdp *x) {
+  struct table_control *control = x->memory[XDP_CONTROL];
+  struct xdp_off_path place;
+  atomic_store(&control->off_path, 0);
+  while (bpf_map_get_next_key(x->map[XDP_OFF_PATH], NULL, &place) == 0)
+    if (bpf_map_delete_elem(x->map[XDP_OFF_PATH], &place) < 0) return;
+}
+
 static int map_memory(struct xdp *x) {
   for (int i = 0; i < XDP_EVENTS; i++) {
     x->bytes[i] = (size_t)map_entries(x, (enum xdp_map)i) * MAPS[i].value_size;
@@ -220,6 +236,7 @@ static int set_up(struct xdp *x) {
   if (map_memory(x) < 0) return -1;
   if (x->adopted) {
     serve_none(x);
+    open_places(x);
     return 0;
   }
   for (uint32_t i = 0; i < x->processors; i++) atomic_store(&processor(x, i)->reader.epoch, READER_OUTSIDE);
@@ -267,6 +284,7 @@ struct table_space xdp_space(const struct xdp *x) {
       .foreign = &processor(x, 0)->reader,
       .foreign_count = x->processors,
       .foreign_stride = sizeof(struct xdp_processor),
+      .places = x->memory[XDP_PLACES],
   };
 }
 
@@ -421,23 +439,32 @@ int xdp_allow_egress(struct xdp *x, unsigned interface, enum xdp_egress egress) 
   return put(x, XDP_EGRESS, interface, egress == EGRESS_NATIVE);
 }
 
-/* A source is counted before it is in the map and after it is out, so that programs never pass over one. */
-static int add_source(struct table_control *control, int map, const struct xdp_source *source, uint64_t until) {
-  atomic_fetch_add(&control->blocked, 1);
-  if (bpf_map_update_elem(map, source, &until, BPF_NOEXIST) == 0) return 0;
+/* What is blocked is counted before it is in the map and after it is out, so that programs never pass over it. */
+static int add_blocked(_Atomic uint32_t *blocked, int map, const void *key, uint64_t until) {
+  atomic_fetch_add(blocked, 1);
+  if (bpf_map_update_elem(map, key, &until, BPF_NOEXIST) == 0) return 0;
   int error = errno;
-  atomic_fetch_sub(&control->blocked, 1);
-  if (error == EEXIST) return bpf_map_update_elem(map, source, &until, BPF_EXIST);
+  atomic_fetch_sub(blocked, 1);
+  if (error == EEXIST) return bpf_map_update_elem(map, key, &until, BPF_EXIST);
   errno = error;
   return -1;
 }
 
-int xdp_block(struct xdp *x, const struct xdp_source *source, uint64_t until) {
-  struct table_control *control = x->memory[XDP_CONTROL];
-  if (until != 0) return add_source(control, x->map[XDP_BLOCKED], source, until);
-  if (bpf_map_delete_elem(x->map[XDP_BLOCKED], source) == 0) atomic_fetch_sub(&control->blocked, 1);
+static int block(_Atomic uint32_t *blocked, int map, const void *key, uint64_t until) {
+  if (until != 0) return add_blocked(blocked, map, key, until);
+  if (bpf_map_delete_elem(map, key) == 0) atomic_fetch_sub(blocked, 1);
   else if (errno != ENOENT) return -1;
   return 0;
+}
+
+int xdp_block(struct xdp *x, const struct xdp_source *source, uint64_t until) {
+  struct table_control *control = x->memory[XDP_CONTROL];
+  return block(&control->blocked, x->map[XDP_BLOCKED], source, until);
+}
+
+int xdp_block_place(struct xdp *x, const struct xdp_off_path *place, uint64_t until) {
+  struct table_control *control = x->memory[XDP_CONTROL];
+  return block(&control->off_path, x->map[XDP_OFF_PATH], place, until);
 }
 
 uint64_t xdp_counter(const struct xdp *x, enum xdp_counter which) {

@@ -11,7 +11,21 @@
 #include "table.h"
 #include "xdp-layout.h"
 
-enum xdp_map { XDP_CONTROL, XDP_INDEX, XDP_ENTRIES, XDP_PROCESSORS, XDP_EVENTS, XDP_EGRESS, XDP_SHAPED, XDP_SERVED, XDP_BLOCKED, XDP_MAPS };
+/* Up to XDP_EVENTS their memory lies in this process, too. */
+enum xdp_map {
+  XDP_CONTROL,
+  XDP_INDEX,
+  XDP_ENTRIES,
+  XDP_PROCESSORS,
+  XDP_PLACES,
+  XDP_EVENTS,
+  XDP_EGRESS,
+  XDP_SHAPED,
+  XDP_SERVED,
+  XDP_BLOCKED,
+  XDP_OFF_PATH,
+  XDP_MAPS
+};
 
 enum xdp_mode { XDP_NATIVE, XDP_GENERIC };
 
@@ -77,6 +91,9 @@ int xdp_serve(struct xdp *xdp, unsigned interface, int served);
  * when there are too many.
  */
 int xdp_block(struct xdp *xdp, const struct xdp_source *source, uint64_t until);
+
+/* The same of a flow's packets at a place. */
+int xdp_block_place(struct xdp *xdp, const struct xdp_off_path *place, uint64_t until);
 
 /* Sum over all processors. */
 uint64_t xdp_counter(const struct xdp *xdp, enum xdp_counter which);

@@ -42,6 +42,15 @@ struct {
   __type(value, struct xdp_processor);
 } pbs_processors SEC(".maps");
 
+/* By a flow's number among those that are traced. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct places);
+} pbs_places SEC(".maps");
+
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, 1 << 18);
@@ -87,6 +96,15 @@ struct {
   __type(key, struct xdp_source);
   __type(value, __u64);
 } pbs_blocked SEC(".maps");
+
+/* Places at which packets of single flows are dropped, and until when. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, 1);
+  __type(key, struct xdp_off_path);
+  __type(value, __u64);
+} pbs_off_path SEC(".maps");
 
 /* Of this interface alone: when each class, and each source of a class, has used up what came. */
 struct {

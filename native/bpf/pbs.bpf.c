@@ -10,6 +10,7 @@
 
 #include "classes.h"
 #include "permission.h"
+#include "places.h"
 #include "route.h"
 #include "segments.h"
 
@@ -31,7 +32,9 @@ static __always_inline int forward(struct xdp_md *context, const struct packet *
   if (aim(route->ifindex) != XDP_REDIRECT) return pass(here, XDP_PASS_EGRESS);
   enum taking taking = take_volume(entry, p->length, &bytes);
   if (taking == NO_ROOM) return over_volume(entry, bytes, here);
-  if (taking == BUSY || rewrite(data_of(context), end_of(context), p, route) < 0) return pass(here, XDP_PASS_UNUSUAL);
+  if (taking == BUSY) return pass(here, XDP_PASS_UNUSUAL);
+  count_place(entry, data_of(context), end_of(context), context->ingress_ifindex, p->length);
+  if (rewrite(data_of(context), end_of(context), p, route) < 0) return pass(here, XDP_PASS_UNUSUAL);
   __sync_fetch_and_add(&entry->packets, 1);
   entry->last = now;
   if (bytes >= entry->notify_at) raise_once(entry, RAISED_THRESHOLD, EVENT_THRESHOLD, bytes, here);
@@ -53,9 +56,12 @@ static __always_inline int hand_over(struct xdp_md *context, const struct packet
       bpf_xdp_adjust_meta(context, -(int)sizeof(struct xdp_handed)) != 0)
     return pass(here, XDP_PASS_AUTHENTICATED);
   struct xdp_handed *handed = (void *)(long)context->data_meta;
-  if ((void *)(handed + 1) > (void *)(long)context->data || rewrite(data_of(context), end_of(context), p, route) < 0)
+  const struct ethhdr *ethernet = data_of(context);
+  if ((void *)(handed + 1) > data_of(context) || (void *)(ethernet + 1) > end_of(context))
     return pass(here, XDP_PASS_UNUSUAL);
-  handed->interface = interface;
+  *handed = (struct xdp_handed){.interface = interface, .came_by = context->ingress_ifindex};
+  memcpy(handed->from, ethernet->h_source, sizeof handed->from);
+  if (rewrite(data_of(context), end_of(context), p, route) < 0) return pass(here, XDP_PASS_UNUSUAL);
   count(here, XDP_HANDED);
   return XDP_REDIRECT;
 }
@@ -108,6 +114,8 @@ int pbs_router(struct xdp_md *context) {
   int problem = parse_frame(&packet, &cursor, context->data_end - context->data);
   if (problem) return pass_problem(&packet, -problem - 1, here);
   if (is_blocked(control, &packet)) return drop(here, XDP_DROP_BLOCKED);
+  if (is_off_path(control, &packet, data_of(context), end_of(context), context->ingress_ifindex))
+    return drop(here, XDP_DROP_OFF_PATH);
   int exempt = exempt_class(&packet, 0);
   if (exempt < 0 && packet.ah) exempt = exempt_as_ah(&packet);
   if (exempt >= 0) return pass_class(&packet, CLASS_EXEMPT + exempt, here);

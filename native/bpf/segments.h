@@ -5,6 +5,7 @@
 #include <linux/pkt_cls.h>
 
 #include "permission.h"
+#include "places.h"
 #include "route.h"
 
 /* What a super-packet becomes on the wire. */
@@ -43,6 +44,7 @@ static __always_inline int forward_segments(struct __sk_buff *skb, const struct 
   if (bpf_fib_lookup(skb, &route, sizeof route, 0) != BPF_FIB_LKUP_RET_SUCCESS) return TC_ACT_UNSPEC;
   if (setting.check_source && !is_source_fine(skb, skb->ifindex, p)) return TC_ACT_UNSPEC;
   if (take_volume(entry, s->bytes, &bytes) != TAKEN) return TC_ACT_UNSPEC;
+  count_place(entry, data_of(skb), end_of(skb), skb->ifindex, s->bytes);
   if (rewrite(data_of(skb), end_of(skb), p, &route) < 0) return TC_ACT_SHOT;
   __sync_fetch_and_add(&entry->packets, s->count);
   entry->last = bpf_ktime_get_coarse_ns();

@@ -74,6 +74,7 @@ static void test_the_next_process_goes_on(void) {
   table_enter(t, reader); /* and its process ends there */
   for (uint32_t n = 0; n < MANY; n++) permit(t, n, 0);
   atomic_store(&find(t, 7)->bytes, 70);
+  atomic_store(&find(t, 7)->raised, RAISED_THRESHOLD | 5 << TRACED_SHIFT);
   permit(t, MANY, 5);
   refuse(t, MANY + 1);
   drop(t, 3);
@@ -82,6 +83,7 @@ static void test_the_next_process_goes_on(void) {
   t = table_create_in(&m.space, CAPACITY, REFUSALS);
   CHECK_EQUAL(table_permitted(t), MANY - 1);
   CHECK_EQUAL(atomic_load(&find(t, 7)->bytes), 70);
+  CHECK_EQUAL(atomic_load(&find(t, 7)->raised), RAISED_THRESHOLD);
   CHECK(find(t, 3) == NULL);
   CHECK(find(t, MANY) == NULL);
   CHECK(find(t, MANY + 1) == NULL);

@@ -84,7 +84,7 @@ export class Daemon {
       });
       started.add(() => paths.stop());
       const sources = new SourceBlocker(datapath);
-      const places = PlaceBlocker.of(firewall.backend, time, log);
+      const places = PlaceBlocker.of(firewall.backend, time, log, datapath);
       started.add(() => places.stop());
       const signalling = signallingOf(config, identity, log, time, paths);
       const pbs = new PbsNode({

@@ -57,7 +57,7 @@ export function routingStatesFor({ packets }: Config): number {
 
 export function datapathOptions(config: Config, logger: Logger, time: Time): XdpOptions {
   const { node, signalling, packets, legacy, open, exempt } = config;
-  const shared = [...(node.mode === "open" ? [open] : []), ...legacy];
+  const isOpen = node.mode === "open";
   const { queueBase, capacity, holdPacketsPerFlow, holdPackets, holdTime, refuseMark, enforce } = packets;
   return {
     queueBase,
@@ -67,8 +67,10 @@ export function datapathOptions(config: Config, logger: Logger, time: Time): Xdp
     holdTime,
     refuseMark,
     enforce,
-    ...(shared.length > 0 && { openMark: packets.openMark, open: sharedRates(shared) }),
-    ...(node.mode !== "open" && legacy.length > 0 && { legacy: legacy.map(({ prefix }) => prefix) }),
+    ...((isOpen || legacy.length > 0) && { openMark: packets.openMark }),
+    ...(isOpen
+      ? { open: sharedRates([open, ...legacy]) }
+      : { legacy: legacy.map(({ prefix, rate: total, sourceRate: source }) => ({ prefix, total, source })) }),
     interceptRate: signalling.interceptRate,
     logger,
     time,

@@ -89,6 +89,13 @@ export interface Place {
   readonly address: string;
 }
 
+/** Where packets of a flow may come in, as far as it is told: `address` absent: from whatever address. */
+export interface FlowPlace {
+  readonly flow: Flow;
+  readonly interface: string;
+  readonly address?: string;
+}
+
 export interface PlaceCount extends Place {
   /** Bytes of whole IP datagrams that were let through. */
   readonly bytes: Bytes;
@@ -152,6 +159,9 @@ export interface Datapath {
   /** All packets from a source are dropped for so long, or no longer: for an engine that they reach before the kernel's rules. */
   block?(source: IpAddress, duration: Milliseconds): void;
   unblock?(source: IpAddress): void;
+  /** The same of packets of one flow at a place; `address` absent: whatever it is. Throws when it cannot. */
+  blockPlace?(place: FlowPlace, duration: Milliseconds): void;
+  unblockPlace?(place: FlowPlace): void;
   /** Sets the one listener for events; they come in batches. */
   listen(listener: (events: readonly DatapathEvent[]) => void): void;
   status(): DatapathStatus;

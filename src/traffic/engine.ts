@@ -39,8 +39,7 @@ async function withPrograms(options: XdpOptions): Promise<XdpDatapath> {
     await datapath.stop();
     throw noProgram(interfaces);
   }
-  const note = "it is not known where packets come in: none are dropped for being off their path";
-  options.logger.info({ engine: "xdp" }, note);
+  options.logger.info({ engine: datapath.engine }, "packet engine");
   await new SourceBlocker(datapath).restore();
   // The sets of the rules were made anew; the table may still be full.
   if (datapath.adopted) await datapath.refillSets();

@@ -1,24 +1,21 @@
 /**
  * Drops packets of single flows where they come in off the flow's path, for a time: by the interface, or by the hardware
- * address there. Rules of one chain of the firewall's ({@link OFF_PATH_CHAIN}); they end with their time, when somebody takes
- * them out, and when a daemon begins anew.
+ * address there. Rules of one chain of the firewall's ({@link OFF_PATH_CHAIN}), and the same by an engine that packets reach
+ * before; they end with their time, when somebody takes them out, and when a daemon begins anew.
  */
 import { type Flow, flowKey, hasPorts, PROTOCOL } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
 import type { Time, Timer } from "../base/time.js";
 import { type Milliseconds, ms } from "../base/units.js";
 import { FirewallError } from "./command.js";
+import type { Datapath, FlowPlace } from "./datapath.js";
 import { type Backend, changeRules } from "./firewall.js";
 import { AH_FIRST, OFF_PATH_CHAIN } from "./firewall-rules.js";
 
 /** Every packet that comes in is compared with each of them. */
 export const MOST_PLACES = 64;
 
-export interface PlaceBlock {
-  readonly flow: Flow;
-  readonly interface: string;
-  /** Hardware address of the last hop; absent: whatever it is. */
-  readonly address?: string;
+export interface PlaceBlock extends FlowPlace {
   /** The flow's packets carry AH, which shows no ports: with it all AH between the two hosts is meant. */
   readonly authenticated: boolean;
 }
@@ -39,8 +36,12 @@ interface Blocked {
 /** How rules are changed: lines "-A CHAIN rule" and "-D CHAIN rule" of table mangle. */
 export type ChangeRules = (family: Flow["source"]["family"], lines: readonly string[]) => Promise<void>;
 
+/** An engine that packets may reach before the rules. */
+export type PlaceEngine = Pick<Datapath, "engine" | "blockPlace" | "unblockPlace">;
+
 export class PlaceBlocker {
   readonly #change: ChangeRules;
+  readonly #engine: PlaceEngine | undefined;
   readonly #time: Time;
   readonly #logger: Logger;
   readonly #blocked = new Map<string, Blocked>();
@@ -48,14 +49,16 @@ export class PlaceBlocker {
   #last: Promise<unknown> = Promise.resolve();
   #made = 0;
 
-  constructor(time: Time, logger: Logger, change: ChangeRules) {
+  constructor(time: Time, logger: Logger, change: ChangeRules, engine?: PlaceEngine) {
     this.#time = time;
     this.#logger = logger;
     this.#change = change;
+    this.#engine = engine;
   }
 
-  static of(backend: Backend, time: Time, logger: Logger): PlaceBlocker {
-    return new PlaceBlocker(time, logger, (family, lines) => changeRules(backend, family, "mangle", lines));
+  static of(backend: Backend, time: Time, logger: Logger, engine: PlaceEngine): PlaceBlocker {
+    const change: ChangeRules = (family, lines) => changeRules(backend, family, "mangle", lines);
+    return new PlaceBlocker(time, logger, change, engine);
   }
 
   /**
@@ -69,10 +72,7 @@ export class PlaceBlocker {
       if (this.#blocked.size >= MOST_PLACES)
         throw new FirewallError(`${MOST_PLACES} places are blocked already`, "pbsctl unblock ends a block");
       const rules = placeRules(block);
-      await this.#change(
-        block.flow.source.family,
-        rules.map((rule) => `-A ${OFF_PATH_CHAIN} ${rule}`),
-      );
+      await this.#add(block, rules, duration);
       const id = `p${++this.#made}`;
       this.#blocked.set(id, { block, rules, ...this.#ending(id, duration) });
     });
@@ -97,6 +97,7 @@ export class PlaceBlocker {
       const blocked = this.#blocked.get(id);
       if (blocked === undefined) return false;
       const { block, rules, timer } = blocked;
+      this.#engine?.unblockPlace?.(block);
       await this.#change(
         block.flow.source.family,
         rules.map((rule) => `-D ${OFF_PATH_CHAIN} ${rule}`),
@@ -121,7 +122,22 @@ export class PlaceBlocker {
     for (const { timer } of this.#blocked.values()) timer.cancel();
   }
 
+  /** By both, or by none. */
+  async #add(block: PlaceBlock, rules: readonly string[], duration: Milliseconds): Promise<void> {
+    this.#engine?.blockPlace?.(block, duration);
+    try {
+      await this.#change(
+        block.flow.source.family,
+        rules.map((rule) => `-A ${OFF_PATH_CHAIN} ${rule}`),
+      );
+    } catch (error) {
+      this.#engine?.unblockPlace?.(block);
+      throw error;
+    }
+  }
+
   #prolong(id: string, blocked: Blocked, duration: Milliseconds): void {
+    this.#engine?.blockPlace?.(blocked.block, duration);
     blocked.timer.cancel();
     Object.assign(blocked, this.#ending(id, duration));
   }

@@ -12,8 +12,8 @@ const FAMILY = 37;
 const VALUE = 40;
 const PORTS = 80;
 const CLASS = 88;
-/** In place of a class's number: hosts that need no permission. */
-const LEGACY = 255;
+/** Beside a class's number: hosts that need no permission. */
+const LEGACY = 256;
 
 interface Range {
   readonly from: number;
@@ -31,16 +31,22 @@ interface Pattern {
 
 const ANY_PORT: Range = { from: 0, to: 65535 };
 
-/** All patterns of the classes, in both directions, {@link EXEMPT_BYTES} bytes each. */
+/** All patterns of the classes, and of legacy hosts behind them, in both directions, {@link EXEMPT_BYTES} bytes each. */
 export function encodeExempts(classes: readonly ExemptClass[], legacy: readonly IpPrefix[] = []): Uint8Array {
-  const patterns = [...classes.flatMap(patternsOf), ...legacy.flatMap(patternsOfHosts)];
+  const hosts = legacy.flatMap((prefix, i) => patternsOfHosts(prefix, classes.length + i));
+  const patterns = [...classes.flatMap(patternsOf), ...hosts];
   const out = new Uint8Array(patterns.length * EXEMPT_BYTES);
   patterns.forEach((pattern, i) => encode(pattern, out.subarray(i * EXEMPT_BYTES, (i + 1) * EXEMPT_BYTES)));
   return out;
 }
 
-function patternsOfHosts(prefix: IpPrefix): Pattern[] {
-  const all = { class: LEGACY, protocol: undefined, sourcePort: ANY_PORT, destinationPort: ANY_PORT };
+function patternsOfHosts(prefix: IpPrefix, number: number): Pattern[] {
+  const all = {
+    class: LEGACY + number,
+    protocol: undefined,
+    sourcePort: ANY_PORT,
+    destinationPort: ANY_PORT,
+  };
   return [
     { ...all, source: prefix, destination: undefined },
     { ...all, source: undefined, destination: prefix },

@@ -62,6 +62,17 @@ export interface NativeXdp {
   xdpDetach(interfaceIndex: number): boolean;
   /** Has all packets from the source of this flow's key dropped for so many milliseconds from now, or, with 0, no longer. */
   xdpBlock(programs: XdpHandle, key: Uint8Array, duration: number): void;
+  /**
+   * The same of this flow's packets where they come in by an interface from a hardware address of 6 bytes; zeros: from whatever
+   * address.
+   */
+  xdpBlockPlace(
+    programs: XdpHandle,
+    key: Uint8Array,
+    interfaceIndex: number,
+    address: Uint8Array,
+    duration: number,
+  ): void;
   /** How programs may send by this interface: one of {@link EGRESS}. */
   xdpAllowEgress(programs: XdpHandle, interfaceIndex: number, egress: 0 | 1 | 2): void;
   /**

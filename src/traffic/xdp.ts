@@ -8,7 +8,7 @@
  */
 import { release } from "node:os";
 import type { IpAddress, IpPrefix } from "../base/address.js";
-import { type Flow, PROTOCOL } from "../base/flow.js";
+import { type Flow, flowKey, PROTOCOL } from "../base/flow.js";
 import { SystemTime, type Time, type Timer } from "../base/time.js";
 import { type Bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import type {
@@ -16,8 +16,10 @@ import type {
   DatapathEvent,
   DatapathStatus,
   FlowCount,
+  FlowPlace,
   Installation,
   InterfaceEngine,
+  PlaceCount,
 } from "./datapath.js";
 import type { ExemptClass, SharedRates } from "./firewall-rules.js";
 import { encodeFlows, type Native, native, type NativeAuthentication, programsFile } from "./native.js";
@@ -32,10 +34,10 @@ export interface XdpOptions extends NfqueueOptions {
   /** The same as the firewall's: what matches is left to its rules. */
   readonly exempt: readonly ExemptClass[];
   readonly interceptRate: number;
-  /** Rates of all that may pass without permission, together; absent: nothing may. Needs `openMark`. */
+  /** Of an open network: rates of all that may pass without permission, together. Needs `openMark`. */
   readonly open?: SharedRates;
-  /** Of hosts that need no permission in a closed network; absent: `open` is for all hosts. */
-  readonly legacy?: readonly IpPrefix[];
+  /** Of a closed one: hosts that need no permission. Needs `openMark`. */
+  readonly legacy?: readonly LegacyHosts[];
   /** Interfaces for the programs; absent: all that forward. */
   readonly interfaces?: readonly string[];
   /**
@@ -43,6 +45,10 @@ export interface XdpOptions extends NfqueueOptions {
    * faster but send on checksums that the other end left to be filled in.
    */
   readonly virtual?: XdpMode;
+}
+
+interface LegacyHosts extends SharedRates {
+  readonly prefix: IpPrefix;
 }
 
 export type XdpMode = "native" | "generic";
@@ -81,6 +87,9 @@ const PLAIN_QUEUEING: ReadonlySet<string> = new Set([
   "fq_codel",
   "mq",
 ]);
+
+/** Of a last hop: any. */
+const NO_ADDRESS = "00:00:00:00:00:00";
 
 interface Port extends Candidate {
   /** Kind of the queueing discipline that is to have all that is sent. */
@@ -123,6 +132,8 @@ export class XdpDatapath implements Datapath {
   #followTimer: Timer | undefined;
   readonly #time: Time;
   readonly #unblockTimers = new Map<string, Timer>();
+  /** Index of the interface of each place that is blocked. */
+  readonly #shutPlaces = new Map<string, number>();
   #dropTimer: Timer | undefined;
   #stopped = false;
 
@@ -232,6 +243,30 @@ export class XdpDatapath implements Datapath {
     if (!this.#stopped) this.#native.xdpBlock(this.#programs, sourceKey(source), 0);
   }
 
+  trace(flow: Flow, on: boolean): boolean {
+    return this.#queues.trace(flow, on);
+  }
+
+  places(flow: Flow): readonly PlaceCount[] {
+    return this.#queues.places(flow);
+  }
+
+  /** As PlaceBlocker has it, for what does not come to its rules. Throws {@link XdpError}. */
+  blockPlace(place: FlowPlace, duration: Milliseconds): void {
+    const [index] = [...this.#attached].find(([, { engine }]) => engine.name === place.interface) ?? [];
+    if (index === undefined) return;
+    this.#setPlace(index, place, duration);
+    this.#shutPlaces.set(placeKey(place), index);
+  }
+
+  unblockPlace(place: FlowPlace): void {
+    // By its number: the interface may have another name now.
+    const index = this.#shutPlaces.get(placeKey(place));
+    if (index === undefined || this.#stopped) return;
+    this.#setPlace(index, place, 0);
+    this.#shutPlaces.delete(placeKey(place));
+  }
+
   listen(listener: (events: readonly DatapathEvent[]) => void): void {
     this.#queues.listen(listener);
   }
@@ -266,6 +301,15 @@ export class XdpDatapath implements Datapath {
     this.#native.xdpClose(this.#programs, 0);
     void this.#queues.stop();
     this.#native.xdpClose(this.#programs, 1);
+  }
+
+  #setPlace(index: number, { flow, address = NO_ADDRESS }: FlowPlace, duration: number): void {
+    const from = Uint8Array.from(address.split(":"), (byte) => Number.parseInt(byte, 16));
+    try {
+      this.#native.xdpBlockPlace(this.#programs, encodeFlows([flow]), index, from, duration);
+    } catch (error) {
+      throw translate(error);
+    }
   }
 
   /** While a source is blocked, every packet costs a look for its own. */
@@ -463,9 +507,16 @@ function sourceKey(source: IpAddress): Uint8Array {
   return encodeFlows([{ ...none, source, destination: source }]);
 }
 
+function placeKey({ flow, interface: name, address = NO_ADDRESS }: FlowPlace): string {
+  return `${flowKey(flow)} ${name} ${address}`;
+}
+
 function openPrograms(addon: Native, options: XdpOptions): XdpHandle {
-  const { capacity, enforce, exempt, open, legacy } = options;
-  const exempts = encodeExempts(exempt, legacy);
+  const { capacity, enforce, exempt, open, legacy = [] } = options;
+  const exempts = encodeExempts(
+    exempt,
+    legacy.map(({ prefix }) => prefix),
+  );
   if (exempts.length > MAX_EXEMPTS * EXEMPT_BYTES)
     throw new XdpError(
       "E2BIG",
@@ -477,7 +528,7 @@ function openPrograms(addon: Native, options: XdpOptions): XdpHandle {
       capacity,
       refusals: REFUSALS,
       enforce: enforce ? 1 : 0,
-      open: open !== undefined && legacy === undefined ? 1 : 0,
+      open: open === undefined ? 0 : 1,
       bounds: encodeBounds(options),
       exempts,
     });

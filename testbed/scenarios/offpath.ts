@@ -4,7 +4,6 @@
  */
 import type { BlockView } from "../../src/traffic/blocks.js";
 import { Injector } from "../attackers/injector.js";
-import { BY_THE_STACK } from "../attackers/on-path.js";
 import type { Daemon } from "../lib/daemon.js";
 import type { Report } from "../lib/report.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
@@ -103,8 +102,7 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
   // The first datagrams come faster than the answer.
   const sender1 = { packets: { hold_packets_per_flow: 1000 } };
   const receiver1 = { detection, rule: rule as never };
-  // XDP programs do not tell where packets come in.
-  const router = { ...BY_THE_STACK, detection };
+  const router = { detection };
   await testbed.start({ sender1, router, receiver1 }, ["sender1", "router", "receiver1"]);
   for (const attack of ATTACKS) await attacked(report, testbed, attack);
 }

@@ -9,6 +9,7 @@ import {
   measureBeside,
   measureShares,
   narrowLink,
+  sharedBy,
   sourcesOf,
   transfer,
 } from "./shared-class.js";
@@ -70,14 +71,8 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
     measureAlone(step, testbed, SOURCES, SHARES),
   );
   await report.step("they flood in earnest", async (step) => {
-    const { counters } = await testbed
-      .daemon("router")
-      .client.get<{ counters: { firewall: Counters } }>("/v1/status");
-    const { firewall = {} } = counters;
-    const dropped = (firewall["forward.open.source-rate"] ?? 0) + (firewall["forward.open.over-rate"] ?? 0);
-    step.measure("passed by the router", firewall["forward.open.passed"] ?? 0);
+    const { passed, dropped } = await sharedBy(testbed.daemon("router"), "open");
+    step.measure("passed by the router", passed);
     step.expect("most is dropped", step.measure("dropped by the router", dropped) > 10_000);
   });
 }
-
-type Counters = Readonly<Record<string, number>>;

@@ -1,9 +1,10 @@
 /** Senders without permission beside a permitted flow, on a link that is too narrow for all of them. */
+import type { Daemon } from "../lib/daemon.js";
 import type { Program } from "../lib/programs.js";
 import type { Step } from "../lib/report.js";
 import type { Testbed } from "../lib/testbed.js";
 import { pause } from "../lib/wait.js";
-import { IPERF_PORT, matches, udpListener } from "./common.js";
+import { IPERF_PORT, matches, statusOf, udpListener } from "./common.js";
 
 const KEPT = 0.95;
 const FLOOD_PORT = 9100;
@@ -85,6 +86,25 @@ export function measureShares(step: Step, packets: readonly Seen[], { sources, r
   if (total > rate * USED)
     step.expect("no one twice as much as another", (rates.at(-1) ?? 0) < 2 * (rates[0] ?? 0));
   return total;
+}
+
+export interface Shared {
+  readonly passed: number;
+  /** Over the class's rates. */
+  readonly dropped: number;
+  readonly unpermitted: number;
+}
+
+/** Packets by what a router's rules, and XDP programs before them, did with those of a class. */
+export async function sharedBy(router: Daemon, name: string): Promise<Shared> {
+  const { counters, datapath } = await statusOf(router);
+  const firewall = (what: string) => counters.firewall[`forward.${what}`] ?? 0;
+  const programs = (what: string) => datapath.counters[what] ?? 0;
+  return {
+    passed: firewall(`${name}.passed`),
+    dropped: firewall(`${name}.source-rate`) + firewall(`${name}.over-rate`) + programs("drop.rate.open"),
+    unpermitted: firewall("drop.no-permission") + programs("drop.no-permission"),
+  };
 }
 
 /** A link with a queue of the kernel's default kind, where the class without permission has to wait for the other. */

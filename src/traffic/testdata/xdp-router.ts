@@ -4,6 +4,7 @@
  * programs leave to the stack, and an engine of queues alone. No packet is sent for them.
  */
 import { readFileSync } from "node:fs";
+import { IpPrefix } from "../../base/address.js";
 import { ALGORITHMS } from "../../base/algorithm.js";
 import { type Flow, flowKey, parseFlow, PROTOCOL } from "../../base/flow.js";
 import { silentLogger } from "../../base/log.js";
@@ -16,6 +17,8 @@ import {
   type Handle,
   native,
   type NativeAuthentication,
+  PLACE_VALUES,
+  PLACES_VALUES,
   PROBLEM,
   programsFile,
   READ_VALUES,
@@ -66,11 +69,18 @@ const AUTHENTICATION: NativeAuthentication = {
   overlapBytes: 0,
 };
 const QUEUE_BASE = 2700;
+const TRACE_NUMBER = 1;
+const HOUR = 3_600_000;
 const addon = native();
 
 /** Frames for an interface of this router. */
 const INSIDE = "inside";
 const OUTSIDE = "outside";
+
+/** Hardware addresses: of the last hop, of another, and whatever it is. */
+const HOP = [2, 0, 0, 0, 0, 0];
+const OTHER_HOP = [2, 0, 0, 0, 0, 1];
+const ANY_HOP = [0, 0, 0, 0, 0, 0];
 
 function interfaceFile(name: string, file: string): string {
   return readFileSync(`/sys/class/net/${name}/${file}`, "utf8").trim();
@@ -105,17 +115,24 @@ class Twins {
   readonly #length = new Float64Array(1);
 
   constructor(
-    classes: { readonly exempt: readonly ExemptClass[]; readonly open?: SharedRates } = { exempt: [] },
+    classes: {
+      readonly exempt: readonly ExemptClass[];
+      readonly open?: SharedRates;
+      readonly legacy?: readonly (SharedRates & { readonly prefix: IpPrefix })[];
+    } = { exempt: [] },
     generic: 0 | 1 = 0,
   ) {
-    const { exempt, open } = classes;
+    const { exempt, open, legacy = [] } = classes;
     this.#programs = addon.xdpOpen({
       object: programsFile(),
       capacity: CAPACITY,
       refusals: 4,
       enforce: 1,
       open: open === undefined ? 0 : 1,
-      exempts: encodeExempts(exempt),
+      exempts: encodeExempts(
+        exempt,
+        legacy.map(({ prefix }) => prefix),
+      ),
       bounds: encodeBounds({ ...classes, interceptRate: INTERCEPT_RATE }),
     });
     this.#withXdp = openEngine(this.#programs);
@@ -150,8 +167,14 @@ class Twins {
   }
 
   /** What the program does, and what came out where it sends. */
-  xdp(packet: Uint8Array, tags = 0, padding = 0): { action: string; sent: Uint8Array } {
+  xdp(
+    packet: Uint8Array,
+    tags = 0,
+    padding = 0,
+    hop: readonly number[] = HOP,
+  ): { action: string; sent: Uint8Array } {
     const frame = this.#frame(packet, tags, padding);
+    frame.set(hop, 6);
     const action = nameOf(addon.xdpTry(this.#inside, frame, this.#out, this.#length));
     return { action, sent: this.#out.slice(14, this.#length[0]) };
   }
@@ -175,7 +198,7 @@ class Twins {
     const frame = new Uint8Array(14 + 4 * tags + packet.length + padding);
     const type = (packet[0] ?? 0) >> 4 === 6 ? [0x86, 0xdd] : [8, 0];
     frame.set(this.#address);
-    frame[6] = 2;
+    frame.set(HOP, 6);
     for (let i = 0; i < tags; i++) frame.set([0x81, 0, 0, 5], 12 + 4 * i);
     frame.set(type, 12 + 4 * tags);
     frame.set(packet, 14 + 4 * tags);
@@ -196,6 +219,28 @@ class Twins {
     const names: readonly (readonly [string, number])[] =
       result < 0 ? Object.entries(PROBLEM).map(([name, value]) => [name, -value]) : Object.entries(DECISION);
     return names.find(([, value]) => value === result)?.[0] ?? "none";
+  }
+
+  /** From now on it is counted where the flow's packets come in. */
+  trace(flow: Flow): void {
+    addon.trace(this.#withXdp, encodeFlows([flow]), TRACE_NUMBER);
+  }
+
+  /** Interface, and bytes by hardware address. */
+  places(): object {
+    const out = new Float64Array(PLACES_VALUES);
+    addon.readPlaces(this.#withXdp, TRACE_NUMBER, out);
+    const places = [0, 1].map((i) => [...out.subarray(i * PLACE_VALUES, (i + 1) * PLACE_VALUES)]);
+    return places.map(([index, address = 0, counted]) => [
+      index === this.#inside ? INSIDE : index,
+      address.toString(16),
+      counted,
+    ]);
+  }
+
+  blockPlace(flow: Flow, address: readonly number[], duration: number): void {
+    const bytes = Uint8Array.from(address);
+    addon.xdpBlockPlace(this.#programs, encodeFlows([flow]), this.#inside, bytes, duration);
   }
 
   block(flow: Flow, duration: number): void {
@@ -333,6 +378,47 @@ function blockSource(): object {
   return { actions, dropped };
 }
 
+/** What becomes of packets where their flow is traced; at places that are blocked they are dropped, and those of no other flow. */
+function tryPlaces(): object {
+  const twins = new Twins();
+  const [flow, other] = PERMITTED;
+  const from = (hop: readonly number[], which: Flow = flow): string =>
+    twins.xdp(datagram(which), 0, 0, hop).action;
+  from(HOP);
+  twins.trace(flow);
+  const passed = [HOP, OTHER_HOP, HOP].map((hop) => from(hop));
+  from(HOP, other);
+  const counted = twins.places();
+  twins.blockPlace(flow, OTHER_HOP, HOUR);
+  const byAddress = [from(OTHER_HOP), from(HOP), from(OTHER_HOP, other)];
+  twins.blockPlace(flow, OTHER_HOP, 0);
+  const again = from(OTHER_HOP);
+  twins.blockPlace(flow, ANY_HOP, HOUR);
+  const byInterface = [from(OTHER_HOP), from(HOP), from(HOP, other)];
+  twins.blockPlace(flow, ANY_HOP, 0.000001);
+  const over = from(HOP);
+  const dropped = twins.counters()["drop.off-path"];
+  twins.close();
+  return { passed, counted, byAddress, again, byInterface, over, dropped };
+}
+
+/** How many packets pass of hosts of two networks, when those of the first have used up what they may have. */
+function floodLegacy(): object {
+  const rates = { total: 100_000, source: 50_000 };
+  const twins = new Twins({
+    exempt: [],
+    legacy: ["10.1.0.0/28", "10.1.0.16/28"].map((prefix) => ({ ...rates, prefix: IpPrefix.parse(prefix) })),
+  });
+  const passed = (host: number): number => {
+    const packet = datagram(parseFlow(`udp 10.1.0.${host}:4000 > 10.2.0.2:99`), { payload: 972 });
+    return Array.from({ length: FLOOD }, () => twins.xdp(packet).action).filter((one) => one === "stack")
+      .length;
+  };
+  const result = { first: [1, 2, 3, 4].map(passed), second: passed(17), strange: passed(40) };
+  twins.close();
+  return result;
+}
+
 /** Numbers below a bound, the same for the same seed (xorshift). */
 function generator(seed: number): (below: number) => number {
   let state = seed | 1;
@@ -439,6 +525,10 @@ async function perform(command: Command): Promise<unknown> {
       return trySegments();
     case "block":
       return blockSource();
+    case "places":
+      return tryPlaces();
+    case "legacy":
+      return floodLegacy();
     case "start":
       return start(command);
     case "install":
