@@ -16,7 +16,7 @@ const USAGE = `usage: testbed [--json] COMMAND
   list                        topologies, and networks that are up
   scenario NAME [--gist own|external] [--engine auto|xdp|nfqueue]
                               run one scenario in a network of its own; external: every pbsd uses a gistd;
-                              engine: what judges packets in the routers
+                              engine: what judges packets in the routers (default: auto)
   scenarios [--stock]         names of the scenarios; --stock: of those that need a distribution's own kernel
   down [ID]                   remove a network, or all that are up
   leftovers                   exit 1 if anything of an ended run is still there

@@ -122,7 +122,7 @@ const packets = {
   enforce: flag().default(true),
   reassemble: flag().default(true),
   firewall: choice("auto", "nft", "legacy").default("auto"),
-  engine: choice("auto", "xdp", "nfqueue").default("nfqueue"),
+  engine: choice("auto", "xdp", "nfqueue").default("auto"),
 };
 
 const exempt = {

@@ -64,7 +64,10 @@ function detachQuietly(logger: Logger): readonly string[] {
   try {
     return XdpDatapath.detach();
   } catch (error) {
-    logger.warn({ error }, "XDP programs of an earlier run could not be looked for");
+    logger.warn(
+      { error },
+      "XDP programs of an earlier run may be left, which judge by what it knew; pbsd --cleanup takes them off, run by root while pbsd is stopped",
+    );
     return [];
   }
 }

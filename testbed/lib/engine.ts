@@ -1,7 +1,7 @@
 /** Which packet engine the routers of every testbed of this process have. */
 export type EngineMode = "auto" | "xdp" | "nfqueue";
 
-let mode: EngineMode = "nfqueue";
+let mode: EngineMode = "auto";
 
 export function setEngineMode(chosen: EngineMode): void {
   mode = chosen;
