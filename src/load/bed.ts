@@ -230,7 +230,8 @@ function configurationOf({ configuration, validity, flows }: LoadPlan): Tables {
       intercept_rate: INTERCEPT_RATE,
       routing_state_validity: `${Math.round(validity / 1000)}s`,
     },
-    packets: { capacity: Math.max(100_000, Math.ceil(flows * 1.5)) },
+    // There are no packets to judge, and what XDP programs need beforehand would count as the signalling's.
+    packets: { capacity: Math.max(100_000, Math.ceil(flows * 1.5)), engine: "nfqueue" },
   };
   const tables: Record<string, Readonly<Record<string, unknown>>> = { ...own };
   for (const [name, table] of Object.entries(configuration)) tables[name] = { ...tables[name], ...table };
