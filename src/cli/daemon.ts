@@ -16,6 +16,7 @@ import { PbsNode } from "../nslp/node.js";
 import { Firewall } from "../traffic/firewall.js";
 import { openEngine } from "../traffic/engine.js";
 import { AllBlocks } from "../traffic/blocks.js";
+import { Connections } from "../traffic/connections.js";
 import { Paths } from "../traffic/paths.js";
 import { Relays } from "../traffic/relays.js";
 import { PlaceBlocker } from "../traffic/place-block.js";
@@ -83,6 +84,8 @@ export class Daemon {
         logger: log,
       });
       started.add(() => paths.stop());
+      const connections = new Connections(log);
+      started.add(async () => connections.close());
       const sources = new SourceBlocker(datapath);
       const places = PlaceBlocker.of(firewall.backend, time, log, datapath);
       started.add(() => places.stop());
@@ -98,6 +101,7 @@ export class Daemon {
         policy,
         // A gistd sends by the routing table's paths only, so there flows stay on them.
         ...(config.signalling.service === null && { paths }),
+        connections,
         blocker: sources,
         places,
         logger: log,

@@ -18,7 +18,7 @@ import type { BoundedMemory } from "./bounded.js";
 import type { Counters } from "../base/counters.js";
 import type { Crossings } from "./crossings.js";
 import type { KnownNodes } from "./hops.js";
-import type { PathChanger, PlaceBlocker, SourceBlocker } from "./reactors.js";
+import type { ConnectionEnder, PathChanger, PlaceBlocker, SourceBlocker } from "./reactors.js";
 import type { EventLog } from "./events.js";
 import type { BatchSigner } from "./batch-signer.js";
 import type { Installer } from "./installer.js";
@@ -68,6 +68,7 @@ export interface PbsContext {
   readonly paths?: PathChanger;
   readonly blocker?: SourceBlocker;
   readonly sourceMoves: SourceMoves;
+  readonly connections?: ConnectionEnder;
   readonly places?: PlaceBlocker;
   readonly nodes: KnownNodes;
   /** Flows that this node compares as a router. */

@@ -37,7 +37,7 @@ import { Installer } from "./installer.js";
 import { type Checked, Intake, type IntakeHandler } from "./intake.js";
 import { flowOf } from "./mri.js";
 import { sendNotify } from "./notify.js";
-import type { PathChanger, PlaceBlocker, SourceBlocker } from "./reactors.js";
+import type { ConnectionEnder, PathChanger, PlaceBlocker, SourceBlocker } from "./reactors.js";
 import { DEFAULT_PBS_OPTIONS, type PbsOptions } from "./options.js";
 import { Spis } from "./receiver-keys.js";
 import { type Inheritance, ReceiverSession } from "./receiver-session.js";
@@ -80,6 +80,8 @@ export interface PbsNodeParts {
   readonly isLocal: (address: IpAddress) => boolean;
   /** Absent: flows of this host stay on their path. */
   readonly paths?: PathChanger;
+  /** Absent: programs hear with their next packet that a flow gave way. */
+  readonly connections?: ConnectionEnder;
   /** Absent: sources are not blocked. */
   readonly blocker?: SourceBlocker;
   /** Absent: what comes in off a flow's path is only told. */

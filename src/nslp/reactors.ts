@@ -25,6 +25,11 @@ export interface PathChanger {
   undoSource(flow: Flow): Promise<void>;
 }
 
+export interface ConnectionEnder {
+  /** A program of this host that has a TCP connection of this flow hears at once that it is over. Does not reject. */
+  end(flow: Flow): Promise<unknown>;
+}
+
 /** Packets of one flow that come in by one interface, or there from one hardware address. */
 export interface PlaceBlock {
   readonly flow: Flow;

@@ -535,6 +535,8 @@ export class SenderSession implements Session, Member {
         return this.#refreshWithin(between(this.#context.random, 0, this.#context.options.lossJitter));
       case "refuse-application":
         return this.#refuseApplication();
+      case "end-connection":
+        return void this.#context.connections?.end(this.flow);
       case "give-up":
         return this.#giveUp();
       case "refuse-algorithm":

@@ -1,6 +1,6 @@
 /** A flow gives way to one from another source address, which takes over what was left of its permission. */
 import test from "ava";
-import { parseFlow } from "../base/flow.js";
+import { flowKey, parseFlow } from "../base/flow.js";
 import { bytes, ms, seconds } from "../base/units.js";
 import {
   ADDRESSES,
@@ -38,6 +38,7 @@ test("the flow ends and its application hears of it; a new one gets the permissi
   await goDark(line);
   t.false(permitted(line, "sender"));
   t.is(line.datapath("sender").refused.length, 1);
+  t.deepEqual(line.paths.ended, [flowKey(FLOW)]);
   t.regex(
     line
       .events("sender")

@@ -42,6 +42,7 @@ export type SenderAction =
   | "schedule-refresh"
   | "refresh-soon"
   | "refuse-application"
+  | "end-connection"
   | "give-up"
   | "refuse-algorithm"
   | "change-path"
@@ -376,7 +377,7 @@ export const SENDER_MACHINE: Table<SenderState, SenderEvent, SenderGuard, Sender
   {
     from: ["wait-permission", "permission"],
     on: "gave-way",
-    do: ["remove-permission", "refuse-application", "forget"],
+    do: ["remove-permission", "refuse-application", "end-connection", "forget"],
     to: "idle",
     note: "only another source address has a path left: the application hears of it, and opens its connection anew",
   },

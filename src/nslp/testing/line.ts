@@ -28,7 +28,7 @@ import type {
   PlaceCount,
 } from "../../traffic/datapath.js";
 import { PbsNode } from "../node.js";
-import type { PathChanger, PlaceBlock, PlaceBlocker, SourceBlocker } from "../reactors.js";
+import type { ConnectionEnder, PathChanger, PlaceBlock, PlaceBlocker, SourceBlocker } from "../reactors.js";
 import type { PbsOptions } from "../options.js";
 import type { FlowView, PbsEvent } from "../view.js";
 
@@ -306,10 +306,12 @@ export class FakeDatapath implements Datapath {
 }
 
 /** Path and filter as far as PBS steers them. */
-export class FakePaths implements PathChanger, SourceBlocker {
+export class FakePaths implements PathChanger, SourceBlocker, ConnectionEnder {
   /** Names of the paths after the first. */
   readonly others: string[] = [];
   readonly calls: string[] = [];
+  /** Flows whose connections were ended. */
+  readonly ended: string[] = [];
   /** Place in the list; 0: the first path. */
   at = 0;
   /** Of the paths that are for new flows alone. */
@@ -339,6 +341,10 @@ export class FakePaths implements PathChanger, SourceBlocker {
 
   async undoSource(): Promise<void> {
     this.calls.push("undo source");
+  }
+
+  async end(flow: Flow): Promise<void> {
+    this.ended.push(flowKey(flow));
   }
 
   async block(source: IpAddress, duration: Milliseconds): Promise<void> {
@@ -477,6 +483,7 @@ export class Line {
         address.toString() === ADDRESSES[place] ||
         (place === "sender" && address.toString() === OTHER_ADDRESS),
       ...(place === this.#mover && this.paths.others.length > 0 && { paths: this.paths }),
+      ...(place === "sender" && { connections: this.paths }),
       ...(place === "receiver" && { blocker: this.paths }),
       places,
       options: { ...this.#options, ...this.own[place] },
