@@ -42,13 +42,35 @@ void emitter_close(struct emitter *e) {
   e->socket4 = e->socket6 = -1;
 }
 
+/* Room for the two of them, aligned as the kernel wants it. */
+union control {
+  struct cmsghdr header;
+  char bytes[CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
+static void put_control(struct cmsghdr *header, int level, int type, const void *value, size_t length) {
+  *header = (struct cmsghdr){.cmsg_len = CMSG_LEN(length), .cmsg_level = level, .cmsg_type = type};
+  memcpy(CMSG_DATA(header), value, length);
+}
+
+/* The source, so that rules for it choose the way as they do for the host's other packets; the header's own is not looked at. */
+static size_t put_source(struct cmsghdr *header, const uint8_t *bytes, int is4) {
+  struct in_pktinfo from4 = {0};
+  struct in6_pktinfo from6 = {0};
+  if (is4) {
+    memcpy(&from4.ipi_spec_dst, bytes + 12, 4);
+    put_control(header, IPPROTO_IP, IP_PKTINFO, &from4, sizeof from4);
+    return CMSG_SPACE(sizeof from4);
+  }
+  memcpy(&from6.ipi6_addr, bytes + 8, 16);
+  put_control(header, IPPROTO_IPV6, IPV6_PKTINFO, &from6, sizeof from6);
+  return CMSG_SPACE(sizeof from6);
+}
+
 static int send_one(struct emitter *e, const uint8_t *bytes, size_t length, uint32_t mark) {
   struct sockaddr_in to4 = {.sin_family = AF_INET};
   struct sockaddr_in6 to6 = {.sin6_family = AF_INET6};
-  union {
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(uint32_t))];
-  } control = {.header = {.cmsg_len = CMSG_LEN(sizeof mark), .cmsg_level = SOL_SOCKET, .cmsg_type = SO_MARK}};
+  union control control = {0};
   int is4 = bytes[0] >> 4 == 4;
   struct iovec vector = {(void *)(uintptr_t)bytes, length};
   struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
@@ -56,7 +78,9 @@ static int send_one(struct emitter *e, const uint8_t *bytes, size_t length, uint
   if (!is4) memcpy(&to6.sin6_addr, bytes + 24, 16);
   message.msg_name = is4 ? (void *)&to4 : (void *)&to6;
   message.msg_namelen = is4 ? sizeof to4 : sizeof to6;
-  memcpy(CMSG_DATA(&control.header), &mark, sizeof mark);
+  put_control(&control.header, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
+  size_t source = put_source(CMSG_NXTHDR(&message, &control.header), bytes, is4);
+  message.msg_controllen = CMSG_SPACE(sizeof mark) + source;
   return sendmsg(is4 ? e->socket4 : e->socket6, &message, MSG_DONTWAIT) < 0 ? -1 : 0;
 }
 
