@@ -32,6 +32,7 @@ const SCRIPT = `
   (await open()).write("again");
   other.write("still");
   await new Promise((resolve) => setImmediate(resolve));
+  said.push((await Connections.probe()) ?? "able");
   console.log(JSON.stringify([...said, other.destroyed, server.listening, warnings]));
   process.exit(0);`;
 
@@ -55,6 +56,7 @@ for (const [label, host] of [
       "absent",
       "absent",
       "absent",
+      "able",
       false,
       true,
       [],

@@ -3,7 +3,7 @@
  * SOCK_DESTROY of NETLINK_SOCK_DIAG (linux/sock_diag.h, linux/inet_diag.h).
  */
 import netlink from "netlink";
-import type { IpFamily } from "../base/address.js";
+import { IpAddress, type IpFamily } from "../base/address.js";
 import { type Flow, flowKey, PROTOCOL } from "../base/flow.js";
 import type { Logger } from "../base/log.js";
 
@@ -48,6 +48,19 @@ export class Connections {
     this.#kernel.socket.on("error", () => undefined);
   }
 
+  /** Why this kernel ends no connections, or not for this process; undefined: it does. Ends none. Does not reject. */
+  static async probe(): Promise<string | undefined> {
+    try {
+      const kernel = netlink.createNetlink(NETLINK_SOCK_DIAG);
+      kernel.socket.on("error", () => undefined);
+      const nobody = requestFor(NOBODY);
+      const asking = kernel.request(SOCK_DESTROY, nobody, KERNEL_ANSWERS_WITHIN);
+      return await asking.then(() => undefined, unable).finally(() => kernel.socket.close());
+    } catch (error) {
+      return unable(error);
+    }
+  }
+
   close(): void {
     this.#kernel.socket.close();
   }
@@ -67,8 +80,9 @@ export class Connections {
       await this.#kernel.request(SOCK_DESTROY, request, KERNEL_ANSWERS_WITHIN);
       return "ended";
     } catch (error) {
-      if (String(error).includes(ABSENT)) return "absent";
-      this.#tellOnce(flow, error);
+      const why = unable(error);
+      if (why === undefined) return "absent";
+      this.#tellOnce(flow, why);
       return "unable";
     }
   }
@@ -83,14 +97,29 @@ export class Connections {
     return data.subarray(ANSWER_COOKIE_AT, end);
   }
 
-  #tellOnce(flow: Flow, error: unknown): void {
+  #tellOnce(flow: Flow, why: string): void {
     if (this.#told) return;
     this.#told = true;
-    this.#logger.warn(
-      { flow: flowKey(flow), error: error instanceof Error ? error.message : String(error) },
-      "this kernel ends no connections (CONFIG_INET_DIAG_DESTROY): programs hear with TCP's next try to send",
-    );
+    const text =
+      "connections cannot be ended: programs hear with TCP's next try to send that their flow gave way";
+    this.#logger.warn({ flow: flowKey(flow), why }, text);
   }
+}
+
+/** Nothing has port 0. */
+const NOBODY: Flow = {
+  protocol: PROTOCOL.tcp,
+  source: IpAddress.parse("127.0.0.1"),
+  destination: IpAddress.parse("127.0.0.1"),
+  sourcePort: 0,
+  destinationPort: 0,
+};
+
+/** Undefined: it was not there. */
+function unable(error: unknown): string | undefined {
+  const text = error instanceof Error ? error.message : String(error);
+  if (text.includes(ABSENT)) return undefined;
+  return text.includes("EOPNOTSUPP") ? "the kernel has no CONFIG_INET_DIAG_DESTROY" : text;
 }
 
 function requestFor({ source, destination, sourcePort, destinationPort }: Flow): Buffer {

@@ -12,6 +12,7 @@ const GOOD: Machine = {
   tryPort: async () => undefined,
   load: async () => undefined,
   xdp: () => ({}),
+  connections: async () => undefined,
   wall: () => Date.UTC(2026, 5, 1),
 };
 
@@ -134,6 +135,18 @@ test("with a gistd the ports and the signalling queue are its own", async (t) =>
 test("a native module that was not built", async (t) => {
   const load = async (name: string) => (name === "addon" ? "Cannot find module" : undefined);
   t.like(await find({ load }, "native addon"), { result: "fail", remedy: "build it: scripts/setup" });
+});
+
+test("connections, where a source address may give way", async (t) => {
+  t.is(await find({}, "connections"), undefined);
+  const toml = `[node]\nname = "a"\n[identity]\nkey = "k"\ncertificate = "c"\nauthorities = ["ca"]\n[[path]]\nsource = "192.0.2.1"\n`;
+  const config = parseConfig(toml, "/etc/pbsd/pbsd.toml");
+  const found = async (why?: string): Promise<Check | undefined> => {
+    const { checks } = await examine({ ...GOOD, connections: async () => why }, { config, daemon: false });
+    return checks.find(({ name }) => name === "connections");
+  };
+  t.like(await found(), { result: "ok" });
+  t.like(await found("no"), { result: "warn", detail: "TCP cannot be ended: no" });
 });
 
 test("a clock that cannot be right", async (t) => {

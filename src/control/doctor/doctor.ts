@@ -29,6 +29,7 @@ export async function examine(machine: Machine, options: DoctorOptions): Promise
     ...(config === undefined ? [] : checkCertificate(machine, config)),
     checkForwarding(machine),
     checkTun(machine, config),
+    ...(await checkConnections(machine, config)),
     ...checkXdp(machine, config),
   ];
   return { ok: checks.every(({ result }) => result !== "fail"), checks };
@@ -156,6 +157,15 @@ function checkTun(machine: Machine, config: Config | undefined): Check {
   if (needed && !there)
     return fail("TUN device", "/dev/net/tun is not there, and relays need it", "modprobe tun");
   return info("TUN device", `${there ? "there" : "not there"}; only relays need it`);
+}
+
+/** Only a host that has paths by source address ends connections. */
+async function checkConnections(machine: Machine, config: Config | undefined): Promise<Check[]> {
+  if (config?.path.some(({ source }) => source !== undefined) !== true) return [];
+  const why = await machine.connections();
+  if (why === undefined) return [ok("connections", "TCP can be ended when its source address gives way")];
+  const remedy = "use a kernel that can; with this one programs hear with TCP's next try to send";
+  return [warn("connections", `TCP cannot be ended: ${why}`, remedy)];
 }
 
 const FORWARDING = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"] as const;

@@ -4,6 +4,7 @@ import { createSocket } from "node:dgram";
 import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { release } from "node:os";
+import { Connections } from "../../traffic/connections.js";
 import { native } from "../../traffic/native.js";
 import { XdpDatapath } from "../../traffic/xdp.js";
 
@@ -26,6 +27,8 @@ export interface Machine {
   load(name: "addon" | "netlink" | "nfqueue" | "raw-socket"): Promise<string | undefined>;
   /** Why there can be no XDP programs, and why packets with AH cannot be taken beside the stack, if so. */
   xdp(): { readonly programs?: string; readonly sockets?: string };
+  /** Why TCP connections cannot be ended, if so. */
+  connections(): Promise<string | undefined>;
   wall(): number;
 }
 
@@ -64,6 +67,7 @@ export const thisMachine: Machine = {
     const [programs, sockets] = [() => XdpDatapath.probe(), () => XdpDatapath.probeSockets()].map(failure);
     return { ...(programs !== undefined && { programs }), ...(sockets !== undefined && { sockets }) };
   },
+  connections: () => Connections.probe(),
   wall: () => Date.now(),
 };
 
