@@ -2,7 +2,9 @@
 import test from "ava";
 import type { AuthenticationRule } from "../authorization/algorithm.js";
 import { DEFAULT_DETECTION, type DetectionPolicy } from "../authorization/reaction.js";
+import { flowKey } from "../base/flow.js";
 import { bytes, seconds } from "../base/units.js";
+import { makeReport } from "./hops.js";
 import type { PbsOptions } from "./options.js";
 import {
   ask,
@@ -16,6 +18,7 @@ import {
   traffic,
 } from "./testing/line.js";
 import type { PbsEvent } from "./view.js";
+import { decodePbs, withReport } from "./wire/codec.js";
 
 const credentials = makeCredentials();
 const MB = 1_000_000;
@@ -83,12 +86,41 @@ test("a router compares what a sender signed with what came this far", async (t)
   const [attack] = line.events("router").filter(({ type }) => type === "attack");
   t.is(attack?.evidence?.kind, "excess");
   t.is(attack?.evidence?.reaction, "alarm");
-  t.regex(attack?.detail ?? "", /more arrived than were sent .*; before this router$/);
+  t.regex(attack?.detail ?? "", /more arrived than were sent .*; between sender and router$/);
   t.true((line.flows("router")[0]?.detection?.findings ?? 0) > 0);
   // It comes by the flow's own place: there is nothing that could be dropped.
   t.deepEqual(said(line, "router", "off-path"), []);
   t.deepEqual(line.places("router").calls, []);
 });
+
+/** Another router stands before this one, and reports what `counted` says. */
+function reportBefore(line: Line, counted: () => number, forged = false): void {
+  line.tamper = (message, from) => {
+    const { message: content } = decodePbs(message.data);
+    if (from !== "sender" || content.type !== "query") return [message];
+    const said = { epoch: 0, counted: bytes(counted()), sequence: content.sequence };
+    const report = makeReport(credentials.signers.double, message.sessionId, 0, said);
+    if (forged) report.signature.fill(0, 0, 8);
+    return [{ ...message, data: withReport(message.data, report) ?? message.data }];
+  };
+}
+
+for (const [what, by, forged, from, to] of [
+  ["behind the one before", "sender", false, "double", "router"],
+  ["before that one", "router", false, "sender", "double"],
+  ["as far as forged reports allow", "router", true, "sender", "router"],
+] as const)
+  test(`a router says between which nodes bytes appeared: ${what}`, async (t) => {
+    const line = await granted();
+    reportBefore(line, () => line.datapath(by).entries.get(flowKey(FLOW))?.count ?? 0, forged);
+    await flowing(line, 25);
+    t.is(line.flows("router")[0]?.detection?.hops[0]?.node, "double");
+    await flowing(line, 25, () => inject(line, 50_000, HERE));
+    const [attack] = line.events("router").filter(({ type }) => type === "attack");
+    t.like(attack?.evidence?.where, { from, to });
+    t.is(attack?.evidence?.hops.length, forged ? 0 : 1);
+    t.true((attack?.evidence?.where?.change ?? 0) > 40_000);
+  });
 
 test("a router sees what is lost before it", async (t) => {
   const line = await granted();
@@ -100,7 +132,9 @@ test("a router sees what is lost before it", async (t) => {
     line.datapath("receiver").pass(FLOW, came);
     await line.pass(seconds(1));
   }
-  t.is(line.events("router").find(({ type }) => type === "attack")?.evidence?.kind, "loss");
+  const { evidence } = line.events("router").find(({ type }) => type === "attack") ?? {};
+  t.is(evidence?.kind, "loss");
+  t.like(evidence?.where, { from: "sender", to: "router" });
 });
 
 for (const [what, at, place] of [

@@ -2,6 +2,7 @@
  * Detection at routers: what the sender signed to have sent against what came this far, for as many flows as there is room for. A
  * router tells what it finds, and drops what is proven to come in off the path; the rest is the receiver's to decide.
  */
+import { type HopCount, type Location, locate } from "../authorization/detection-hops.js";
 import { type Comparison, type Finding, type Fresh, VolumeWatch } from "../authorization/detection.js";
 import { levelOf } from "../authorization/algorithm.js";
 import type { Timer } from "../base/time.js";
@@ -11,12 +12,14 @@ import type { FlowCount } from "../traffic/datapath.js";
 import type { PbsContext } from "./context.js";
 import type { AssociationName } from "./demand.js";
 import { evidenceText } from "./evidence.js";
+import { reportsOf } from "./hops.js";
 import { News } from "./news.js";
 import type { Crossing, Crossings } from "./crossings.js";
 import { type Compared, OffPathWatch } from "./off-path.js";
 import { claimOf, readingOf, type Told } from "./readings.js";
-import type { AttackEvidence, DetectionView } from "./view.js";
+import type { AttackEvidence, DetectionView, HopView } from "./view.js";
 import { isExcess } from "./watch.js";
+import type { HopReport } from "./wire/messages.js";
 
 /** Times that the overlap of two associations may take until only the new one is counted. */
 const OVERLAPS = 2;
@@ -30,8 +33,9 @@ export class CrossingWatches implements Crossings {
   }
 
   query(flow: Crossing, query: Told, by: string): void {
-    const { options, datapath } = this.#context();
+    const { options, datapath, nodes } = this.#context();
     if (options.detection.mode === "off") return;
+    nodes.learn(query.reports ?? []);
     const watch = this.#watches.get(flow.id);
     if (watch === undefined && this.#watches.size >= options.maxCompared) return;
     const count = datapath.read([flow.flow])[0];
@@ -79,6 +83,8 @@ class CrossingWatch {
   #flow: Crossing;
   #sent = bytes(0);
   #start = bytes(0);
+  /** Of routers before this one, into the last Query. */
+  #reports: readonly HopReport[] = [];
   #excess = false;
   /** When nothing of an earlier association passes any more. */
   #aloneFrom = 0;
@@ -103,6 +109,7 @@ class CrossingWatch {
     if (flow.association?.spi !== this.#flow.association?.spi) this.#associationIs(flow.association);
     this.#flow = flow;
     this.#sent = query.sentVolume;
+    this.#reports = reportsOf(query, this.#volumes.epoch);
     const reading = readingOf(count, time.now());
     this.#offPath.cameBy(by);
     this.#offPath.trace(this.#sent, this.#signed);
@@ -139,8 +146,9 @@ class CrossingWatch {
     const last: Comparison | null = this.#volumes.last ?? null;
     const { mode } = this.#context.options.detection;
     const { epoch } = this.#volumes;
+    const hops = this.#reports.map((report) => this.#hopView(report, false));
     const findings = this.#findings;
-    return { mode, epoch, start: this.#start, last, hops: [], findings, attack: this.#attack ?? null };
+    return { mode, epoch, start: this.#start, last, hops, findings, attack: this.#attack ?? null };
   }
 
   #settled(): void {
@@ -159,14 +167,36 @@ class CrossingWatch {
 
   #found(finding: Finding | undefined): void {
     if (finding === undefined) return;
-    const { counters, events, options } = this.#context;
     this.#findings++;
-    counters.count(`finding.${finding.kind}`);
+    this.#context.counters.count(`finding.${finding.kind}`);
+    if (this.#news.take(`${finding.kind} ${finding.epoch}`)) void this.#report(finding, this.#reports);
+  }
+
+  async #report(finding: Finding, reports: readonly HopReport[]): Promise<void> {
+    const { events, nodes, options } = this.#context;
+    const { id, allowedVolume: allowed } = this.#flow;
+    const believed = await nodes.verified(id, reports);
+    const hops = believed.map((report) => this.#hopView(report, true));
+    const where = this.#locate(finding, hops);
     const { mode } = options.detection;
-    const said = { hops: [], where: null, rule: null, reaction: "alarm", mode } as const;
-    this.#attack = { ...finding, ...said, allowed: this.#flow.allowedVolume };
-    if (!this.#news.take(`${finding.kind} ${finding.epoch}`)) return;
-    events.report("attack", this.#flow, `${evidenceText(this.#attack)}; before this router`, this.#attack);
+    const evidence = { ...finding, allowed, rule: null, hops, where, reaction: "alarm", mode } as const;
+    this.#attack = evidence;
+    const before = where === null ? "; before this router" : "";
+    events.report("attack", this.#flow, `${evidenceText(evidence)}${before}`, evidence);
+  }
+
+  #locate(finding: Finding, hops: readonly HopCount[]): Location | null {
+    const { nodes, signer } = this.#context;
+    const { identity: node, certificate } = signer;
+    // By the name that other nodes have for this one.
+    nodes.learn([{ node, certificate }]);
+    const here = { node: nodes.name(node), counted: finding.received };
+    const step = locate(finding, [{ node: "sender", counted: finding.sent }, ...hops, here]);
+    return step === undefined ? null : { from: step.from, to: step.to, change: step.change };
+  }
+
+  #hopView({ node, counted }: HopReport, verified: boolean): HopView {
+    return { node: this.#context.nodes.name(node), counted, verified };
   }
 
   #associationIs(association: AssociationName | undefined, alone = false): void {

@@ -6,6 +6,7 @@ import { TokenBucket } from "../base/rate-limit.js";
 import type { Time } from "../base/time.js";
 import type { Bytes } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
+import type { Told } from "./readings.js";
 import { reportInput } from "./wire/codec.js";
 import { type HopReport, PBS_NSLP_ID } from "./wire/messages.js";
 
@@ -45,7 +46,7 @@ export class KnownNodes {
   }
 
   /** Keeps the certificates that come with reports and are good. */
-  learn(reports: readonly HopReport[]): void {
+  learn(reports: readonly Pick<HopReport, "node" | "certificate">[]): void {
     for (const { certificate, node } of reports) {
       if (certificate === undefined || this.#knows(node, certificate)) continue;
       if (!this.#learning.take()) return;
@@ -78,11 +79,30 @@ export class KnownNodes {
     }
   }
 
+  /** Those reports that their nodes have signed, in their order. Does not reject. */
+  async verified(id: SessionId, reports: readonly HopReport[]): Promise<readonly HopReport[]> {
+    const good = await Promise.all(reports.map((report) => this.verify(id, report)));
+    return reports.filter((_report, i) => good[i]);
+  }
+
   /** For people: common name of its certificate, else the beginning of its key's identity. */
   name(node: Uint8Array): string {
     const subject = this.certificate(node)?.subject ?? "";
     return subject === "" ? nameOf(node).slice(0, 8) : subject;
   }
+}
+
+/** Reports of this epoch and into this Query, without the memory of the whole message; others say nothing here. */
+export function reportsOf({ reports = [], sequence }: Told, epoch: number): readonly HopReport[] {
+  return reports
+    .filter((report) => report.sequence === sequence && report.epoch === epoch)
+    .map(({ node, counted, signature }) => ({
+      node: Uint8Array.from(node),
+      epoch,
+      counted,
+      sequence,
+      signature: Uint8Array.from(signature),
+    }));
 }
 
 function nameOf(node: Uint8Array): string {

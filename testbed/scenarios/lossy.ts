@@ -115,13 +115,16 @@ async function expectFound(
   const link = await OnPath.start(testbed, "middle", trouble);
   for (const [i, { flow }] of streams.entries()) {
     const about = (event: { flow: string | null }) => flow.test(event.flow ?? "");
-    const attack = await eventAfter(testbed.daemon("receiver"), "attack", link.began, 30_000, about);
     const level = LEVELS[i]?.level ?? "";
-    showEvent(step, `attack (${level})`, attack, link.began);
-    step.measure(`evidence (${level})`, JSON.stringify(attack.evidence ?? null));
-    const { where, kind: found } = attack.evidence ?? {};
-    step.expect(`as ${kind} (${level})`, found === kind);
-    step.expect(`between first and last (${level})`, where?.from === "first" && where.to === "last");
+    for (const name of ["receiver", "last"]) {
+      const attack = await eventAfter(testbed.daemon(name), "attack", link.began, 30_000, about);
+      showEvent(step, `attack (${level}), at ${name}`, attack, link.began);
+      step.measure(`evidence (${level}), at ${name}`, JSON.stringify(attack.evidence ?? null));
+      const { where, kind: found } = attack.evidence ?? {};
+      step.expect(`as ${kind} (${level}), at ${name}`, found === kind);
+      const right = where?.from === "first" && where.to === "last";
+      step.expect(`between first and last (${level}), at ${name}`, right);
+    }
   }
   await link.stop();
 }

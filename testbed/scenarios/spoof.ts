@@ -111,6 +111,7 @@ async function show(report: Report, testbed: Testbed, attack: Attack): Promise<v
     step.measure("evidence", JSON.stringify(found.evidence ?? null));
     const { where } = found.evidence ?? {};
     step.expect("the right hop is named", where?.from === from && where.to === before);
+    if (before === "router") await expectNamedByRouter(step, testbed, attack, began);
     const changed = await eventAfter(receiver, "authentication", began, 30_000, ({ detail }) =>
       detail.includes("tree"),
     );
@@ -155,6 +156,19 @@ async function show(report: Report, testbed: Testbed, attack: Attack): Promise<v
       tcp(step, testbed, attack),
     );
   await stream.stop();
+}
+
+/** A router that the bytes pass sees them, too. */
+async function expectNamedByRouter(
+  step: Step,
+  testbed: Testbed,
+  attack: Attack,
+  began: number,
+): Promise<void> {
+  const alarm = await eventAfter(testbed.daemon("router"), "attack", began);
+  showEvent(step, "alarm of the router", alarm, began);
+  const { where } = alarm.evidence ?? {};
+  step.expect("it names the right hop", where?.from === attack.from && where.to === attack.before);
 }
 
 async function sent(stream: Stream, count: number, rate: number): Promise<void> {
