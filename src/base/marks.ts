@@ -22,5 +22,9 @@ export const EXIT_MARK = 0x2024_2a00;
 /** Of the numbers, which begin with 1. */
 export const EXIT_NUMBERS = 0x3f;
 
+/** Signalling that is taken: of a stranger, and of one that was turned away a moment ago. Numbers that no way out has. */
+export const STRANGER_MARK = EXIT_MARK + 0x3e;
+export const AGAIN_MARK = EXIT_MARK + 0x3f;
+
 /** All of them. */
 export const OUR_MARKS = SENT_MARK | ASIDE_MARK | PATH_MASK | EXIT_MARK | EXIT_NUMBERS;

@@ -4,7 +4,7 @@
  */
 import type { IpFamily, IpPrefix } from "../base/address.js";
 import { PROTOCOL } from "../base/flow.js";
-import { ASIDE_MARK, SENT_MARK } from "../base/marks.js";
+import { AGAIN_MARK, ASIDE_MARK, SENT_MARK, STRANGER_MARK } from "../base/marks.js";
 import { isOurs, type SavedRules, type SavedTable } from "./firewall-saved.js";
 
 export interface FirewallOptions {
@@ -256,7 +256,8 @@ function mangleTable(family: IpFamily, options: FirewallOptions, links: readonly
 /**
  * Query-mode messages of GIST: to the signalling queue, within a rate for all. Half of it is for known hosts, whatever
  * comes from strangers. A flood with forged sources has a bucket for each, so that no limit by source stops it, and takes
- * most of an eighth that is for every stranger; a quarter is for those who try again after being turned away.
+ * most of an eighth that is for every stranger; a quarter is for those who try again after being turned away. Whoever reads
+ * the queue sees by the mark whom it may keep waiting.
  */
 function interception(family: IpFamily, options: FirewallOptions): Chain[] {
   const { queueBase, interceptRate } = options;
@@ -294,13 +295,19 @@ function interception(family: IpFamily, options: FirewallOptions): Chain[] {
       name: "PBS-STRANGERS",
       rules: [
         bySourceOf("PBS-STRANGERS", 8, MANY_SOURCES),
-        `${within("PBS-STRANGERS", eighth, STRANGERS_BURST)} ${queue}`,
-        `-m set --match-set ${AGAIN_SET[family]} src ${within("PBS-AGAIN", part(interceptRate, 4), STRANGERS_BURST)} ${queue}`,
+        `${within("PBS-STRANGERS", eighth, STRANGERS_BURST)} -g PBS-STRANGER`,
+        `-m set --match-set ${AGAIN_SET[family]} src ${within("PBS-AGAIN", part(interceptRate, 4), STRANGERS_BURST)} -g PBS-AGAIN`,
         `-j SET --add-set ${AGAIN_SET[family]} src --exist`,
         `${comment("intercept.drop.rate")} -j DROP`,
       ],
     },
+    { name: "PBS-STRANGER", rules: [markAs(STRANGER_MARK), queue] },
+    { name: "PBS-AGAIN", rules: [markAs(AGAIN_MARK), queue] },
   ];
+}
+
+function markAs(mark: number): string {
+  return `-j MARK --set-xmark 0x${mark.toString(16)}/0xffffffff`;
 }
 
 /**

@@ -13,6 +13,7 @@ import { GIST_PORT } from "../wire/messages.js";
 import { isLinkLocal } from "./addresses.js";
 import type { Counters } from "./counters.js";
 import { decrementHops, isQueryMode, messageOf, parseUdpPacket, type UdpPacket } from "./packet.js";
+import { standingOf, Strangers } from "./strangers.js";
 import type { Datagram, Interception } from "./transport.js";
 
 /** "accept-changed": the packet's own bytes were changed and go on in its place. */
@@ -35,7 +36,7 @@ interface Waiting {
   readonly tooLate: Timer;
 }
 
-/** Half of the 1024 packets that the kernel's queue holds, so that those decided at once still come through. */
+/** Half of the 1024 packets that the kernel's queue holds: with strangers that wait, those decided at once still come through. */
 export const MOST_WAITING = 512;
 /** Longer than any decision is given. A packet without verdict would take its place in the kernel's queue for good. */
 export const LONGEST_WAIT = seconds(10);
@@ -62,6 +63,11 @@ export class Interceptor {
   judge(packet: Uint8Array, interfaceIndex: number, give: GiveVerdict): void {
     const verdict = this.#stopped ? "drop" : this.#tryJudge(packet, interfaceIndex, give);
     if (verdict !== "later") give(verdict);
+  }
+
+  /** Too many strangers wait already. */
+  turnAway(give: GiveVerdict): void {
+    give(this.#is("intercept.too-many-strangers", "drop"));
   }
 
   /** Drops what still waits, and what comes from now on. */
@@ -182,17 +188,26 @@ export async function openQueue(number: number, interceptor: Interceptor): Promi
   }
   try {
     const { NF_ACCEPT, NF_DROP, createQueueHandler } = (await import("nfqueue")).default;
-    const judge = (packet: QueuedPacket): void => {
-      const give = (verdict: Verdict): void => {
+    const giveTo =
+      (packet: QueuedPacket): GiveVerdict =>
+      (verdict) => {
         if (verdict === "drop") packet.setVerdict(NF_DROP);
         else if (verdict === "accept") packet.setVerdict(NF_ACCEPT);
         else packet.setVerdict(NF_ACCEPT, undefined, packet.payload);
       };
+    const judge = (packet: QueuedPacket): void => {
       // With no daemon behind it a queue drops, as the kernel does when nobody listens.
-      if (entry.interceptor === undefined) give("drop");
-      else entry.interceptor.judge(packet.payload, packet.info.indev, give);
+      if (entry.interceptor === undefined) giveTo(packet)("drop");
+      else entry.interceptor.judge(packet.payload, packet.info.indev, giveTo(packet));
     };
-    const queue = createQueueHandler(number, RECEIVE_BUFFER_BYTES, judge);
+    const strangers = new Strangers(judge, setImmediate);
+    const read = (packet: QueuedPacket): void => {
+      strangers.read();
+      const standing = standingOf(packet.info.nfmark);
+      if (standing === "known" || entry.interceptor === undefined) judge(packet);
+      else if (!strangers.wait(packet, standing)) entry.interceptor.turnAway(giveTo(packet));
+    };
+    const queue = createQueueHandler(number, RECEIVE_BUFFER_BYTES, read);
     const entry: OpenQueue = { queue, interceptor };
     openQueues.set(number, entry);
   } catch (error) {

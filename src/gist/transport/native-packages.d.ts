@@ -32,6 +32,7 @@ declare module "nfqueue" {
       readonly id: number;
       /** Interface index; 0 when there is none. */
       readonly indev: number;
+      readonly nfmark: number;
     };
     /** IP packet; belongs to the receiver. */
     readonly payload: Buffer;
