@@ -28,6 +28,9 @@ export class TokenBucket {
   }
 }
 
+/** Sources that have a bucket at a time, unless it is said otherwise. */
+export const MOST_SOURCES = 16_384;
+
 /**
  * One bucket for each source. When there are too many sources the oldest bucket is forgotten: who floods from many
  * addresses gains a burst for each, which the bucket for all together bounds.
@@ -39,7 +42,7 @@ export class SourceBuckets {
   readonly #burst: number;
   readonly #most: number;
 
-  constructor(time: Time, rate: number, burst: number, most = 16_384) {
+  constructor(time: Time, rate: number, burst: number, most = MOST_SOURCES) {
     this.#time = time;
     this.#rate = rate;
     this.#burst = burst;

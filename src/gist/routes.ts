@@ -13,7 +13,7 @@ interface Entry {
 }
 
 const REMEMBERED_FOR = seconds(1);
-const MOST_REMEMBERED = 4096;
+export const MOST_REMEMBERED = 4096;
 const MOST_WAITING = 4096;
 
 export class RouteCache {

@@ -10,7 +10,7 @@ export type Standing = "known" | "stranger" | "again";
 /** Packets that wait at most. Few of those who come for the first time: what waits for long is asked again anyway. */
 export const MOST_STRANGERS = { stranger: 64, again: 256 } as const;
 /** One is handled after so many turns of reading, whatever else there is. */
-const MOST_TURNS = 32;
+const MOST_TURNS = 8;
 
 export function standingOf(mark: number): Standing {
   if (mark === STRANGER_MARK) return "stranger";
