@@ -29,8 +29,8 @@ const UPLOAD = 15 * UPLOAD_RATE;
 const RELAY_PORT = 6080;
 /** Of the link to the relay. */
 const NARROW = 1400;
-/** IPv4 and UDP. */
-const WRAPPING = 28;
+/** IP and UDP. */
+const WRAPPING = { 4: 28, 6: 48 } as const;
 const STRANGE_PORT = 7777;
 const WRAPPED = 20;
 const QUICK = { spread: "100ms", hold: "2s", return_after: "15s", settle: "200ms" };
@@ -41,11 +41,20 @@ export const relay: Scenario = {
   name: "relay",
   summary:
     "the only router drops data: the flows go through a relay, within its path's MTU, and come back; nobody else is relayed",
-  run: (report) => withTestbed(DETOUR, (testbed) => show(report, testbed)),
+  run: async (report) => {
+    await withTestbed(DETOUR, (testbed) => show(report, testbed));
+    await withTestbed(DETOUR, (testbed) => overIpv6(report, testbed));
+  },
 };
 
-async function start(testbed: Testbed): Promise<{ readonly relay: string }> {
-  const address = testbed.address("relay", 4);
+const SUBNETS = {
+  4: { senders: "192.168.20.0/24", receivers: "192.168.21.0/24" },
+  6: { senders: "fd20::/64", receivers: "fd21::/64" },
+} as const;
+
+async function start(testbed: Testbed, family: 4 | 6): Promise<{ readonly relay: string }> {
+  const address = testbed.address("relay", family);
+  const { senders, receivers } = SUBNETS[family];
   // Associations between sender and relay cross this router, which has no part in them.
   const associations = { name: "associations", protocol: "tcp", ports: "5270", to: address, rate: 1000 };
   const carriers = {
@@ -57,17 +66,17 @@ async function start(testbed: Testbed): Promise<{ readonly relay: string }> {
   for (const node of ["side", "relay"])
     await testbed.mustRun(node, ["ip", "link", "set", "back", "mtu", String(NARROW)]);
   await testbed.start({
-    sender: { path: [{ to: "192.168.21.0/24", relay: address }], detection: QUICK },
+    sender: { path: [{ to: receivers, relay: address }], detection: QUICK },
     upper: BY_THE_STACK,
     side: { exempt: [associations] },
-    relay: { relay: { serve: true }, rule: [{ ...carriers, from: "192.168.20.0/24" }] },
+    relay: { relay: { serve: true }, rule: [{ ...carriers, from: senders }] },
     receiver: { rule: [{ ...GRANT_ALL, refresh: "500ms" }], detection: QUICK },
   });
   return { relay: address };
 }
 
 async function show(report: Report, testbed: Testbed): Promise<void> {
-  const { relay: address } = await start(testbed);
+  const { relay: address } = await start(testbed, 4);
   const [sender, receiver] = [testbed.daemon("sender"), testbed.daemon("receiver")];
   await testbed.serve("receiver", webServer(), WEB_PORT);
   const stream = await Stream.listen(testbed, "sender", "receiver");
@@ -117,7 +126,7 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
     step.expect("the whole file", status === 0 && stdout.split(" ")[2] === String(UPLOAD));
     step.measure("seconds", Number(stdout.split(" ")[3]));
     const mtu = step.measure("MTU of the relay's device", await deviceMtu(testbed, address));
-    step.expect("as the path has it", mtu === NARROW - WRAPPING);
+    step.expect("as the path has it", mtu === NARROW - WRAPPING[4]);
   });
   await report.step("the first path is good again: back to it", async (step) => {
     const damage = await trouble.stop();
@@ -148,6 +157,37 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
     );
     step.expect("nothing of ours", !/pbs-relay|\b270\d\d\b/.test(left.join("")));
   });
+}
+
+/** The relay is reached by IPv6, and what goes through it is IPv6. */
+async function overIpv6(report: Report, testbed: Testbed): Promise<void> {
+  const { relay: address } = await start(testbed, 6);
+  const [sender, receiver] = [testbed.daemon("sender"), testbed.daemon("receiver")];
+  await testbed.serve("receiver", webServer(), WEB_PORT);
+  const file = join(testbed.record.directory, "upload");
+  writeFileSync(file, Buffer.alloc(UPLOAD));
+  const options = ["-T", file, "--limit-rate", String(UPLOAD_RATE), "--max-time", "60"];
+  const uploading = testbed.run("sender", curl(testbed.address("receiver", 6), "/", ...options));
+  await flowMatching(receiver, UPLOADED);
+  const trouble = await OnPath.start(testbed, "upper", { what: "data", device: "right", loss: 1 });
+  await report.step(
+    "IPv6: data dropped on the only path, and an upload goes through the relay",
+    async (step) => {
+      const moved = await eventAfter(sender, "path", trouble.began, 30_000);
+      showEvent(step, "path", moved, trouble.began);
+      step.expect("through the relay", moved.detail.startsWith(`relay ${address}`));
+      await flowMatching(testbed.daemon("relay"), UPLOADED);
+      const carried = await flowMatching(testbed.daemon("side"), CARRIER);
+      step.measure("the carrier at the router in between", carried.flow);
+      const { status, stdout, stderr } = await uploading;
+      if (stderr !== "") step.measure("curl says", stderr.trim());
+      step.expect("the whole file", status === 0 && stdout.split(" ")[2] === String(UPLOAD));
+      step.measure("seconds", Number(stdout.split(" ")[3]));
+      const mtu = step.measure("MTU of the relay's device", await deviceMtu(testbed, address));
+      step.expect("as the path has it", mtu === NARROW - WRAPPING[6]);
+    },
+  );
+  await trouble.stop();
 }
 
 /** With a permission for the carrier but none for what is inside; and from where the relay's rules permit no carrier. */
