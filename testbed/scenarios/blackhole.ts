@@ -24,7 +24,7 @@ export const blackhole: Scenario = {
   run: async (report) => {
     await withTestbed(DIAMOND, (testbed) => everything(report, testbed));
     await withTestbed(DIAMOND, (testbed) => dataOnly(report, testbed));
-    await withTestbed(BYPASS, (testbed) => routerMoves(report, testbed));
+    for (const way of WAYS_AROUND) await withTestbed(BYPASS, (testbed) => routerMoves(report, testbed, way));
   },
 };
 
@@ -123,15 +123,38 @@ async function dataOnly(report: Report, testbed: Testbed): Promise<void> {
   );
 }
 
+/** Address of the router without PBS beside the culprit, and of the one behind both. */
+const ASIDE = "192.168.22.7";
+const BEHIND = "192.168.23.9";
+
+interface WayAround {
+  readonly what: string;
+  readonly path: Readonly<Record<string, string>>;
+  /** The router behind the culprits serves as a relay, which is reached past them. */
+  readonly relay: boolean;
+}
+
+const WAYS_AROUND: readonly WayAround[] = [
+  { what: "moves the flow around it", path: { via: ASIDE }, relay: false },
+  { what: "sends it through a relay", path: { relay: BEHIND }, relay: true },
+];
+
 /** The router before the culprit knows a way around it, which the sender has not. */
-async function routerMoves(report: Report, testbed: Testbed): Promise<void> {
+async function routerMoves(
+  report: Report,
+  testbed: Testbed,
+  { what, path, relay }: WayAround,
+): Promise<void> {
   const rule = [{ ...GRANT_ALL, authentication: "hmac", refresh: "1s" }];
+  const carriers = [{ ...GRANT_ALL, from: "192.168.22.0/24", protocol: "udp", ports: "6080" }];
+  if (relay) await testbed.mustRun("first", ["ip", "route", "add", `${BEHIND}/32`, "via", ASIDE]);
   await testbed.start({
-    first: { path: [{ via: "192.168.22.7" }], detection: QUICK },
+    first: { path: [path], detection: QUICK },
+    ...(relay && { last: { relay: { serve: true }, rule: carriers } }),
     receiver: { rule, detection: QUICK },
   });
   const stream = await Stream.listen(testbed, "sender", "receiver");
-  await report.step("a router before the culprit moves the flow around it", async (step) => {
+  await report.step(`a router before the culprit ${what}`, async (step) => {
     const sending = stream.send({ count: 0, size: SIZE, rate: RATE });
     await until("the stream to flow", 20_000, () => stream.received.length > 500);
     const trouble = await OnPath.start(testbed, "middle", { what: "data", device: "far", loss: 1 });
@@ -144,6 +167,7 @@ async function routerMoves(report: Report, testbed: Testbed): Promise<void> {
     const before = stream.received.length;
     await until("data by the other path", 20_000, () => stream.received.length > before + 500);
     step.measure("gap, ms", Math.round((lastGap(stream).missing / RATE) * 1000));
+    if (relay) await flowMatching(testbed.daemon("last"), /^udp 192\.168\.22\.3:.*:6080$/);
     await sending.stop();
     await trouble.stop();
     await testbed.daemon("first").stop();
