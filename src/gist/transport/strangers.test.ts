@@ -37,15 +37,20 @@ test("one is handled in each turn in which nothing was read, who comes again fir
   t.deepEqual(handled, ["c", "a", "b"]);
 });
 
-test("while there is always something to read one is handled now and then", (t) => {
+test("while there is always something to read one is handled now and then, more of those who come again", (t) => {
   const { strangers, handled, pass } = room();
-  strangers.wait("a", "stranger");
-  strangers.wait("b", "stranger");
-  for (let i = 0; i < 12; i++) {
-    strangers.read();
-    pass();
-  }
-  t.deepEqual(handled, ["a"]);
+  for (const name of ["a", "b"]) strangers.wait(name, "stranger");
+  for (const name of ["c", "d", "e"]) strangers.wait(name, "again");
+  const read = (turns: number) => {
+    for (let i = 0; i < turns; i++) {
+      strangers.read();
+      pass();
+    }
+  };
+  read(5);
+  t.deepEqual(handled, ["c", "d"]);
+  read(35);
+  t.deepEqual(handled, ["c", "d", "e", "a"]);
 });
 
 test("whatever comes and is read, not too many wait, and each is handled once or turned away", (t) => {

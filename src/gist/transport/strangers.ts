@@ -8,9 +8,13 @@ import { AGAIN_MARK, STRANGER_MARK } from "../../base/marks.js";
 export type Standing = "known" | "stranger" | "again";
 
 /** Packets that wait at most. Few of those who come for the first time: what waits for long is asked again anyway. */
-export const MOST_STRANGERS = { stranger: 64, again: 256 } as const;
+export const MOST_STRANGERS = { again: 256, stranger: 64 } as const;
 /** One is handled after so many turns of reading, whatever else there is. */
-const MOST_TURNS = 8;
+const MOST_TURNS = { again: 2, stranger: 32 } as const;
+
+type Strange = Exclude<Standing, "known">;
+/** Who comes again is more likely to be there. */
+const ORDER: readonly Strange[] = ["again", "stranger"];
 
 export function standingOf(mark: number): Standing {
   if (mark === STRANGER_MARK) return "stranger";
@@ -20,11 +24,11 @@ export function standingOf(mark: number): Standing {
 export class Strangers<T> {
   readonly #handle: (packet: T) => void;
   readonly #later: (turn: () => void) => void;
-  readonly #waiting: Readonly<Record<keyof typeof MOST_STRANGERS, T[]>> = { stranger: [], again: [] };
+  readonly #waiting: Readonly<Record<Strange, T[]>> = { again: [], stranger: [] };
+  /** Turns since one was handled. */
+  readonly #turns: Record<Strange, number> = { again: 0, stranger: 0 };
   /** Something was read since the last turn. */
   #read = false;
-  /** Turns in a row in which something was. */
-  #turns = 0;
   #due = false;
 
   /** @param later has a turn taken after what can be read now has been, such as setImmediate */
@@ -39,7 +43,7 @@ export class Strangers<T> {
   }
 
   /** Handles it when there is time. False: too many wait, and it is nobody's. */
-  wait(packet: T, standing: keyof typeof MOST_STRANGERS): boolean {
+  wait(packet: T, standing: Strange): boolean {
     const waiting = this.#waiting[standing];
     if (waiting.length >= MOST_STRANGERS[standing]) return false;
     waiting.push(packet);
@@ -48,26 +52,24 @@ export class Strangers<T> {
   }
 
   #nextTurn(): void {
-    if (this.#due) return;
+    if (this.#due || ORDER.every((standing) => this.#waiting[standing].length === 0)) return;
     this.#due = true;
     this.#later(() => {
       this.#due = false;
-      this.#turn();
+      const next = this.#next();
+      this.#nextTurn();
+      if (next !== undefined) this.#handle(next);
     });
   }
 
-  #turn(): void {
-    this.#turns = this.#read ? this.#turns + 1 : 0;
-    const first = !this.#read || this.#turns >= MOST_TURNS ? this.#next() : undefined;
-    this.#read = false;
-    if (this.#waiting.again.length + this.#waiting.stranger.length > 0) this.#nextTurn();
-    if (first === undefined) return;
-    this.#turns = 0;
-    this.#handle(first);
-  }
-
-  /** Who comes again is more likely to be there. */
   #next(): T | undefined {
-    return this.#waiting.again.shift() ?? this.#waiting.stranger.shift();
+    const busy = this.#read;
+    this.#read = false;
+    for (const standing of ORDER) this.#turns[standing]++;
+    const due = ORDER.filter((standing) => !busy || this.#turns[standing] >= MOST_TURNS[standing]);
+    const first = due.find((standing) => this.#waiting[standing].length > 0);
+    if (first === undefined) return undefined;
+    this.#turns[first] = 0;
+    return this.#waiting[first].shift();
   }
 }
