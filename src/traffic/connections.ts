@@ -39,37 +39,45 @@ export type Ended = "ended" | "absent" | "unable";
 export class Connections {
   readonly #kernel: netlink.NetlinkSocket;
   readonly #logger: Logger;
+  /** One question after the other: answers to very many overrun the socket. */
+  #queue: Promise<unknown> = Promise.resolve();
   #told = false;
 
   /** Throws where there is no netlink. */
   constructor(logger: Logger) {
     this.#logger = logger;
     this.#kernel = netlink.createNetlink(NETLINK_SOCK_DIAG);
-    this.#kernel.socket.on("error", () => undefined);
+    this.#kernel.on("error", () => undefined);
   }
 
   /** Why this kernel ends no connections, or not for this process; undefined: it does. Ends none. Does not reject. */
   static async probe(): Promise<string | undefined> {
     try {
       const kernel = netlink.createNetlink(NETLINK_SOCK_DIAG);
-      kernel.socket.on("error", () => undefined);
+      kernel.on("error", () => undefined);
       const nobody = requestFor(NOBODY);
       const asking = kernel.request(SOCK_DESTROY, nobody, KERNEL_ANSWERS_WITHIN);
-      return await asking.then(() => undefined, unable).finally(() => kernel.socket.close());
+      return await asking.then(() => undefined, unable).finally(() => kernel.close());
     } catch (error) {
       return unable(error);
     }
   }
 
   close(): void {
-    this.#kernel.socket.close();
+    this.#kernel.close();
   }
 
   /**
    * Resets the TCP connection that sends this flow: its program reads ECONNABORTED. "absent": there is none here, or the flow is
    * not TCP; "unable": the kernel cannot, which is logged once. Does not reject.
    */
-  async end(flow: Flow): Promise<Ended> {
+  end(flow: Flow): Promise<Ended> {
+    const ended = this.#queue.then(() => this.#end(flow));
+    this.#queue = ended;
+    return ended;
+  }
+
+  async #end(flow: Flow): Promise<Ended> {
     if (flow.protocol !== PROTOCOL.tcp) return "absent";
     try {
       const request = requestFor(flow);
