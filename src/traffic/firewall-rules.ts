@@ -306,8 +306,9 @@ function interception(family: IpFamily, options: FirewallOptions): Chain[] {
   ];
 }
 
+/** What has a mark already keeps it, as it may choose the packet's route; then it waits for nobody. */
 function markAs(mark: number): string {
-  return `-j MARK --set-xmark 0x${mark.toString(16)}/0xffffffff`;
+  return `-m mark --mark 0x0 -j MARK --set-xmark 0x${mark.toString(16)}/0xffffffff`;
 }
 
 /**
