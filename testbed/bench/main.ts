@@ -6,6 +6,7 @@ import { authentication } from "./authentication.js";
 import { dataplane, DATAPLANE_CASES } from "./dataplane.js";
 import { memory } from "./memory.js";
 import { refreshing } from "./refreshing.js";
+import { relay } from "./relay.js";
 import { print, type Report } from "./result.js";
 import { setup } from "./setup.js";
 import { signalling, SIGNALLING_CASES, type SignallingOptions } from "./signalling.js";
@@ -15,6 +16,7 @@ const BENCHMARKS: Readonly<Record<string, (options: SignallingOptions) => Promis
   dataplane: ({ quick, only }) => dataplane(quick, only),
   memory: ({ quick }) => memory(quick),
   refreshing: ({ quick }) => refreshing(quick),
+  relay: ({ quick }) => relay(quick),
   setup: ({ quick }) => setup(quick),
   signalling,
 };
