@@ -30,8 +30,11 @@ const STREAM_SECONDS = 6;
 
 const SET_UP_EVERY_MS = 1000;
 const SET_UP_LIMIT_MS = 1000;
-/** Who is not known is turned away at first, and tries again after half a second, at each node that is flooded. */
-const STRANGER_LIMIT_MS = 2000;
+/**
+ * Who is not known is turned away at first, and tries again after half a second (T1 of RFC 5971), at each node that is flooded. If that
+ * is lost too, a second more goes by: on a machine that is busy with other things it is missed.
+ */
+const STRANGER_LIMIT_MS = 1000;
 
 const MIB = 1024 * 1024;
 /** Of a source's bucket with its name, and of a route: a third more than they were seen to take (190 and 510 bytes). */
