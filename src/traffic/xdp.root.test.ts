@@ -185,6 +185,23 @@ rootTest("packets changed at random get the same verdicts from both, and the sam
   for (const action of ["send", "drop", "stack"]) t.true((actions[action] ?? 0) > FUZZ_ROUNDS / 100, action);
 });
 
+rootTest(
+  "super-packets changed at random get the same verdicts and counts, by their program or the queue",
+  async (t) => {
+    const router = new Row(t).router();
+    const seed = Number(process.env["PBS_SEED"] ?? process.pid);
+    const { disagreed, actions, differences } = await router.tell<{
+      disagreed: object[];
+      actions: Record<string, number>;
+      differences: object[];
+    }>("fuzzSegments", { rounds: FUZZ_ROUNDS, seed });
+    t.log({ seed, actions });
+    t.deepEqual(disagreed, []);
+    t.deepEqual(differences, []);
+    for (const action of ["send", "stack"]) t.true((actions[action] ?? 0) > FUZZ_ROUNDS / 100, action);
+  },
+);
+
 /** The clock of the programs' buckets. */
 const COARSE_SECONDS = 0.02;
 

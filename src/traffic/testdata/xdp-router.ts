@@ -71,6 +71,8 @@ const AUTHENTICATION: NativeAuthentication = {
 const QUEUE_BASE = 2700;
 const TRACE_NUMBER = 1;
 const HOUR = 3_600_000;
+/** Used up by some hundreds of super-packets. */
+const SOME_VOLUME = 1_000_000;
 const addon = native();
 
 /** Frames for an interface of this router. */
@@ -187,6 +189,11 @@ class Twins {
     return { action, bytes, packets };
   }
 
+  /** What that program does alone. */
+  superPacket(packet: Uint8Array, segment: number): string {
+    return nameOf(addon.xdpTrySegments(this.#inside, this.#frame(packet, 0, 0), segment));
+  }
+
   /** Bytes and packets, by the engine with programs. */
   #counted(flow: Flow): number[] {
     const out = new Float64Array(READ_VALUES);
@@ -205,17 +212,17 @@ class Twins {
     return frame;
   }
 
-  queue(packet: Uint8Array, padding = 0): string {
-    return this.#probe(this.#alone, packet, padding);
+  queue(packet: Uint8Array, padding = 0, offloaded: 0 | 1 = 0): string {
+    return this.#probe(this.#alone, packet, padding, offloaded);
   }
 
   /** What the stack's queues say of a packet that the program left to it. */
-  queueBehind(packet: Uint8Array, padding = 0): string {
-    return this.#probe(this.#withXdp, packet, padding);
+  queueBehind(packet: Uint8Array, padding = 0, offloaded: 0 | 1 = 0): string {
+    return this.#probe(this.#withXdp, packet, padding, offloaded);
   }
 
-  #probe(engine: Handle, packet: Uint8Array, padding: number): string {
-    const result = addon.probe(engine, packet, packet.length + padding, 0);
+  #probe(engine: Handle, packet: Uint8Array, padding: number, offloaded: 0 | 1): string {
+    const result = addon.probe(engine, packet, packet.length + padding, offloaded);
     const names: readonly (readonly [string, number])[] =
       result < 0 ? Object.entries(PROBLEM).map(([name, value]) => [name, -value]) : Object.entries(DECISION);
     return names.find(([, value]) => value === result)?.[0] ?? "none";
@@ -255,8 +262,10 @@ class Twins {
   }
 
   /** Bytes, packets, over volume and expired by both engines, of flows for which they differ. */
-  differences(): readonly object[] {
-    return [...PERMITTED, ...LIMITED, ...EXPIRED, ...AUTHENTICATED].flatMap((flow) => {
+  differences(
+    flows: readonly Flow[] = [...PERMITTED, ...LIMITED, ...EXPIRED, ...AUTHENTICATED],
+  ): readonly object[] {
+    return flows.flatMap((flow) => {
       const [a, b] = [this.#withXdp, this.#alone].map((engine) => {
         const out = new Float64Array(READ_VALUES);
         addon.read(engine, encodeFlows([flow]), out);
@@ -470,6 +479,61 @@ function fuzz({ rounds, seed }: Command): object {
   return { disagreed: disagreed.slice(0, 10), actions, differences };
 }
 
+/** Length of the segments that the flows' senders announced, by both engines' knowledge. */
+const SEGMENT = 500;
+const MSS_OPTION = [2, 4, SEGMENT >> 8, SEGMENT & 0xff];
+
+/** A SYN that says so: 4 bytes of TCP options. */
+function announcement(flow: Flow): Uint8Array {
+  const packet = datagram(flow, { flags: 2, payload: MSS_OPTION.length });
+  const at = packet.length - MSS_OPTION.length;
+  packet[at - 8] = 0x60;
+  packet.set(MSS_OPTION, at);
+  return packet;
+}
+
+/** TCP options are taken out of what was announced (RFC 6691). */
+function segmentOf(packet: Uint8Array): number {
+  const offset = packet[((packet[0] ?? 0) >> 4 === 4 ? 20 : 40) + 12] ?? 0;
+  return Math.max(1, SEGMENT - ((offset >> 4) * 4 - 20));
+}
+
+/** As {@link fuzz}, of super-packets by the program for them. */
+function fuzzSegments({ rounds, seed }: Command): object {
+  const twins = new Twins({ exempt: [] }, 1);
+  const pick = generator(seed);
+  const texts = [
+    "10.1.0.1:4000 > 10.2.0.2:80",
+    "[fd01::1]:4000 > [fd02::2]:80",
+    "10.1.0.1:4020 > 10.2.0.2:80",
+  ];
+  const [ended, unknown] = [
+    parseFlow("tcp 10.1.0.1:4021 > 10.2.0.2:80"),
+    parseFlow("tcp 10.1.0.1:4022 > 10.2.0.2:80"),
+  ];
+  const flows = texts.map((text) => parseFlow(`tcp ${text}`));
+  twins.install(flows.slice(2), SOME_VOLUME, HOUR);
+  twins.install([ended], 2 ** 40, 0);
+  for (const flow of flows)
+    for (const queue of [twins.queue, twins.queueBehind]) queue.call(twins, announcement(flow));
+  const disagreed: object[] = [];
+  const actions: Record<string, number> = {};
+  for (let round = 0; round < rounds; round++) {
+    const flow = [...flows, ended, unknown][pick(5)] ?? ended;
+    const packet = datagram(flow, { payload: 1 + pick(3000), flags: pick(10) === 0 ? pick(256) & ~2 : 0x10 });
+    if (pick(3) === 0) packet[pick(60)] = pick(256);
+    const action = twins.superPacket(packet, segmentOf(packet));
+    actions[action] = (actions[action] ?? 0) + 1;
+    const together = action === "stack" ? twins.queueBehind(packet, 0, 1) : action;
+    const alone = twins.queue(packet, 0, 1);
+    if ((together === "send" || together === "accept") !== (alone === "accept"))
+      disagreed.push({ packet: Buffer.from(packet.subarray(0, 80)).toString("hex"), together, alone });
+  }
+  const differences = twins.differences([...flows, ended]);
+  twins.close();
+  return { disagreed: disagreed.slice(0, 10), actions, differences };
+}
+
 let datapath: XdpDatapath | undefined;
 let firewall: Firewall | undefined;
 const events: object[] = [];
@@ -517,6 +581,8 @@ async function perform(command: Command): Promise<unknown> {
       return judgeAll();
     case "fuzz":
       return fuzz(command);
+    case "fuzzSegments":
+      return fuzzSegments(command);
     case "classes":
       return floodClasses();
     case "exemptAuthenticated":
