@@ -1,4 +1,5 @@
 /** Verifies messages of hash trees: the signature of a root once, then by hashes alone. */
+import { bytesText } from "../base/wire.js";
 import { verifySignature } from "./signing.js";
 import { KnownTree, leafHash, rootInput, rootOf, type TreePath } from "./tree.js";
 import type { TrustedCertificate } from "./trust.js";
@@ -86,5 +87,5 @@ function nameOf({ keyId }: TreeSigner, { leaves }: TreePath, signature: Uint8Arr
 }
 
 function text(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+  return bytesText(bytes, "latin1");
 }

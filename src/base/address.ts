@@ -42,6 +42,12 @@ export class IpAddress {
     return this.toString();
   }
 
+  /** 0.0.0.0 or ::. */
+  get isUnspecified(): boolean {
+    for (let i = 0; i < this.bytes.length; i++) if (this.bytes[i] !== 0) return false;
+    return true;
+  }
+
   equals(other: IpAddress): boolean {
     if (this === other) return true;
     if (this.family !== other.family) return false;
@@ -75,7 +81,10 @@ export class IpPrefix {
 
   contains(address: IpAddress): boolean {
     if (address.family !== this.address.family) return false;
-    return this.address.bytes.every((b, i) => ((address.bytes[i] ?? 0) & maskByte(this.length, i)) === b);
+    const own = this.address.bytes;
+    for (let i = 0; 8 * i < this.length; i++)
+      if (((address.bytes[i] ?? 0) & maskByte(this.length, i)) !== own[i]) return false;
+    return true;
   }
 
   toString(): string {

@@ -1,5 +1,5 @@
 /** Randomness, passed in so that tests can repeat a run. */
-import { randomBytes, randomInt } from "node:crypto";
+import { randomBytes, randomFillSync, randomInt } from "node:crypto";
 
 export interface Random {
   /** `length` bytes that nobody can guess. */
@@ -8,8 +8,26 @@ export interface Random {
   fraction(): number;
 }
 
+/** Asking the system for a few bytes takes longer than all that is done with them. */
+const POOL = 4096;
+const MOST_FROM_POOL = 64;
+const pool = new Uint8Array(POOL);
+let poolUsed = POOL;
+
+function fromPool(length: number): Uint8Array {
+  if (poolUsed + length > POOL) {
+    randomFillSync(pool);
+    poolUsed = 0;
+  }
+  const taken = pool.slice(poolUsed, poolUsed + length);
+  // What was given out may be a secret.
+  pool.fill(0, poolUsed, poolUsed + length);
+  poolUsed += length;
+  return taken;
+}
+
 export const systemRandom: Random = {
-  bytes: (length) => randomBytes(length),
+  bytes: (length) => (length > MOST_FROM_POOL ? randomBytes(length) : fromPool(length)),
   fraction: () => randomInt(2 ** 32) / 2 ** 32,
 };
 

@@ -93,6 +93,23 @@ function pieceOf(length: number): Uint8Array {
   return piece;
 }
 
+/** A copy, for as long as a message is handled: who keeps a part of it keeps much memory. */
+export function copyForNow(bytes: Uint8Array): Uint8Array {
+  const piece = pieceOf(bytes.length);
+  piece.set(bytes);
+  return piece;
+}
+
+const LONGEST_TEXT = 1024;
+const textScratch = Buffer.alloc(LONGEST_TEXT);
+
+/** Bytes as text. By a copy: a Buffer over a small array makes V8 move that array to memory of its own, which takes longer. */
+export function bytesText(bytes: Uint8Array, encoding: "hex" | "latin1"): string {
+  if (bytes.length > LONGEST_TEXT) return Buffer.from(bytes).toString(encoding);
+  textScratch.set(bytes);
+  return textScratch.toString(encoding, 0, bytes.length);
+}
+
 /** Appends to a buffer that grows by doubling. */
 export class ByteWriter {
   #buffer: Uint8Array;
@@ -157,7 +174,7 @@ export class ByteWriter {
     return this.#buffer.slice(0, this.#length);
   }
 
-  /** What was written so far, not copied: it holds until something else is written. */
+  /** What was written so far, not copied: it holds until something else is written, and for good where nothing is. */
   view(): Uint8Array {
     return this.#buffer.subarray(0, this.#length);
   }

@@ -1,4 +1,5 @@
 /** What the parts of one GIST node share. */
+import { bytesText } from "../base/wire.js";
 import { IpAddress } from "../base/address.js";
 import type { Logger } from "../base/log.js";
 import type { Random } from "../base/random.js";
@@ -43,7 +44,7 @@ export interface GistContext {
 }
 
 export function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+  return bytesText(bytes, "hex");
 }
 
 /** Key of routing state: {MRI with its direction, Session-ID, NSLPID} as one text. */

@@ -1,4 +1,5 @@
 /** Reports that routers sign into passing Queries: made at a router, believed at a receiver. */
+import { bytesText } from "../base/wire.js";
 import { Lru } from "../authorization/lru.js";
 import { BusyError, type Signer, verifySignature } from "../authorization/signing.js";
 import { keyIdentity, type Trust, type TrustedCertificate } from "../authorization/trust.js";
@@ -106,5 +107,5 @@ export function reportsOf({ reports = [], sequence }: Told, epoch: number): read
 }
 
 function nameOf(node: Uint8Array): string {
-  return Buffer.from(node.buffer, node.byteOffset, node.byteLength).toString("hex");
+  return bytesText(node, "hex");
 }

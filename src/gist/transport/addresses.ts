@@ -1,4 +1,5 @@
 /** What kind of address it is, where the transports treat kinds differently. */
+import { bytesText } from "../../base/wire.js";
 import type { IpAddress } from "../../base/address.js";
 
 /**
@@ -9,12 +10,7 @@ export function isLinkLocal({ family, bytes }: IpAddress): boolean {
   return family === 6 && bytes[0] === 0xfe && ((bytes[1] ?? 0) & 0xc0) === 0x80;
 }
 
-/** 0.0.0.0 or ::. */
-export function isUnspecified({ bytes }: IpAddress): boolean {
-  return bytes.every((byte) => byte === 0);
-}
-
 /** An address as a key of a map. */
 export function addressKey({ bytes }: IpAddress): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+  return bytesText(bytes, "latin1");
 }

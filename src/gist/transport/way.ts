@@ -5,7 +5,7 @@
 import type { IpAddress } from "../../base/address.js";
 import { PROTOCOL } from "../../base/flow.js";
 import type { Mri } from "../wire/messages.js";
-import { addressKey, isUnspecified } from "./addresses.js";
+import { addressKey } from "./addresses.js";
 
 const ICMP = { 4: 1, 6: 58 } as const;
 
@@ -37,7 +37,7 @@ export function questionOf(mri: Mri): Question {
   const downstream = mri.direction === "downstream";
   const target = towards(mri);
   const sender = downstream ? mri.source : mri.destination;
-  const source = sender.family !== target.family || isUnspecified(sender) ? undefined : sender;
+  const source = sender.family !== target.family || sender.isUnspecified ? undefined : sender;
   if (mri.method !== "path-coupled") return { target, source };
   const { dscp, protocol } = mri;
   if (protocol === undefined) return { target, source, dscp };

@@ -1,6 +1,6 @@
 /** Message-Routing-Information (RFC 5971 appendix A.3.1). */
 import { IpAddress } from "../../base/address.js";
-import { type ByteReader, ByteWriter } from "../../base/wire.js";
+import { bytesText, type ByteReader, ByteWriter } from "../../base/wire.js";
 import { OBJECT_VALUE_ERROR } from "./errors.js";
 import type { LooseEndMri, Mri, PathCoupledMri } from "./messages.js";
 import { ValueFault } from "./tlv.js";
@@ -37,8 +37,7 @@ export function mriBytes(mri: Mri): Uint8Array {
 
 /** Text that is equal for equal MRIs, their direction included, and unequal for others. Not for people. */
 export function mriKey(mri: Mri): string {
-  const bytes = mriBytes(mri);
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+  return bytesText(mriBytes(mri), "latin1");
 }
 
 /** What of an MRI a node may refuse. */

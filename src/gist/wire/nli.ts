@@ -62,9 +62,8 @@ export function readNli(reader: ByteReader): NetworkLayerInformation {
 }
 
 /** Neither unspecified, nor multicast, nor broadcast: answers go there. */
-export function isHost({ family, bytes }: IpAddress): boolean {
-  const [first = 0] = bytes;
-  return (
-    (family === 4 ? first < FIRST_NOT_UNICAST_4 : first !== MULTICAST_6) && bytes.some((byte) => byte !== 0)
-  );
+export function isHost(address: IpAddress): boolean {
+  const first = address.bytes[0] ?? 0;
+  if (address.family === 4 ? first >= FIRST_NOT_UNICAST_4 : first === MULTICAST_6) return false;
+  return !address.isUnspecified;
 }

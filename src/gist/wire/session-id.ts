@@ -1,4 +1,5 @@
 /** Session identifiers as text and as bytes. */
+import { bytesText } from "../../base/wire.js";
 import type { Random } from "../../base/random.js";
 import type { SessionId } from "./messages.js";
 
@@ -15,7 +16,7 @@ export function sessionIdFromBytes(bytes: Uint8Array): SessionId {
   if (bytes.length !== SESSION_ID_LENGTH)
     throw new RangeError(`a session identifier has 16 bytes, not ${bytes.length}`);
   if (!isLast(bytes)) {
-    last.id = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex") as SessionId;
+    last.id = bytesText(bytes, "hex") as SessionId;
     last.bytes = Uint8Array.from(bytes);
   }
   return last.id;

@@ -5,10 +5,11 @@
  * {@link encodeUnsigned}, {@link signatureInput} and {@link withSignature}. A node that passes a message on sends the
  * bytes it received; encoding it again could change what was signed.
  */
+import { sessionIdBytes } from "../../gist/wire/codec.js";
 import { MAX_CERTIFICATE } from "../../authorization/certificate.js";
 import type { Flow } from "../../base/flow.js";
 import { type Bytes, ms, bytes as toBytes } from "../../base/units.js";
-import { ByteReader, ByteWriter } from "../../base/wire.js";
+import { copyForNow, ByteReader, ByteWriter } from "../../base/wire.js";
 import type { TreePath } from "../../authorization/tree.js";
 import type { SessionId } from "../../gist/wire/messages.js";
 import { PbsWireError } from "./error.js";
@@ -171,10 +172,10 @@ export function encodeNotify(message: PbsNotify): Uint8Array {
 export function signatureInput(sessionId: SessionId, nslpId: number, signedPart: Uint8Array): Uint8Array {
   return new ByteWriter(SIGNATURE_CONTEXT.length + 18 + signedPart.length)
     .bytes(SIGNATURE_CONTEXT)
-    .bytes(Buffer.from(sessionId, "hex"))
+    .bytes(sessionIdBytes(sessionId))
     .u16(nslpId)
     .bytes(signedPart)
-    .finish();
+    .view();
 }
 
 export interface DecodedPbs {
@@ -191,7 +192,7 @@ export function decodePbs(input: Uint8Array): DecodedPbs {
   if (input.length > MAX_MESSAGE)
     throw new PbsWireError(`a message of ${input.length} bytes is too long`, 0, 0);
   if (input.length < 4) throw new PbsWireError("the message header is cut short", 0, 0);
-  const own = new Uint8Array(input);
+  const own = copyForNow(input);
   const reader = new ByteReader(own);
   const type = reader.u32() >>> 24;
   const objects = new ObjectSequence(reader);
@@ -206,6 +207,9 @@ export function decodePbs(input: Uint8Array): DecodedPbs {
   throw new PbsWireError(`message type ${type} is not known`, 0, 0);
 }
 
+type Mutable<M> = { -readonly [K in keyof M]: M[K] };
+
+// Optional fields are put in one by one: to spread objects costs more than to read what is in them.
 function decodeQuery(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
   const flow = objects.takeFlow();
   const sequence = decodeU32(objects.take(OBJECT_TYPE.messageSequence));
@@ -213,64 +217,63 @@ function decodeQuery(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
   const sentLow = decodeU32(objects.take(OBJECT_TYPE.sentVolume));
   const certificate = decodeOpaque(objects.take(OBJECT_TYPE.certificate), MAX_CERTIFICATE);
   const [requestedHigh, sentHigh] = takeHighWords(objects, ["requested", "sent"]);
-  const listed = objects.takeOptional(OBJECT_TYPE.algorithms);
-  const algorithms = listed === undefined ? {} : { algorithms: decodeAlgorithms(listed) };
-  const marked = objects.takeOptional(OBJECT_TYPE.mark);
-  const mark = marked === undefined ? {} : { mark: decodeMark(marked) };
-  const asked = objects.takeOptional(OBJECT_TYPE.pathSupport);
-  const support = asked === undefined ? {} : { support: decodeSupport(asked) };
-  const others = objects.takeOptional(OBJECT_TYPE.summary);
-  const summary = others === undefined ? {} : { summary: decodeClaims(others) };
+  const algorithms = objects.read(OBJECT_TYPE.algorithms, decodeAlgorithms);
+  const mark = objects.read(OBJECT_TYPE.mark, decodeMark);
+  const support = objects.read(OBJECT_TYPE.pathSupport, decodeSupport);
+  const summary = objects.read(OBJECT_TYPE.summary, decodeClaims);
   const tickets = takeTickets(objects);
-  const before = objects.takeOptional(OBJECT_TYPE.predecessor);
-  const predecessor = before === undefined ? {} : { predecessor: decodePredecessor(before) };
+  const predecessor = objects.read(OBJECT_TYPE.predecessor, decodePredecessor);
   const { signature, signedPart, reports, tree } = takeSignature(objects, own);
-  const requestedVolume = joinWords(requestedHigh, requestedLow);
-  const sentVolume = joinWords(sentHigh, sentLow);
-  return {
-    message: {
-      type: "query",
-      flow,
-      sequence,
-      requestedVolume,
-      sentVolume,
-      certificate,
-      signature,
-      ...algorithms,
-      ...mark,
-      ...support,
-      ...summary,
-      ...tickets,
-      ...predecessor,
-      ...tree,
-      ...(reports.length > 0 && { reports }),
-    },
-    signedPart,
+  const message: Mutable<PbsQuery> = {
+    type: "query",
+    flow,
+    sequence,
+    requestedVolume: joinWords(requestedHigh, requestedLow),
+    sentVolume: joinWords(sentHigh, sentLow),
+    certificate,
+    signature,
   };
+  if (algorithms !== undefined) message.algorithms = algorithms;
+  if (mark !== undefined) message.mark = mark;
+  if (support !== undefined) message.support = support;
+  if (summary !== undefined) message.summary = summary;
+  if (tickets.length > 0) message.tickets = tickets;
+  if (predecessor !== undefined) message.predecessor = predecessor;
+  if (tree !== undefined) message.tree = tree;
+  if (reports.length > 0) message.reports = reports;
+  return { message, signedPart };
 }
 
 function decodePermission(objects: ObjectSequence, own: Uint8Array): DecodedPbs {
   const flow = objects.takeFlow();
   const sequence = decodeU32(objects.take(OBJECT_TYPE.messageSequence));
   const allowedLow = decodeU32(objects.take(OBJECT_TYPE.allowedVolume));
-  const ttlObject = objects.take(OBJECT_TYPE.ttl);
-  const refreshObject = objects.take(OBJECT_TYPE.refresh);
+  const ttl = objects.take(OBJECT_TYPE.ttl);
+  const refresh = objects.take(OBJECT_TYPE.refresh);
   const certificate = decodeOpaque(objects.take(OBJECT_TYPE.certificate), MAX_CERTIFICATE);
   const defense = decodeDefense(objects.take(OBJECT_TYPE.defense));
   const [, , allowedHigh] = takeHighWords(objects, ["allowed"]);
-  const infoObject = objects.takeOptional(OBJECT_TYPE.info);
-  const info = infoObject === undefined ? {} : { info: decodeInfo(infoObject) };
-  const begun = objects.takeOptional(OBJECT_TYPE.epoch);
-  const epoch = begun === undefined ? {} : { epoch: decodeEpoch(begun) };
-  const others = objects.takeOptional(OBJECT_TYPE.summary);
-  const summary = others === undefined ? {} : { summary: decodeGrants(others) };
+  const info = objects.read(OBJECT_TYPE.info, decodeInfo);
+  const epoch = objects.read(OBJECT_TYPE.epoch, decodeEpoch);
+  const summary = objects.read(OBJECT_TYPE.summary, decodeGrants);
   const { signature, signedPart, tree } = takeSignature(objects, own);
   const allowedVolume = joinWords(allowedHigh, allowedLow);
-  const ttl = decodeDuration(ttlObject, allowedVolume);
-  const refresh = decodeDuration(refreshObject, allowedVolume);
-  const common = { type: "permission", flow, sequence, certificate, signature } as const;
-  const said = { allowedVolume, ttl, refresh, defense, ...info, ...epoch, ...summary, ...tree };
-  return { message: { ...common, ...said }, signedPart };
+  const message: Mutable<PbsPermission> = {
+    type: "permission",
+    flow,
+    sequence,
+    certificate,
+    signature,
+    allowedVolume,
+    ttl: decodeDuration(ttl, allowedVolume),
+    refresh: decodeDuration(refresh, allowedVolume),
+    defense,
+  };
+  if (info !== undefined) message.info = info;
+  if (epoch !== undefined) message.epoch = epoch;
+  if (summary !== undefined) message.summary = summary;
+  if (tree !== undefined) message.tree = tree;
+  return { message, signedPart };
 }
 
 function decodeNotify(objects: ObjectSequence): DecodedPbs {
@@ -289,11 +292,11 @@ function decodeNotify(objects: ObjectSequence): DecodedPbs {
   };
 }
 
-function takeTickets(objects: ObjectSequence): { tickets?: readonly Ticket[] } {
+function takeTickets(objects: ObjectSequence): readonly Ticket[] {
   const tickets: Ticket[] = [];
   for (;;) {
     const object = objects.takeOptional(OBJECT_TYPE.ticket);
-    if (object === undefined) return tickets.length === 0 ? {} : { tickets };
+    if (object === undefined) return tickets;
     if (tickets.length === MAX_TICKETS)
       throw new PbsWireError(`there are more than ${MAX_TICKETS} tickets`, object.start, object.type);
     tickets.push(decodeTicket(object));
@@ -317,7 +320,7 @@ function decodeDuration(object: WireObject, allowed: Bytes) {
 
 function takeSignature(objects: ObjectSequence, own: Uint8Array) {
   const way = objects.takeOptional(OBJECT_TYPE.treePath);
-  const tree = way === undefined ? {} : { tree: decodeTreePath(way) };
+  const tree = way === undefined ? undefined : decodeTreePath(way);
   const object = objects.take(OBJECT_TYPE.authentication);
   const signature = decodeOpaque(object, MAX_SIGNATURE);
   const reports = objects.takeReports();
@@ -414,6 +417,12 @@ class ObjectSequence {
       return true;
     });
     return reports;
+  }
+
+  /** The value of the next known object if it is of this type. */
+  read<T>(type: number, decode: (object: WireObject) => T): T | undefined {
+    const object = this.takeOptional(type);
+    return object === undefined ? undefined : decode(object);
   }
 
   expectEnd(): void {

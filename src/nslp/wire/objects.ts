@@ -24,10 +24,14 @@ const HEADER_LENGTH = 4;
 const FIRST_EXTENSION = OBJECT_TYPE.volumeHigh;
 /** Of our own, but of no use unless every node on the path knows them. */
 const MUST_BE_KNOWN = new Set<number>([OBJECT_TYPE.pathSupport, OBJECT_TYPE.summary, OBJECT_TYPE.treePath]);
-const KNOWN = new Set<number>(Object.values(OBJECT_TYPE));
 
+/** What {@link actionOf} says, for each type that is known; -1 for the others. */
+const ACTIONS = new Int8Array(256).fill(-1);
+for (const type of Object.values(OBJECT_TYPE)) ACTIONS[type] = actionOf(type);
+
+/** @param type 8 bits */
 export function isKnown(type: number): boolean {
-  return KNOWN.has(type);
+  return ACTIONS[type] !== -1;
 }
 
 /**
@@ -77,11 +81,9 @@ function areZero(reader: ByteReader, count: number): boolean {
 function checkAction(action: number, type: number, start: number): void {
   if (action === UNKNOWN.reserved)
     throw new PbsWireError(`object ${type} has the reserved A/B bits 11`, start, type);
-  if (isKnown(type)) {
-    if (action !== actionOf(type))
-      throw new PbsWireError(`object ${type} has A/B bits that are not those of its type`, start, type);
-    return;
-  }
+  if (action === ACTIONS[type]) return;
+  if (isKnown(type))
+    throw new PbsWireError(`object ${type} has A/B bits that are not those of its type`, start, type);
   if (action === UNKNOWN.reject)
     throw new PbsWireError(
       `object ${type} is not known and must not be ignored`,

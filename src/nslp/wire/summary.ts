@@ -1,7 +1,7 @@
 /** Values of the objects that save signatures: Path-support, Summary, Tree-path, Listed (docs/protocol.md). */
 import { HASH_LENGTH, MAX_LEAVES, pathLength, type TreePath } from "../../authorization/tree.js";
 import { bytes, ms } from "../../base/units.js";
-import { ByteReader, ByteWriter } from "../../base/wire.js";
+import { bytesText, ByteReader, ByteWriter } from "../../base/wire.js";
 import type { SessionId } from "../../gist/wire/messages.js";
 import { PbsWireError } from "./error.js";
 import { type SummaryClaim, type SummaryGrant, TREE_ALGORITHM } from "./messages.js";
@@ -141,5 +141,5 @@ function decodeEach<T>(
 
 function takeSession(reader: ByteReader): SessionId {
   const id = reader.bytes(SESSION_LENGTH);
-  return Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString("hex") as SessionId;
+  return bytesText(id, "hex") as SessionId;
 }

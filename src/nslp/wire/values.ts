@@ -142,7 +142,7 @@ export function decodeDefense(object: WireObject): Defense {
   const key = reader.bytes(reader.remaining);
   if (key.length > MAX_KEY)
     throw new PbsWireError(`an IPsec key of ${key.length} bytes is too long`, valueStart, type);
-  return { solution, algorithm, ...(spi === undefined ? {} : { spi }), key };
+  return spi === undefined ? { solution, algorithm, key } : { solution, algorithm, spi, key };
 }
 
 function decodeSpi(reader: ByteReader, type: number): number {
@@ -207,11 +207,8 @@ export function decodeMark(object: WireObject): Mark {
   const spi = reader.u32();
   const sequence = reader.u32();
   const counted = (flags & MARK_BYTES) === 0 ? {} : { bytes: takeVolume(reader) };
-  return {
-    epoch,
-    ...((flags & MARK_HEARD) !== 0 && { heard }),
-    ...((flags & MARK_ASSOCIATION) !== 0 && { association: { spi, sequence, ...counted } }),
-  };
+  if ((flags & MARK_ASSOCIATION) === 0) return (flags & MARK_HEARD) === 0 ? { epoch } : { epoch, heard };
+  return { epoch, ...((flags & MARK_HEARD) !== 0 && { heard }), association: { spi, sequence, ...counted } };
 }
 
 const EPOCH_LENGTH = 24;
