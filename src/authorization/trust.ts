@@ -61,11 +61,18 @@ interface Entry {
   readonly authority: Authority;
 }
 
+interface Recent {
+  readonly der: Uint8Array;
+  readonly entry: Entry;
+}
+
 interface Validity {
   readonly notBefore: number;
   readonly notAfter: number;
 }
 
+/** One for each host that has many flows at a time; of a kilobyte each. */
+const MOST_RECENT = 1024;
 const DEFAULT_CAPACITY = 4096;
 const REFUSALS_CAPACITY = 1024;
 
@@ -74,6 +81,9 @@ export class Trust {
   /** By fingerprint. Refusals are kept apart, so that a flood of bad certificates does not push out the good. */
   readonly #accepted: Lru<Entry>;
   readonly #refused = new Lru<Refusal>(REFUSALS_CAPACITY);
+  /** Of those accepted lately, by the last bytes: to compare a certificate takes less time than to hash it. */
+  readonly #recent: (Recent | undefined)[] = [];
+  readonly #mostRecent: number;
 
   /**
    * @param authorities PEM texts; each may hold several certificates
@@ -81,7 +91,9 @@ export class Trust {
    */
   constructor(authorities: readonly string[], options: { readonly capacity?: number } = {}) {
     this.#authorities = authorities.flatMap(readAuthorities);
-    this.#accepted = new Lru(options.capacity ?? DEFAULT_CAPACITY);
+    const capacity = options.capacity ?? DEFAULT_CAPACITY;
+    this.#accepted = new Lru(capacity);
+    this.#mostRecent = Math.min(capacity, MOST_RECENT);
   }
 
   /**
@@ -103,6 +115,15 @@ export class Trust {
   }
 
   #entry(der: Uint8Array): Entry | Refusal {
+    const place = (((der.at(-2) ?? 0) << 8) | (der.at(-1) ?? 0)) % this.#mostRecent;
+    const recent = this.#recent[place];
+    if (recent !== undefined && Buffer.compare(recent.der, der) === 0) return recent.entry;
+    const entry = this.#find(der);
+    if (!("reason" in entry)) this.#recent[place] = { der: new Uint8Array(der), entry };
+    return entry;
+  }
+
+  #find(der: Uint8Array): Entry | Refusal {
     const fingerprint = fingerprintOf(der);
     const known = this.#accepted.get(fingerprint) ?? this.#refused.get(fingerprint);
     if (known !== undefined) return known;

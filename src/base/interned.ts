@@ -8,6 +8,8 @@ interface Shared<V> {
 
 export class Interned<V> {
   readonly #byKey = new Map<string, number>();
+  /** The very values that were given out: whoever puts one back need not have its key made again. */
+  readonly #byValue = new Map<V, number>();
   readonly #shared: (Shared<V> | undefined)[] = [];
   readonly #free: number[] = [];
 
@@ -16,9 +18,14 @@ export class Interned<V> {
     return this.#byKey.size;
   }
 
-  /** The number of the value with this key; of `value` where there was none. Each call wants one {@link release}. */
-  take(key: string, value: V): number {
-    const known = this.#byKey.get(key);
+  /**
+   * The number of the value with the same key; of `value` where there was none. Each call wants one {@link release}.
+   * @param keyOf equal for equal values and unequal for others
+   */
+  take(value: V, keyOf: (value: V) => string): number {
+    const same = this.#byValue.get(value);
+    const key = same === undefined ? keyOf(value) : "";
+    const known = same ?? this.#byKey.get(key);
     const shared = known === undefined ? undefined : this.#shared[known];
     if (known !== undefined && shared !== undefined) {
       shared.users++;
@@ -27,6 +34,7 @@ export class Interned<V> {
     const number = this.#free.pop() ?? this.#shared.length;
     this.#shared[number] = { key, value, users: 1 };
     this.#byKey.set(key, number);
+    this.#byValue.set(value, number);
     return number;
   }
 
@@ -42,6 +50,7 @@ export class Interned<V> {
     if (shared === undefined || --shared.users > 0) return;
     this.#shared[number] = undefined;
     this.#byKey.delete(shared.key);
+    this.#byValue.delete(shared.value);
     this.#free.push(number);
   }
 }

@@ -103,19 +103,39 @@ test("the hash depends on its key, on every byte and on the length", (t) => {
 });
 
 test("what is shared lives as long as somebody has it", (t) => {
-  const shared = new Interned<string>();
-  const a = shared.take("a", "first");
-  t.is(shared.take("a", "second"), a);
-  const b = shared.take("b", "other");
+  const shared = new Interned<{ key: string; text: string }>();
+  const keyOf = ({ key }: { key: string }): string => key;
+  const first = { key: "a", text: "first" };
+  const a = shared.take(first, keyOf);
+  t.is(shared.take({ key: "a", text: "second" }, keyOf), a);
+  const b = shared.take({ key: "b", text: "other" }, keyOf);
   t.not(a, b);
-  t.is(shared.get(a), "first");
+  t.is(shared.get(a), first);
   shared.release(a);
-  t.is(shared.get(a), "first");
+  t.is(shared.get(a), first);
   shared.release(a);
   t.throws(() => shared.get(a), { instanceOf: RangeError });
   t.is(shared.size, 1);
-  t.is(shared.take("c", "third"), a);
+  t.is(shared.take({ key: "c", text: "third" }, keyOf), a);
   shared.release(99);
+});
+
+test("the very value that is shared needs no key, until nobody has it any more", (t) => {
+  const shared = new Interned<{ key: string }>();
+  let keys = 0;
+  const keyOf = ({ key }: { key: string }): string => {
+    keys++;
+    return key;
+  };
+  const value = { key: "a" };
+  const a = shared.take(value, keyOf);
+  t.is(shared.take(value, keyOf), a);
+  t.is(keys, 1);
+  shared.release(a);
+  shared.release(a);
+  shared.take({ key: "b" }, keyOf);
+  t.not(shared.take(value, keyOf), a);
+  t.is(keys, 3);
 });
 
 test("timers of numbered things fire once, in time, unless they were cancelled or set anew", (t) => {

@@ -9,6 +9,15 @@ import type { GistMessage } from "./wire/messages.js";
 
 const FLAG_S = 0x80;
 
+const RECEIVED = {
+  query: "received.query",
+  response: "received.response",
+  confirm: "received.confirm",
+  data: "received.data",
+  error: "received.error",
+  hello: "received.hello",
+} as const;
+
 export class Complaints {
   readonly #context: GistContext;
 
@@ -20,7 +29,7 @@ export class Complaints {
   decode(arrival: Arrival): GistMessage | undefined {
     try {
       const message = decodeGist(arrival.bytes);
-      this.#context.counters.count(`received.${message.type}`);
+      this.#context.counters.count(RECEIVED[message.type]);
       return message;
     } catch (error) {
       if (!(error instanceof GistWireError)) throw error;

@@ -6,8 +6,9 @@
  * that the Response told, 1 byte length of the name of the interface on which the Query came, the name, zeros to a whole
  * word.
  */
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import type { IpAddress } from "../base/address.js";
+import { hmacSha256 } from "../base/hmac.js";
 import type { Random } from "../base/random.js";
 import { type Generation, GENERATION_BYTES, RotatingSecret } from "../base/rotating-secret.js";
 import type { Time } from "../base/time.js";
@@ -79,15 +80,14 @@ export class ResponderCookies {
 }
 
 function mac(generation: Generation, subject: CookieSubject, kept: Uint8Array): Uint8Array {
-  return createHmac("sha256", generation.secret)
-    .update(generation.id)
-    .update(`${subject.identity} ${subject.interfaceAddress} ${subject.flow} `)
-    .update(kept)
-    .digest()
-    .subarray(0, MAC_BYTES);
+  // Hexadecimal, an address, and a key of bytes: no character has more than 8 bits.
+  const about = Buffer.from(`${subject.identity} ${subject.interfaceAddress} ${subject.flow} `, "latin1");
+  return hmacSha256(generation.secret, generation.id, about, kept).subarray(0, MAC_BYTES);
 }
 
 /** For cookies that a peer sends back: whether two are the same bytes. */
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }

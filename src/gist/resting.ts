@@ -156,7 +156,7 @@ export class RestingStates {
     records.setU8(slot, AT.kind, KIND[rest.kind]);
     records.setU8(slot, AT.mriLength, value.length);
     records.setBytes(slot, AT.mri, value);
-    records.setI32(slot, AT.way, this.#ways.take(wayKey(rest), wayOf(rest)));
+    records.setI32(slot, AT.way, this.#ways.take(wayOf(rest), wayKey));
     records.setF64(slot, AT.due, rest.due);
     records.setF64(slot, AT.wantedUntil, rest.wantedUntil);
     if (rest.kind === "responding") return records.setF64(slot, AT.validity, rest.validity);
@@ -226,11 +226,11 @@ function wayOf(rest: Rest): Way {
     : { kind: rest.kind, association, peer, inboundInterface: rest.inboundInterface };
 }
 
-function wayKey(rest: Rest): string {
-  const peer = `${rest.association.number} ${rest.peer.identity} ${rest.peer.address}`;
-  if (rest.kind === "responding") return `responding ${peer} ${rest.inboundInterface}`;
-  const { interfaceAddress, interfaceName, mtu, nextHop } = rest.route;
-  return `querying ${peer} ${interfaceAddress} ${interfaceName} ${mtu} ${nextHop ?? "-"} ${rest.proposed.join()}`;
+function wayKey(way: Way): string {
+  const peer = `${way.association.number} ${way.peer.identity} ${way.peer.address}`;
+  if (way.kind === "responding") return `responding ${peer} ${way.inboundInterface}`;
+  const { interfaceAddress, interfaceName, mtu, nextHop } = way.route;
+  return `querying ${peer} ${interfaceAddress} ${interfaceName} ${mtu} ${nextHop ?? "-"} ${way.proposed.join()}`;
 }
 
 /** When a state that is at rest is over, if nothing happens. */

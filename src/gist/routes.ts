@@ -44,6 +44,12 @@ export class RouteCache {
       use(known.route);
       return true;
     }
+    const cached = this.#transport.cachedRoute?.(mri);
+    if (cached !== undefined) {
+      this.#remember(key, cached);
+      use(cached);
+      return true;
+    }
     if (this.#waiting >= MOST_WAITING) return false;
     this.#waiting++;
     const others = this.#asked.get(key);
@@ -71,9 +77,13 @@ export class RouteCache {
     this.#transport.route(mri).then(answered, () => answered(undefined));
   }
 
-  #answer(key: string, route: Route | undefined): void {
+  #remember(key: string, route: Route | undefined): void {
     if (this.#known.size >= MOST_REMEMBERED) this.#known.clear();
     this.#known.set(key, { route, until: (this.#time.now() + REMEMBERED_FOR) as Milliseconds });
+  }
+
+  #answer(key: string, route: Route | undefined): void {
+    this.#remember(key, route);
     const waiting = this.#asked.get(key) ?? [];
     this.#asked.delete(key);
     this.#waiting -= waiting.length;

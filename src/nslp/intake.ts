@@ -105,7 +105,7 @@ export class Intake {
     const { counters } = this.#context;
     const { message, signedPart } = decodePbs(received.data);
     if (!sameFlow(message.flow, flow)) return this.#reject(received, flow, FLOW_MISMATCH);
-    counters.count(`${message.type}.received`);
+    counters.count(RECEIVED[message.type]);
     if (goesDownstream(message) !== (received.mri.direction === "downstream"))
       return counters.count("rejected.wrong-direction");
     const session = this.#handler.session(received.sessionId);
@@ -381,6 +381,12 @@ const RATE_LIMITED: Rejection = {
   text: "too many Queries",
 };
 const BUSY: Rejection = { ...RATE_LIMITED, code: INFO_CODE.busy, counter: "busy", text: BUSY_TEXT };
+
+const RECEIVED = {
+  query: "query.received",
+  permission: "permission.received",
+  notify: "notify.received",
+} as const;
 
 /** Events a second. */
 const BUSY_EVENTS = 10;

@@ -185,9 +185,13 @@ export class RestingRouters {
     const { association, asker, way, permissionSigner } = rest;
     records.setBytes(slot, AT.id, sessionIdBytes(rest.id));
     records.setBytes(slot, AT.flow, flowBytes(rest.flow));
-    records.setI32(slot, AT.asker, this.#askers.take(askerKey(asker), asker));
-    records.setI32(slot, AT.way, this.#ways.take(`${way.previousPeer} ${way.nextPeer ?? ""}`, way));
-    records.setI32(slot, AT.permissionSigner, this.#signers.take(permissionSigner, permissionSigner));
+    records.setI32(slot, AT.asker, this.#askers.take(asker, askerKey));
+    records.setI32(slot, AT.way, this.#ways.take(way, wayKey));
+    records.setI32(
+      slot,
+      AT.permissionSigner,
+      this.#signers.take(permissionSigner, (signer) => signer),
+    );
     records.setU32(slot, AT.heardQuery, rest.heardQuery);
     records.setU32(slot, AT.heardPermission, rest.heardPermission);
     records.setU32(slot, AT.ttl, rest.ttl);
@@ -236,6 +240,10 @@ export class RestingRouters {
 /** The key's name stands for the key. */
 function askerKey({ upstreamPeer, requester, querySigner }: Asker): string {
   return `${querySigner} ${upstreamPeer} ${requester}`;
+}
+
+function wayKey({ previousPeer, nextPeer }: Way): string {
+  return `${previousPeer} ${nextPeer ?? ""}`;
 }
 
 function flowBytes(flow: Flow): Uint8Array {

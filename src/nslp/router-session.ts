@@ -77,6 +77,8 @@ export class RouterSession implements Session {
   readonly #requester: string;
   /** Of the certificate that signs the flow's Queries. */
   readonly #senderKey: KeyObject;
+  /** As it was last at rest. */
+  #rested: Pick<RouterRest, "asker" | "way"> | undefined;
   #state: RouterState = "idle";
   #sentVolume = bytes(0);
   #permission: Kept | undefined;
@@ -149,6 +151,7 @@ export class RouterSession implements Session {
     session.heard.favoured = rest.favoured;
     session.#previousPeer = rest.way.previousPeer;
     session.#nextPeer = rest.way.nextPeer;
+    session.#rested = rest;
     return session;
   }
 
@@ -162,11 +165,13 @@ export class RouterSession implements Session {
     if (signers.query === undefined || signers.permission === undefined) return undefined;
     const { id, flow, upstreamPeer, previousPeer, nextPeer } = this;
     const [requester, senderKey] = [this.#requester, this.#senderKey];
+    const before = this.#rested;
+    const stays = before?.way.previousPeer === previousPeer && before.way.nextPeer === nextPeer;
     return {
       id,
       flow,
-      asker: { upstreamPeer, requester, senderKey, querySigner: signers.query },
-      way: { previousPeer, nextPeer },
+      asker: before?.asker ?? { upstreamPeer, requester, senderKey, querySigner: signers.query },
+      way: stays ? before.way : { previousPeer, nextPeer },
       permissionSigner: signers.permission,
       heardQuery: query,
       heardPermission: permission,

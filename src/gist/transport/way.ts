@@ -53,9 +53,11 @@ export function questionOf(mri: Mri): Question {
 /** The question as a key: two with the same key have the same answer. */
 export function questionKey(question: Question): string {
   const { target, source, protocol, sourcePort, destinationPort, dscp, mark, inbound, outbound } = question;
-  const from = source === undefined ? "" : addressKey(source);
+  const ends = addressKey(target) + (source === undefined ? "" : addressKey(source));
+  if (protocol === undefined && dscp === undefined && mark === undefined && inbound === undefined)
+    return outbound === undefined ? ends : `${ends} ,,,,,,${outbound}`;
   const rest = [protocol, sourcePort, destinationPort, dscp, mark, inbound, outbound].join(",");
-  return `${addressKey(target)}${from} ${rest}`;
+  return `${ends} ${rest}`;
 }
 
 /** The flow's way as a key: two MRIs with the same key leave by the same route. */

@@ -17,7 +17,7 @@ export function sessionIdFromBytes(bytes: Uint8Array): SessionId {
     throw new RangeError(`a session identifier has 16 bytes, not ${bytes.length}`);
   if (!isLast(bytes)) {
     last.id = bytesText(bytes, "hex") as SessionId;
-    last.bytes = Uint8Array.from(bytes);
+    last.bytes = new Uint8Array(bytes);
   }
   return last.id;
 }
@@ -27,7 +27,7 @@ export function sessionIdBytes(id: SessionId): Uint8Array {
   if (id !== last.id) {
     if (!TEXT.test(id)) throw new RangeError(`"${id}" is not a session identifier`);
     last.id = id;
-    last.bytes = Uint8Array.from(Buffer.from(id, "hex"));
+    last.bytes = new Uint8Array(Buffer.from(id, "hex"));
   }
   return last.bytes;
 }
