@@ -154,7 +154,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
       asksFor: (flow) => this.#sessions.byFlow(flow)?.role === "sender",
     };
     this.#intake = new Intake(this.#context, this);
-    this.#summaries = new Summaries(this.#context, (id) => this.#sessions.byId(id));
+    this.#summaries = new Summaries(this.#context, this.#sessions);
   }
 
   start(): void {

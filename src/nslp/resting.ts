@@ -16,6 +16,7 @@ import { type Bytes, bytes, type Milliseconds, ms } from "../base/units.js";
 import { sessionIdBytes, sessionIdFromBytes } from "../gist/wire/codec.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { AssociationName } from "./demand.js";
+import { isNewer } from "./sequence.js";
 
 /** Who asks: shared by all flows of one sender that one peer brings. */
 export interface Asker {
@@ -127,13 +128,29 @@ export class RestingRouters {
 
   /** Takes a session out; undefined when it is not at rest here. */
   takeById(id: SessionId): RouterRest | undefined {
-    const key = sessionIdBytes(id);
-    return this.#takeWhere(this.#byId, key, (slot) => this.#records.holds(slot, AT.id, key));
+    return this.#take(this.#slotOf(id));
   }
 
   takeByFlow(flow: Flow): RouterRest | undefined {
+    if (this.size === 0) return undefined;
     const key = flowBytes(flow);
-    return this.#takeWhere(this.#byFlow, key, (slot) => this.#records.holds(slot, AT.flow, key));
+    const holds = (slot: number): boolean => this.#records.holds(slot, AT.flow, key);
+    return this.#take(this.#byFlow.find(this.#hash(key), holds));
+  }
+
+  /** A session that stays at rest; undefined when it is not at rest here. */
+  look(id: SessionId): RouterRest | undefined {
+    const slot = this.#slotOf(id);
+    return slot === undefined ? undefined : this.#read(slot);
+  }
+
+  /** It hears a Query, and stays at rest. False: that is not newer than the last one, or it is not at rest here. */
+  hear(id: SessionId, sequence: number, sentVolume: Bytes): boolean {
+    const slot = this.#slotOf(id);
+    if (slot === undefined || !isNewer(sequence, this.#records.u32(slot, AT.heardQuery))) return false;
+    this.#records.setU32(slot, AT.heardQuery, sequence);
+    this.#records.setF64(slot, AT.sentVolume, sentVolume);
+    return true;
   }
 
   /** All as they are now; made while they are walked. */
@@ -151,8 +168,13 @@ export class RestingRouters {
     this.#timers.stop();
   }
 
-  #takeWhere(index: SlotIndex, key: Uint8Array, is: (slot: number) => boolean): RouterRest | undefined {
-    const slot = this.size === 0 ? undefined : index.find(this.#hash(key), is);
+  #slotOf(id: SessionId): number | undefined {
+    if (this.size === 0) return undefined;
+    const key = sessionIdBytes(id);
+    return this.#byId.find(this.#hash(key), (slot) => this.#records.holds(slot, AT.id, key));
+  }
+
+  #take(slot: number | undefined): RouterRest | undefined {
     return slot === undefined ? undefined : this.#remove(slot);
   }
 

@@ -618,6 +618,14 @@ export class RouterSession implements Session {
   }
 }
 
+/** {@link RouterSession.claimed} of a session that stays at rest. */
+export function claimedAtRest(context: PbsContext, rest: RouterRest, claim: SummaryClaim): void {
+  const { id, flow, epoch, association, allowedVolume } = rest;
+  const { sequence, sentVolume, heard } = claim;
+  const crossing = { id, flow, role: "router", epoch, association, allowedVolume } as const;
+  context.crossing.query(crossing, { sequence, sentVolume, mark: { epoch: claim.epoch, heard } }, "");
+}
+
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }

@@ -5,6 +5,7 @@
 import { Bedtime } from "../base/bedtime.js";
 import type { Flow } from "../base/flow.js";
 import type { Time } from "../base/time.js";
+import type { Bytes } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { PbsOptions } from "./options.js";
 import { type RouterRest, RestingRouters } from "./resting.js";
@@ -40,6 +41,16 @@ export class Sessions<S extends Session> {
 
   byFlow(flow: Flow): S | undefined {
     return this.#bedtime.touch(this.#byFlow.get(nameOf(flow))) ?? this.#woken(this.#resting.takeByFlow(flow));
+  }
+
+  /** A router's session that is at rest, to be looked at only; undefined when it is not at rest. */
+  atRest(id: SessionId): RouterRest | undefined {
+    return this.#resting.look(id);
+  }
+
+  /** A router's session at rest hears a Query without being woken. False: it is not newer than the last one. */
+  hearAtRest(id: SessionId, sequence: number, sentVolume: Bytes): boolean {
+    return this.#resting.hear(id, sequence, sentVolume);
   }
 
   /** Puts a session to rest, if it can be: what lives for a moment only costs the garbage collector little. */

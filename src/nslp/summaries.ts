@@ -12,10 +12,12 @@ import type { ReceivedMessage } from "../gist/service.js";
 import type { PbsContext } from "./context.js";
 import { sendNotify } from "./notify.js";
 import type { ReceiverSession } from "./receiver-session.js";
-import type { RouterSession } from "./router-session.js";
+import { claimedAtRest, type RouterSession } from "./router-session.js";
+import type { RouterRest } from "./resting.js";
 import type { SenderSession } from "./sender-session.js";
 import { isNewer } from "./sequence.js";
 import type { Session } from "./session.js";
+import type { Sessions } from "./sessions.js";
 import { SummaryAnswer } from "./summary-permissions.js";
 import {
   INFO_CLASS,
@@ -50,14 +52,19 @@ interface Claimed {
   readonly claim: SummaryClaim;
 }
 
+interface ClaimedAtRest {
+  readonly rest: RouterRest;
+  readonly claim: SummaryClaim;
+}
+
 export class Summaries {
   readonly #context: PbsContext;
-  readonly #session: (id: SessionId) => AnySession | undefined;
+  readonly #sessions: Sessions<AnySession>;
   readonly #time: Time;
 
-  constructor(context: PbsContext, session: (id: SessionId) => AnySession | undefined) {
+  constructor(context: PbsContext, sessions: Sessions<AnySession>) {
     this.#context = context;
-    this.#session = session;
+    this.#sessions = sessions;
     this.#time = context.time;
   }
 
@@ -71,9 +78,17 @@ export class Summaries {
     const claims = message.summary ?? [];
     const fit = own !== undefined && own.role !== "sender" && own.listable(received.siiHandle);
     const taken: Claimed[] = [];
+    // Most flows of a router are at rest, and a Query only tells them something: woken, they would live until its answer.
+    const resting: ClaimedAtRest[] = [];
     const strange: SessionId[] = fit ? [] : [received.sessionId];
     for (const claim of claims) {
-      const session = this.#session(claim.id);
+      const rest = own?.role === "router" ? this.#sessions.atRest(claim.id) : undefined;
+      if (rest !== undefined) {
+        if (fit && isClaimedAtRest(rest, own, checked)) resting.push({ rest, claim });
+        else strange.push(claim.id);
+        continue;
+      }
+      const session = this.#sessions.byId(claim.id);
       if (fit && session !== own && this.#isClaimed(session, own, checked)) taken.push({ session, claim });
       else strange.push(claim.id);
     }
@@ -91,6 +106,9 @@ export class Summaries {
         session.claimed(claim, answer);
       } else answer?.less();
     }
+    for (const { rest, claim } of resting)
+      if (this.#sessions.hearAtRest(claim.id, claim.sequence, claim.sentVolume))
+        claimedAtRest(this.#context, rest, claim);
     return { type: "taken", answer };
   }
 
@@ -100,7 +118,7 @@ export class Summaries {
     const strange: SessionId[] = [];
     let extended = 0;
     for (const grant of message.summary ?? []) {
-      const session = this.#session(grant.id);
+      const session = this.#sessions.byId(grant.id);
       if (session === own || !this.#isGranted(session, own, checked, grant)) strange.push(grant.id);
       else if (isNews(session.heard.permission, grant.sequence)) {
         session.heard.permission = grant.sequence;
@@ -160,11 +178,26 @@ export class Summaries {
   }
 }
 
+function isClaimedAtRest(
+  { asker, way, association, flow }: RouterRest,
+  own: RouterSession | ReceiverSession,
+  { received, certificate }: ReceivedSummary<PbsQuery>,
+): boolean {
+  return (
+    asker.querySigner === certificate.keyId &&
+    association === undefined &&
+    way.previousPeer === received.siiHandle &&
+    way.nextPeer !== undefined &&
+    way.nextPeer === own.nextPeer &&
+    samePair({ flow }, own)
+  );
+}
+
 /** An older one is neither taken nor refused: something newer has overtaken it. */
 function isNews(last: number | undefined, sequence: number): boolean {
   return last === undefined || isNewer(sequence, last);
 }
 
-function samePair(a: Session, b: Session): boolean {
+function samePair(a: Pick<Session, "flow">, b: Pick<Session, "flow">): boolean {
   return a.flow.source.equals(b.flow.source) && a.flow.destination.equals(b.flow.destination);
 }
