@@ -91,7 +91,7 @@ export interface PbsContext {
   /** A session is over: it leaves the tables. */
   forget(session: Session): void;
   /** What a session installed that was over by then leaves the packet path, unless it is another session's now. */
-  release(session: Session): void;
+  release(session: Pick<Session, "flow">): void;
   /** Whether this host itself asked for this flow, and was not refused. */
   asksFor(flow: Flow): boolean;
 }

@@ -341,7 +341,7 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     if (session.role === "sender") this.#ended.set(session.id, session.view());
   }
 
-  #release(session: Session): void {
+  #release(session: Pick<Session, "flow">): void {
     if (this.#stopped || this.#sessions.byFlow(session.flow)?.holds === true) return;
     void this.#context.installer.remove(session.flow);
   }

@@ -52,6 +52,12 @@ export function sendNotify(context: PbsContext, about: About, reason: NotifyReas
   sendLimited(context, about, "upstream", { type: "notify", flow: about.flow, info, ...listed });
 }
 
+/** A router without a place in its packet path has no permission to pass on. */
+export function tellFull(context: PbsContext, about: About): void {
+  const reason = { class: INFO_CLASS.transientFailure, code: INFO_CODE.tableFull };
+  sendNotify(context, about, reason, "this router's flow table is full");
+}
+
 /** Says to the asking host when to come again. Each peer has a share of its own of these. */
 export function sendBusy(context: PbsContext, about: About, peer: string, refusal: Refusal): void {
   const { retryAfter, ticket } = refusal;

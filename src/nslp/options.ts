@@ -146,5 +146,8 @@ export const WORN_AT = 0.75 * 2 ** 32;
 /** Share of what a Permission added to the volume at which the sender asks for more. */
 export const ASK_AGAIN_AT = 0.8;
 
+/** Lifetimes for which a router asks GIST to keep its state: most summaries then need not ask. */
+export const ROUTE_AHEAD = 4;
+
 /** Soft state outlives (K + 0.5) * 1.5 refresh times with K = 3 (RFC 2205's rule, G6). */
 export const REFRESHES_KEPT = 5.25;

@@ -62,6 +62,12 @@ export interface RouterRest {
   readonly routeUntil: Milliseconds;
 }
 
+/** What a refresh changes. */
+export type Renewal = Pick<
+  RouterRest,
+  "allowedVolume" | "ttl" | "refresh" | "until" | "refreshed" | "routeUntil"
+>;
+
 /** Where the fields of a record stand. */
 const AT = {
   id: 0,
@@ -102,6 +108,7 @@ export class RestingRouters {
   readonly #ways = new Interned<Way>();
   readonly #signers = new Interned<string>();
   readonly #hash = keyedHash();
+  #stopped = false;
 
   /** @param over called with a session, no longer at rest, whose time is over */
   constructor(time: Time, over: (rest: RouterRest) => void) {
@@ -145,11 +152,31 @@ export class RestingRouters {
   }
 
   /** It hears a Query, and stays at rest. False: that is not newer than the last one, or it is not at rest here. */
-  hear(id: SessionId, sequence: number, sentVolume: Bytes): boolean {
-    const slot = this.#slotOf(id);
-    if (slot === undefined || !isNewer(sequence, this.#records.u32(slot, AT.heardQuery))) return false;
-    this.#records.setU32(slot, AT.heardQuery, sequence);
+  query(id: SessionId, sequence: number, sentVolume: Bytes): boolean {
+    const slot = this.#hearing(id, AT.heardQuery, sequence);
+    if (slot === undefined) return false;
     this.#records.setF64(slot, AT.sentVolume, sentVolume);
+    return true;
+  }
+
+  /** The same of a Permission. */
+  permission(id: SessionId, sequence: number): boolean {
+    return this.#hearing(id, AT.heardPermission, sequence) !== undefined;
+  }
+
+  /** Its permission has been renewed. False: it is not at rest here. */
+  renew(id: SessionId, renewal: Renewal): boolean {
+    const slot = this.#slotOf(id);
+    if (slot === undefined) return false;
+    const records = this.#records;
+    records.setF64(slot, AT.allowedVolume, renewal.allowedVolume);
+    records.setU32(slot, AT.ttl, renewal.ttl);
+    records.setU32(slot, AT.refresh, renewal.refresh);
+    records.setF64(slot, AT.until, renewal.until);
+    records.setF64(slot, AT.refreshed, renewal.refreshed);
+    records.setF64(slot, AT.routeUntil, renewal.routeUntil);
+    records.setU32(slot, AT.refreshes, records.u32(slot, AT.refreshes) + 1);
+    if (!this.#stopped) this.#timers.set(slot, renewal.until);
     return true;
   }
 
@@ -165,7 +192,16 @@ export class RestingRouters {
 
   /** Nothing is over any more. */
   stop(): void {
+    this.#stopped = true;
     this.#timers.stop();
+  }
+
+  /** @param field with the sequence number of the last one that it has heard */
+  #hearing(id: SessionId, field: number, sequence: number): number | undefined {
+    const slot = this.#slotOf(id);
+    if (slot === undefined || !isNewer(sequence, this.#records.u32(slot, field))) return undefined;
+    this.#records.setU32(slot, field, sequence);
+    return slot;
   }
 
   #slotOf(id: SessionId): number | undefined {

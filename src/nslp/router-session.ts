@@ -29,7 +29,8 @@ import {
   type RouterState,
 } from "./machines/router.js";
 import { Mover } from "./mover.js";
-import { type Attached, refuseDefense, sendNotify } from "./notify.js";
+import { type Attached, refuseDefense, sendNotify, tellFull } from "./notify.js";
+import { ROUTE_AHEAD } from "./options.js";
 import type { Told } from "./readings.js";
 import type { RouterRest } from "./resting.js";
 import { Heard, type Session } from "./session.js";
@@ -59,9 +60,6 @@ export interface Passing {
   readonly data: Uint8Array;
   readonly hopCount: number;
 }
-
-/** Lifetimes for which GIST is asked to keep its state: most summaries then need not ask. */
-const ROUTE_AHEAD = 4;
 
 /** What is kept of a Permission. */
 type Kept = Pick<PbsPermission, "allowedVolume" | "ttl" | "refresh">;
@@ -394,7 +392,7 @@ export class RouterSession implements Session {
     association?.key.fill(0);
     this.#installing--;
     if (this.#over) return installed ? this.#context.release(this) : undefined;
-    if (!installed) return this.#full();
+    if (!installed) return tellFull(this.#context, this);
     if (this.#permission !== undefined) this.#refreshes++;
     const { allowedVolume, ttl, refresh } = permission;
     this.#epoch = epoch?.epoch ?? this.#epoch;
@@ -427,15 +425,6 @@ export class RouterSession implements Session {
       association: this.#association,
       allowedVolume: this.#permission?.allowedVolume ?? bytes(0),
     };
-  }
-
-  #full(): void {
-    sendNotify(
-      this.#context,
-      this,
-      { class: INFO_CLASS.transientFailure, code: INFO_CODE.tableFull },
-      "this router's flow table is full",
-    );
   }
 
   #on(event: RouterEvent): void {
@@ -616,14 +605,6 @@ export class RouterSession implements Session {
     const had = this.#permission !== undefined;
     events.report(had ? "revoked" : "refused", this, this.#reason ?? this.#info?.text ?? "");
   }
-}
-
-/** {@link RouterSession.claimed} of a session that stays at rest. */
-export function claimedAtRest(context: PbsContext, rest: RouterRest, claim: SummaryClaim): void {
-  const { id, flow, epoch, association, allowedVolume } = rest;
-  const { sequence, sentVolume, heard } = claim;
-  const crossing = { id, flow, role: "router", epoch, association, allowedVolume } as const;
-  context.crossing.query(crossing, { sequence, sentVolume, mark: { epoch: claim.epoch, heard } }, "");
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

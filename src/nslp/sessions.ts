@@ -8,11 +8,12 @@ import type { Time } from "../base/time.js";
 import type { Bytes } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { PbsOptions } from "./options.js";
-import { type RouterRest, RestingRouters } from "./resting.js";
+import { type Renewal, type RouterRest, RestingRouters } from "./resting.js";
+import type { RestingTable } from "./resting-summaries.js";
 import type { Session } from "./session.js";
 import { NoSuchFlow } from "./view.js";
 
-export class Sessions<S extends Session> {
+export class Sessions<S extends Session> implements Omit<RestingTable, "byId"> {
   readonly #byId = new Map<SessionId, S>();
   readonly #byFlow = new Map<string, S>();
   /** Sessions without permission: in all, and by the peer that brought them. */
@@ -43,14 +44,20 @@ export class Sessions<S extends Session> {
     return this.#bedtime.touch(this.#byFlow.get(nameOf(flow))) ?? this.#woken(this.#resting.takeByFlow(flow));
   }
 
-  /** A router's session that is at rest, to be looked at only; undefined when it is not at rest. */
   atRest(id: SessionId): RouterRest | undefined {
     return this.#resting.look(id);
   }
 
-  /** A router's session at rest hears a Query without being woken. False: it is not newer than the last one. */
-  hearAtRest(id: SessionId, sequence: number, sentVolume: Bytes): boolean {
-    return this.#resting.hear(id, sequence, sentVolume);
+  queryAtRest(id: SessionId, sequence: number, sentVolume: Bytes): boolean {
+    return this.#resting.query(id, sequence, sentVolume);
+  }
+
+  permissionAtRest(id: SessionId, sequence: number): boolean {
+    return this.#resting.permission(id, sequence);
+  }
+
+  renewAtRest(id: SessionId, renewal: Renewal): boolean {
+    return this.#resting.renew(id, renewal);
   }
 
   /** Puts a session to rest, if it can be: what lives for a moment only costs the garbage collector little. */

@@ -12,8 +12,15 @@ import type { ReceivedMessage } from "../gist/service.js";
 import type { PbsContext } from "./context.js";
 import { sendNotify } from "./notify.js";
 import type { ReceiverSession } from "./receiver-session.js";
-import { claimedAtRest, type RouterSession } from "./router-session.js";
+import {
+  claimAtRest,
+  extendAtRest,
+  isClaimedAtRest,
+  isGrantedAtRest,
+  type SummaryOrigin,
+} from "./resting-summaries.js";
 import type { RouterRest } from "./resting.js";
+import type { RouterSession } from "./router-session.js";
 import type { SenderSession } from "./sender-session.js";
 import { isNewer } from "./sequence.js";
 import type { Session } from "./session.js";
@@ -78,13 +85,13 @@ export class Summaries {
     const claims = message.summary ?? [];
     const fit = own !== undefined && own.role !== "sender" && own.listable(received.siiHandle);
     const taken: Claimed[] = [];
-    // Most flows of a router are at rest, and a Query only tells them something: woken, they would live until its answer.
+    const origin = own?.role === "router" ? originOf(checked, own) : undefined;
     const resting: ClaimedAtRest[] = [];
     const strange: SessionId[] = fit ? [] : [received.sessionId];
     for (const claim of claims) {
-      const rest = own?.role === "router" ? this.#sessions.atRest(claim.id) : undefined;
-      if (rest !== undefined) {
-        if (fit && isClaimedAtRest(rest, own, checked)) resting.push({ rest, claim });
+      const rest = origin === undefined ? undefined : this.#sessions.atRest(claim.id);
+      if (origin !== undefined && rest !== undefined) {
+        if (fit && isClaimedAtRest(rest, origin)) resting.push({ rest, claim });
         else strange.push(claim.id);
         continue;
       }
@@ -106,18 +113,23 @@ export class Summaries {
         session.claimed(claim, answer);
       } else answer?.less();
     }
-    for (const { rest, claim } of resting)
-      if (this.#sessions.hearAtRest(claim.id, claim.sequence, claim.sentVolume))
-        claimedAtRest(this.#context, rest, claim);
+    for (const { rest, claim } of resting) claimAtRest(this.#context, this.#sessions, rest, claim);
     return { type: "taken", answer };
   }
 
   /** Takes what a Permission lists: at a router before it goes on. What does not fit is passed over, and the sender told. */
   permission(checked: ReceivedSummary<PbsPermission>, own: RouterSession | SenderSession): void {
     const { message, received } = checked;
+    const origin = own.role === "router" ? originOf(checked, own) : undefined;
     const strange: SessionId[] = [];
     let extended = 0;
     for (const grant of message.summary ?? []) {
+      const rest = origin === undefined ? undefined : this.#sessions.atRest(grant.id);
+      if (origin !== undefined && rest !== undefined) {
+        if (!isGrantedAtRest(rest, origin, grant)) strange.push(grant.id);
+        else if (extendAtRest(this.#context, this.#sessions, rest, grant)) extended++;
+        continue;
+      }
       const session = this.#sessions.byId(grant.id);
       if (session === own || !this.#isGranted(session, own, checked, grant)) strange.push(grant.id);
       else if (isNews(session.heard.permission, grant.sequence)) {
@@ -178,19 +190,11 @@ export class Summaries {
   }
 }
 
-function isClaimedAtRest(
-  { asker, way, association, flow }: RouterRest,
-  own: RouterSession | ReceiverSession,
-  { received, certificate }: ReceivedSummary<PbsQuery>,
-): boolean {
-  return (
-    asker.querySigner === certificate.keyId &&
-    association === undefined &&
-    way.previousPeer === received.siiHandle &&
-    way.nextPeer !== undefined &&
-    way.nextPeer === own.nextPeer &&
-    samePair({ flow }, own)
-  );
+function originOf(
+  { received, certificate }: ReceivedSummary<PbsQuery | PbsPermission>,
+  own: RouterSession,
+): SummaryOrigin {
+  return { signer: certificate.keyId, peer: received.siiHandle, own };
 }
 
 /** An older one is neither taken nor refused: something newer has overtaken it. */
@@ -198,6 +202,6 @@ function isNews(last: number | undefined, sequence: number): boolean {
   return last === undefined || isNewer(sequence, last);
 }
 
-function samePair(a: Pick<Session, "flow">, b: Pick<Session, "flow">): boolean {
+function samePair(a: Session, b: Session): boolean {
   return a.flow.source.equals(b.flow.source) && a.flow.destination.equals(b.flow.destination);
 }
