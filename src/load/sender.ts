@@ -29,6 +29,9 @@ import { GATHERED_FOR, type SenderBehaviour, SUMMARY_FLOWS } from "./options.js"
 import { Side, type SideParts } from "./side.js";
 import { FlowTimers } from "./wheel.js";
 
+/** So often at most is the wait doubled after which a flow that got no permission asks again. */
+const DOUBLINGS = 4;
+
 /** Of a flow. */
 const STATE = {
   idle: 0,
@@ -55,6 +58,8 @@ export class SenderSide implements Nslp {
   readonly #timers: FlowTimers;
   readonly #state: Uint8Array;
   readonly #tries: Uint8Array;
+  /** Attempts in a row that got no permission, as far as they make the wait for the next one longer. */
+  readonly #failures: Uint8Array;
   readonly #generation: Uint32Array;
   readonly #sequence: Uint32Array;
   /** Message-Seq of the last Permission; 0 before the first. */
@@ -83,6 +88,7 @@ export class SenderSide implements Nslp {
     this.#timers = new FlowTimers(flows, parts.time.now());
     this.#state = new Uint8Array(flows);
     this.#tries = new Uint8Array(flows);
+    this.#failures = new Uint8Array(flows);
     this.#generation = new Uint32Array(flows);
     this.#sequence = new Uint32Array(flows);
     this.#heard = new Uint32Array(flows);
@@ -232,6 +238,7 @@ export class SenderSide implements Nslp {
       this.#count("flow.refreshed");
     }
     if (state !== STATE.waiting) this.#underWay--;
+    this.#failures[index] = 0;
     this.#state[index] = STATE.permitted;
     this.#scheduleRefresh(index);
     this.#settled(index, "granted");
@@ -278,6 +285,7 @@ export class SenderSide implements Nslp {
   #due(index: number): void {
     const state = this.#state[index];
     if (state === STATE.permitted) {
+      if (this.#now() >= (this.#permittedUntil[index] ?? 0)) return this.#lost(index);
       this.#count("refresh.due");
       return this.#refreshWithOthers(index);
     }
@@ -297,21 +305,33 @@ export class SenderSide implements Nslp {
     if (tries === 0) return this.#query(index);
     if (this.#state[index] === STATE.asking) return this.#failed(index);
     this.#count("refresh.missed");
-    if (this.#now() < (this.#permittedUntil[index] ?? 0)) {
-      this.#tries[index] = 0;
-      return this.#query(index);
-    }
+    if (this.#now() < (this.#permittedUntil[index] ?? 0)) return this.#missed(index);
+    this.#lost(index);
+  }
+
+  #lost(index: number): void {
     this.#count("flow.lost");
     this.#end(index);
     this.#settled(index, "failed");
     if (this.#behaviour.retryAfter !== undefined) this.start(index);
   }
 
+  /** As a sender does, it asks again when the next refresh is due: who asks at once keeps busy who could not answer. */
+  #missed(index: number): void {
+    this.#underWay--;
+    this.#state[index] = STATE.permitted;
+    const again = this.#now() + between(this.#side.parts.random, 0.5, 1.5) * (this.#period[index] ?? 0);
+    this.#timers.set(index, ms(Math.min(again, this.#permittedUntil[index] ?? again)));
+    this.#settled(index, "failed");
+  }
+
   #failed(index: number): void {
     this.#count("flow.failed");
     const { retryAfter } = this.#behaviour;
+    const failures = this.#failures[index] ?? 0;
+    this.#failures[index] = Math.min(failures + 1, DOUBLINGS);
     if (retryAfter !== undefined)
-      return this.#wait(index, retryAfter * between(this.#side.parts.random, 0.5, 1.5));
+      return this.#wait(index, retryAfter * 2 ** failures * between(this.#side.parts.random, 0.5, 1.5));
     this.#end(index);
     this.#settled(index, "failed");
   }

@@ -176,6 +176,34 @@ test("a flow whose refreshes get no answer is lost when its permission ends, not
   t.is(line.count("flow.lost"), 1);
 });
 
+test("refreshes without an answer come no more often than two for each refresh time, and go on when answers come", (t) => {
+  const line = new Line();
+  line.sender.start(0);
+  const before = line.count("query.sent");
+  line.passes = (send) => !isPermission(send);
+  line.pass(150_000);
+  const sent = line.count("query.sent") - before;
+  t.true(sent >= 2 && sent <= 10, `${sent} Queries`);
+  line.passes = () => true;
+  line.pass(90_000);
+  t.is(line.sender.live, 1);
+  t.is(line.count("flow.lost"), 0);
+  t.is(line.sender.underWay, 0);
+});
+
+test("who gets no permission time and again asks ever more seldom", (t) => {
+  const line = new Line({ retryAfter: 5000 });
+  line.passes = () => false;
+  line.sender.start(0);
+  line.pass(60_000);
+  const first = line.count("query.sent");
+  line.pass(240_000);
+  t.true(line.count("query.sent") - first < 2 * first, "four times as long, and not twice as many");
+  line.passes = () => true;
+  line.pass(150_000);
+  t.is(line.sender.live, 1);
+});
+
 test("receivers refuse and revoke the shares that they are told", (t) => {
   const refusing = new Line({}, { refusedShare: 1 });
   refusing.sender.start(0);

@@ -188,6 +188,29 @@ test("two tries without an answer refuse the application", async (t) => {
   t.is(queries, 2);
 });
 
+test("refreshes that got no answer are tried again when the next one is due, and the flow goes on", async (t) => {
+  const line = new Line(credentials);
+  await ask(line);
+  const id = line.flows("sender")[0]?.id;
+  const minutes = async (count: number): Promise<void> => {
+    for (let second = 0; second < count * 60; second++) {
+      traffic(line, 1);
+      await line.pass(seconds(1), ms(500));
+    }
+  };
+  let queries = 0;
+  line.tamper = (_message, from) => {
+    if (from === "sender") queries++;
+    return [];
+  };
+  await minutes(3);
+  t.true(queries >= 2 && queries <= 8, `${queries} Queries`);
+  line.tamper = (message) => [message];
+  await minutes(5);
+  for (const place of EVERYWHERE) t.true(permitted(line, place), place);
+  t.is(line.flows("sender")[0]?.id, id, "it is the same session");
+});
+
 test("where the next node cannot be reached by TCP the application is refused in bounded time", async (t) => {
   const line = new Line(credentials);
   let failures = 0;
