@@ -113,3 +113,39 @@ test("a flow that rested at a router is shown, refreshed, found by its id, revok
   t.deepEqual(line.flows("router"), []);
   t.false(permitted(line, "router"));
 });
+
+test("a refresh changes what it says and nothing else, and moves the end", (t) => {
+  fc.assert(
+    fc.property(rest, u32, (before, sequence) => {
+      const time = new FakeTime();
+      const over: RouterRest[] = [];
+      const table = new RestingRouters(time, (one) => over.push(one));
+      const start = { ...before, heardQuery: 1, heardPermission: 1, until: ms(5000), refreshes: 7 };
+      table.put(start);
+      const next = (sequence % 1_000_000) + 2;
+      t.true(table.query(start.id, next, bytes(99)));
+      t.false(table.query(start.id, next, bytes(100)), "it was heard already");
+      t.true(table.permission(start.id, next));
+      t.false(table.permission(start.id, 1), "it is an old one");
+      const renewal = {
+        allowedVolume: bytes(123),
+        ttl: seconds(600),
+        refresh: seconds(60),
+        until: ms(90_000),
+        refreshed: ms(10),
+        routeUntil: ms(360_000),
+      };
+      t.true(table.renew(start.id, renewal));
+      const heard = { heardQuery: next, heardPermission: next, sentVolume: bytes(99) };
+      const expected = { ...start, ...renewal, ...heard, refreshes: 8 };
+      t.deepEqual(table.look(start.id), expected);
+      time.advance(seconds(60));
+      t.is(over.length, 0);
+      time.advance(seconds(31));
+      t.deepEqual(over, [expected]);
+      t.false(table.renew(start.id, renewal), "it is over");
+      t.is(table.look(start.id), undefined);
+    }),
+    { numRuns: 50 },
+  );
+});
