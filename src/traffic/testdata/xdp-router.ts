@@ -514,8 +514,10 @@ function fuzzSegments({ rounds, seed }: Command): object {
   const flows = texts.map((text) => parseFlow(`tcp ${text}`));
   twins.install(flows.slice(2), SOME_VOLUME, HOUR);
   twins.install([ended], 2 ** 40, 0);
-  for (const flow of flows)
-    for (const queue of [twins.queue, twins.queueBehind]) queue.call(twins, announcement(flow));
+  for (const flow of flows) {
+    twins.queue(announcement(flow));
+    twins.queueBehind(announcement(flow));
+  }
   const disagreed: object[] = [];
   const actions: Record<string, number> = {};
   for (let round = 0; round < rounds; round++) {
