@@ -106,9 +106,8 @@ export interface AssociationOwner {
   eachAtRest(association: Association, tell: (user: AssociationUser) => void): void;
 }
 
-/** So long after a message its reading is asked for; sooner when many messages wait for that. */
+/** So long after a message its reading is asked for; sooner when much waits for that. */
 const PROBE_AFTER = seconds(1);
-const PROBE_EVERY = 128;
 const LARGEST_HELLO_ID = 0xffffffff;
 const MOST_ADDRESSES = 8;
 
@@ -368,7 +367,7 @@ export class Association {
   remember(key: string, send: SendMessage): void {
     if (!this.#ledger.add(key, send)) this.#context.counters.count("limited.unconfirmed");
     if (this.#probe !== undefined) return;
-    if (this.#ledger.length >= PROBE_EVERY) this.#raise("probe-due");
+    if (this.#ledger.wantsAnswer) this.#raise("probe-due");
     else if (this.#probeTimer === undefined) this.#scheduleProbe();
   }
 

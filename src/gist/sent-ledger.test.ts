@@ -68,3 +68,19 @@ test("what is kept is bounded in bytes as well", (t) => {
   ledger.readUpTo(ledger.last);
   for (let i = 0; i < kept; i++) t.true(ledger.add("a", large));
 });
+
+for (const [what, bytes, most] of [
+  ["messages", 1, 1024],
+  ["bytes", 10_000, 104],
+] as const)
+  test(`of small and of large messages alike, the peer is asked long before one has to make way: ${what}`, (t) => {
+    const ledger = new SentLedger<string>();
+    let unasked = 0;
+    let kept = 0;
+    while (ledger.add("u", { ...message(kept), data: new Uint8Array(bytes) })) {
+      kept++;
+      if (!ledger.wantsAnswer) unasked++;
+    }
+    t.is(kept, most);
+    t.true(unasked < most / 3, `${unasked} of ${most}`);
+  });

@@ -14,6 +14,8 @@ interface Entry<User> {
 const MOST = 1024;
 /** Of data, in all: a peer that reads and does not say so must not fill the memory. */
 const MOST_BYTES = 1024 * 1024;
+/** With so much the peer is asked what it has read, long before anything has to make way. */
+const ASK = { messages: MOST / 8, bytes: MOST_BYTES / 4 };
 
 export class SentLedger<User> {
   #entries: Entry<User>[] = [];
@@ -22,6 +24,10 @@ export class SentLedger<User> {
 
   get length(): number {
     return this.#entries.length;
+  }
+
+  get wantsAnswer(): boolean {
+    return this.#entries.length >= ASK.messages || this.#bytes >= ASK.bytes;
   }
 
   /** Number of the last message; 0 before the first. */
