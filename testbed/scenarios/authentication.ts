@@ -29,7 +29,9 @@ import {
 import type { Scenario } from "./scenario.js";
 
 const NODES = ["sender", "first", "last", "receiver"] as const;
+/** Of each level over one IP version; over the other it is enough that it works. */
 const DOWNLOAD = 100_000_000;
+const SHORT_DOWNLOAD = 10_000_000;
 const IPERF_BYTES = 20_000_000;
 const UPLOAD = 250_000_000;
 const PORT = 9000;
@@ -95,7 +97,10 @@ async function programs(
   for (const family of families) {
     const name = `${algorithm}, IPv${family}`;
     const wire = await testbed.captureBothWays("receiver");
-    await report.step(`${name}: curl and iperf3 over TCP and UDP`, (step) => usual(step, testbed, family));
+    const download = family === families[0] ? DOWNLOAD : SHORT_DOWNLOAD;
+    await report.step(`${name}: curl and iperf3 over TCP and UDP`, (step) =>
+      usual(step, testbed, family, download),
+    );
     await report.step(`${name}: on the wire all of it has AH, both ways`, (step) => allWithAh(step, wire));
     await report.step(
       `${name}: programs get plain packets, and every node counts what is on the wire`,
@@ -104,13 +109,13 @@ async function programs(
   }
 }
 
-async function usual(step: Step, testbed: Testbed, family: 4 | 6): Promise<void> {
+async function usual(step: Step, testbed: Testbed, family: 4 | 6, download: number): Promise<void> {
   const to = testbed.address("receiver", family);
-  const { status, stdout, stderr } = await testbed.run("sender", curl(to, `/${DOWNLOAD}`));
+  const { status, stdout, stderr } = await testbed.run("sender", curl(to, `/${download}`));
   const [code, size, , seconds] = stdout.split(" ");
   if (stderr !== "") step.measure("curl says", stderr.trim());
-  step.expect("curl succeeds", status === 0 && code === "200" && Number(size) === DOWNLOAD);
-  step.measure("curl Mb/s", Math.round((DOWNLOAD * 8) / Number(seconds) / 1e6));
+  step.expect("curl succeeds", status === 0 && code === "200" && Number(size) === download);
+  step.measure("curl Mb/s", Math.round((download * 8) / Number(seconds) / 1e6));
   const tcp = await iperf3(testbed, "sender", to, ["-n", String(IPERF_BYTES)]);
   step.measure("iperf3 TCP Mb/s", tcp.megabits);
   step.measure("retransmits", tcp.retransmits);
