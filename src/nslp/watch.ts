@@ -24,6 +24,7 @@ import { type Bytes, bytes, type Milliseconds, ms } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { PbsContext } from "./context.js";
 import { evidenceText } from "./evidence.js";
+import { reportsOf } from "./hops.js";
 import { News } from "./news.js";
 import { type Compared, OffPathWatch } from "./off-path.js";
 import { claimOf, readingOf, type Told } from "./readings.js";
@@ -118,7 +119,8 @@ export class FlowWatch {
   query(query: Told, by: string): void {
     this.#sent = query.sentVolume;
     this.#offPath.cameBy(by);
-    this.#keepReports(query);
+    this.#context.nodes.learn(query.reports ?? []);
+    this.#reports = reportsOf(query, this.#volumes.epoch);
     const reading = this.#read();
     if (reading === undefined) return;
     this.#glanceLater(reading);
@@ -281,7 +283,7 @@ export class FlowWatch {
   async #report(finding: Finding, decided: Decided, reports: readonly HopReport[]): Promise<void> {
     const { allowedVolume: allowed, ruleName: rule } = this.#flow;
     const { mode } = this.#policy;
-    const believed = await this.#verified(reports);
+    const believed = await this.#context.nodes.verified(this.#flow.id, reports);
     const hops = believed.map((report) => this.#hopView(report, true));
     const step = this.#locate(finding, hops);
     const where = step === undefined ? null : { from: step.from, to: step.to, change: step.change };
@@ -306,12 +308,6 @@ export class FlowWatch {
     return node;
   }
 
-  async #verified(reports: readonly HopReport[]): Promise<readonly HopReport[]> {
-    const { nodes } = this.#context;
-    const good = await Promise.all(reports.map((report) => nodes.verify(this.#flow.id, report)));
-    return reports.filter((_report, i) => good[i]);
-  }
-
   #locate(finding: Finding, hops: readonly HopView[]): Step | undefined {
     const sender = { node: "sender", counted: finding.sent };
     return locate(finding, [sender, ...hops, { node: "receiver", counted: finding.received }]);
@@ -321,22 +317,8 @@ export class FlowWatch {
     return { node: this.#context.nodes.name(node), counted, verified };
   }
 
-  /** Counts of another epoch say nothing here, nor does what was reported into another Query. */
-  #keepReports({ reports = [], sequence }: Told): void {
-    this.#context.nodes.learn(reports);
-    const { epoch } = this.#volumes;
-    this.#reports = reports
-      .filter((report) => report.sequence === sequence && report.epoch === epoch)
-      .map(withoutMessage);
-  }
-
   #read(): Reading | undefined {
     const count = this.#context.datapath.read([this.#flow.flow])[0];
     return count && readingOf(count, this.#context.time.now());
   }
-}
-
-/** A report would hold on to the memory of the whole Query, with all certificates in it. */
-function withoutMessage({ node, epoch, counted, sequence, signature }: HopReport): HopReport {
-  return { node: Uint8Array.from(node), epoch, counted, sequence, signature: Uint8Array.from(signature) };
 }

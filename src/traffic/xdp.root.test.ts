@@ -171,35 +171,32 @@ rootTest("every packet of the table has its verdict, by the program and by the q
   });
 });
 
-rootTest("packets changed at random get the same verdicts from both, and the same counts", async (t) => {
+/** Both engines get the same packets; each of these actions is to be seen often enough to mean something. */
+async function changedAtRandom(
+  t: ExecutionContext,
+  command: string,
+  often: readonly string[],
+): Promise<void> {
   const router = new Row(t).router();
   const seed = Number(process.env["PBS_SEED"] ?? process.pid);
   const { disagreed, actions, differences } = await router.tell<{
     disagreed: object[];
     actions: Record<string, number>;
     differences: object[];
-  }>("fuzz", { rounds: FUZZ_ROUNDS, seed });
+  }>(command, { rounds: FUZZ_ROUNDS, seed });
   t.log({ seed, actions });
   t.deepEqual(disagreed, []);
   t.deepEqual(differences, []);
-  for (const action of ["send", "drop", "stack"]) t.true((actions[action] ?? 0) > FUZZ_ROUNDS / 100, action);
-});
+  for (const action of often) t.true((actions[action] ?? 0) > FUZZ_ROUNDS / 100, action);
+}
+
+rootTest("packets changed at random get the same verdicts from both, and the same counts", (t) =>
+  changedAtRandom(t, "fuzz", ["send", "drop", "stack"]),
+);
 
 rootTest(
   "super-packets changed at random get the same verdicts and counts, by their program or the queue",
-  async (t) => {
-    const router = new Row(t).router();
-    const seed = Number(process.env["PBS_SEED"] ?? process.pid);
-    const { disagreed, actions, differences } = await router.tell<{
-      disagreed: object[];
-      actions: Record<string, number>;
-      differences: object[];
-    }>("fuzzSegments", { rounds: FUZZ_ROUNDS, seed });
-    t.log({ seed, actions });
-    t.deepEqual(disagreed, []);
-    t.deepEqual(differences, []);
-    for (const action of ["send", "stack"]) t.true((actions[action] ?? 0) > FUZZ_ROUNDS / 100, action);
-  },
+  (t) => changedAtRandom(t, "fuzzSegments", ["send", "stack"]),
 );
 
 /** The clock of the programs' buckets. */

@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BY_THE_STACK, OnPath } from "../attackers/on-path.js";
+import type { Outcome } from "../lib/programs.js";
 import type { Report, Step } from "../lib/report.js";
 import { pythonHelper } from "../lib/repository.js";
 import { type Testbed, withTestbed } from "../lib/testbed.js";
@@ -121,12 +122,8 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
   });
   await report.step("nobody else is relayed", (step) => nobodyElse(step, testbed, address));
   await report.step("TCP goes on within the narrower path, and ends without an error", async (step) => {
-    const { status, stdout, stderr } = await uploading;
-    if (stderr !== "") step.measure("curl says", stderr.trim());
-    step.expect("the whole file", status === 0 && stdout.split(" ")[2] === String(UPLOAD));
-    step.measure("seconds", Number(stdout.split(" ")[3]));
-    const mtu = step.measure("MTU of the relay's device", await deviceMtu(testbed, address));
-    step.expect("as the path has it", mtu === NARROW - WRAPPING[4]);
+    await arrives(step, uploading);
+    await fits(step, testbed, address, 4);
   });
   await report.step("the first path is good again: back to it", async (step) => {
     const damage = await trouble.stop();
@@ -159,6 +156,18 @@ async function show(report: Report, testbed: Testbed): Promise<void> {
   });
 }
 
+async function arrives(step: Step, uploading: Promise<Outcome>): Promise<void> {
+  const { status, stdout, stderr } = await uploading;
+  if (stderr !== "") step.measure("curl says", stderr.trim());
+  step.expect("the whole file", status === 0 && stdout.split(" ")[2] === String(UPLOAD));
+  step.measure("seconds", Number(stdout.split(" ")[3]));
+}
+
+async function fits(step: Step, testbed: Testbed, address: string, family: 4 | 6): Promise<void> {
+  const mtu = step.measure("MTU of the relay's device", await deviceMtu(testbed, address));
+  step.expect("as the path has it", mtu === NARROW - WRAPPING[family]);
+}
+
 /** The relay is reached by IPv6, and what goes through it is IPv6. */
 async function overIpv6(report: Report, testbed: Testbed): Promise<void> {
   const { relay: address } = await start(testbed, 6);
@@ -179,12 +188,8 @@ async function overIpv6(report: Report, testbed: Testbed): Promise<void> {
       await flowMatching(testbed.daemon("relay"), UPLOADED);
       const carried = await flowMatching(testbed.daemon("side"), CARRIER);
       step.measure("the carrier at the router in between", carried.flow);
-      const { status, stdout, stderr } = await uploading;
-      if (stderr !== "") step.measure("curl says", stderr.trim());
-      step.expect("the whole file", status === 0 && stdout.split(" ")[2] === String(UPLOAD));
-      step.measure("seconds", Number(stdout.split(" ")[3]));
-      const mtu = step.measure("MTU of the relay's device", await deviceMtu(testbed, address));
-      step.expect("as the path has it", mtu === NARROW - WRAPPING[6]);
+      await arrives(step, uploading);
+      await fits(step, testbed, address, 6);
     },
   );
   await trouble.stop();
