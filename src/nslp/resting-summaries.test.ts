@@ -1,4 +1,4 @@
-/** What becomes of a flow at rest that changes while the packet path takes its renewal. */
+/** Whose summaries count for a flow at rest; and what becomes of one that changes while the packet path takes its renewal. */
 import test from "ava";
 import { type Flow, parseFlow } from "../base/flow.js";
 import { FakeTime } from "../base/time.js";
@@ -6,7 +6,13 @@ import { bytes, ms, seconds } from "../base/units.js";
 import type { SessionId } from "../gist/wire/messages.js";
 import type { PbsContext } from "./context.js";
 import type { RouterRest } from "./resting.js";
-import { extendAtRest, type RestingTable } from "./resting-summaries.js";
+import {
+  claimAtRest,
+  extendAtRest,
+  isClaimedAtRest,
+  isGrantedAtRest,
+  type RestingTable,
+} from "./resting-summaries.js";
 import type { RouterSession } from "./router-session.js";
 
 const flow = parseFlow("udp 192.0.2.1:1 > 192.0.2.2:2");
@@ -83,4 +89,62 @@ test("one that is over leaves the packet path again", async (t) => {
   await Promise.resolve();
   await Promise.resolve();
   t.deepEqual(seen.released, [flow]);
+});
+
+const other = parseFlow("udp 192.0.2.3:1 > 192.0.2.2:2");
+const asked = {
+  ...rest,
+  asker: { querySigner: "sender" },
+  permissionSigner: "receiver",
+  way: { previousPeer: "before", nextPeer: "behind" },
+  association: undefined,
+  epoch: 0,
+} as RouterRest;
+const own = { flow, previousPeer: "before", nextPeer: "behind" };
+const byQuery = { signer: "sender", peer: "before", own };
+const byPermission = { signer: "receiver", peer: "behind", own };
+const PROTECTED = { ...asked, association: { spi: 300, algorithm: "hmac-sha256-128" } } as RouterRest;
+
+test("a Query's list counts from the flow's own sender, by its own way, and without AH", (t) => {
+  t.true(isClaimedAtRest(asked, byQuery));
+  for (const [what, origin] of Object.entries({
+    "another key": { ...byQuery, signer: "receiver" },
+    "another neighbour": { ...byQuery, peer: "behind" },
+    "another way on": { ...byQuery, own: { ...own, nextPeer: "elsewhere" } },
+    "other hosts": { ...byQuery, own: { ...own, flow: other } },
+  }))
+    t.false(isClaimedAtRest(asked, origin), what);
+  const lost = { ...asked, way: { previousPeer: "before", nextPeer: undefined } } as RouterRest;
+  t.false(isClaimedAtRest(lost, { ...byQuery, own: { flow, previousPeer: "before", nextPeer: undefined } }));
+  t.false(isClaimedAtRest(PROTECTED, byQuery));
+});
+
+test("a Permission's list counts from the flow's own receiver, by its own way, in its epoch, and without AH", (t) => {
+  t.true(isGrantedAtRest(asked, byPermission, grant));
+  for (const [what, origin] of Object.entries({
+    "another key": { ...byPermission, signer: "sender" },
+    "another neighbour": { ...byPermission, peer: "before" },
+    "another way back": { ...byPermission, own: { ...own, previousPeer: "elsewhere" } },
+    "other hosts": { ...byPermission, own: { ...own, flow: other } },
+  }))
+    t.false(isGrantedAtRest(asked, origin, grant), what);
+  t.false(isGrantedAtRest(asked, byPermission, { ...grant, epoch: 1 }));
+  t.false(isGrantedAtRest(PROTECTED, byPermission, grant));
+});
+
+test("what is not newer than the last word changes nothing", async (t) => {
+  const seen: Seen = { released: [], renewed: [], routed: [] };
+  const stale = { ...tableWith(seen, true), queryAtRest: () => false, permissionAtRest: () => false };
+  const compared: unknown[] = [];
+  const crossing = {
+    told: (one: unknown) => compared.push(one),
+    query: (one: unknown) => compared.push(one),
+  };
+  const context = { ...contextWith(seen), crossing } as unknown as PbsContext;
+  t.false(extendAtRest(context, stale, asked, grant));
+  claimAtRest(context, stale, asked, { id, sequence: 5, sentVolume: bytes(1), epoch: 0, heard: 4 });
+  await Promise.resolve();
+  await Promise.resolve();
+  t.deepEqual(seen, { released: [], renewed: [], routed: [] });
+  t.deepEqual(compared, []);
 });
