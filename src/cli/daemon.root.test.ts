@@ -1,6 +1,6 @@
 /** pbsd as a process, in a network namespace of its own. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, existsSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
 import type { DoctorReport } from "../control/doctor/report.js";
@@ -84,6 +84,54 @@ asRoot("what prevents a start is one line, and changes nothing", async (t) => {
     `pbsd: ${host.config}:8: packets.queue_bas: unknown field (did you mean "queue_base"?)\n`,
   );
   t.deepEqual([(await host.run("--frobnicate")).status, (await host.run("now")).status], [2, 2]);
+  t.is(host.rules(), before);
+});
+
+asRoot("a start that fails closes the machine as the last start did, until a clean-up", async (t) => {
+  const host = makeHost(t, "pbsd");
+  const state = join(host.directory, "state");
+  mkdirSync(state);
+  host.environment = { STATE_DIRECTORY: state };
+  const exempt = '[[exempt]]\nname = "way-in"\nprotocol = "tcp"\nports = [22]\nrate = 100000\n';
+  host.configure("[packets]\nqueue_bas = 1\n");
+  const before = host.rules();
+  t.is((await host.run()).status, 2);
+  t.is(host.rules(), before, "it never started, so nothing says how to close");
+
+  host.configure(exempt);
+  const running = new Running(t, host.spawn());
+  await running.line('"msg":"ready"');
+  const closed = host.rules();
+  running.child.kill("SIGTERM");
+  t.is(await ended(running.child), 0);
+  // What a reboot does to the kernel.
+  const kept = readFileSync(join(state, "started.toml"));
+  t.is((await host.run("--cleanup")).status, 0);
+  t.false(existsSync(join(state, "started.toml")));
+  writeFileSync(join(state, "started.toml"), kept);
+
+  host.configure("[packets]\nqueue_bas = 1\n");
+  const failed = await host.run();
+  t.is(failed.status, 2);
+  t.regex(failed.stderr, /this machine is closed\npbsd: .*packets\.queue_bas: unknown field/);
+  t.is(host.rules(), closed);
+  const again = await host.run();
+  t.notRegex(again.stderr, /this machine is closed/);
+
+  host.configure("");
+  t.is((await host.run("--cleanup")).status, 0);
+  chmodSync(join(host.directory, "host.key"), 0o644);
+  t.is((await host.run()).status, 1);
+  t.is(host.rules(), before, "cleaned up is meant to be open");
+
+  const other = kept.toString().replace("control.sock", "another.sock");
+  writeFileSync(join(state, "started.toml"), other);
+  t.is((await host.run("--cleanup")).status, 0);
+  t.is(readFileSync(join(state, "started.toml"), "utf8"), other, "another daemon's");
+  writeFileSync(join(state, "started.toml"), "[packets\n");
+  const unusable = await host.run();
+  t.is(unusable.status, 1);
+  t.regex(unusable.stderr, /rules of the last start: .*started/);
   t.is(host.rules(), before);
 });
 

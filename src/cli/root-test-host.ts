@@ -20,6 +20,8 @@ export class Host {
   readonly directory = mkdtempSync(join(tmpdir(), "pbsd-"));
   readonly socket = join(this.directory, "control.sock");
   readonly config = join(this.directory, "pbsd.toml");
+  /** What the daemon finds in its environment beside this process's own. */
+  environment: Readonly<Record<string, string>> = {};
 
   constructor(program: "pbsd" | "gistd") {
     this.program = program;
@@ -53,7 +55,10 @@ export class Host {
       this.config,
       ...args,
     ];
-    return spawn("ip", ["netns", "exec", this.name, ...program], { stdio: ["ignore", "pipe", "pipe"] });
+    return spawn("ip", ["netns", "exec", this.name, ...program], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...this.environment },
+    });
   }
 
   async run(...args: readonly string[]): Promise<Result> {

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { type Config, DEFAULT_CONFIG_FILE, DEFAULT_SOCKET } from "../config/config.js";
 import { ConfigError } from "../config/error.js";
-import { loadConfig } from "../config/load.js";
+import { loadConfig, parseConfig, readConfig } from "../config/load.js";
 import { assertUnused } from "../control/socket.js";
 import { cleanUpExits } from "../gist/transport/cleanup.js";
 import { Firewall } from "../traffic/firewall.js";
@@ -10,6 +10,7 @@ import { Paths } from "../traffic/paths.js";
 import { XdpDatapath } from "../traffic/xdp.js";
 import { Daemon } from "./daemon.js";
 import { failureText } from "./failure.js";
+import { closeAsLastStarted, forgetStart, rememberStart } from "./last-start.js";
 import { checkFiles, print, runProgram, serve } from "./lifecycle.js";
 import { makeLogger } from "./logger.js";
 import { CLEANUP_OPTIONS } from "./parts.js";
@@ -44,11 +45,13 @@ function check(file: string | undefined): number {
 
 /** Works without a good configuration too: it may be what has gone wrong. */
 async function cleanUp(file: string | undefined): Promise<number> {
-  await assertUnused({ path: socketOf(file), owner: "pbsd" });
+  const socket = socketOf(file);
+  await assertUnused({ path: socket, owner: "pbsd" });
   await (await Firewall.probe(CLEANUP_OPTIONS)).remove();
   await cleanUpExits();
   await Paths.cleanup();
   XdpDatapath.detach();
+  forgetStart(file ?? DEFAULT_CONFIG_FILE, socket);
   return print("rules, sets, routes and XDP programs are removed; this machine is open\n");
 }
 
@@ -63,16 +66,45 @@ function socketOf(file: string | undefined): string {
   }
 }
 
-function run(file: string | undefined): Promise<void> {
-  const config = load(file);
+async function run(file: string | undefined): Promise<void> {
+  const path = file ?? DEFAULT_CONFIG_FILE;
+  try {
+    await runWith(path);
+  } catch (error) {
+    await stayClosed();
+    throw error;
+  }
+}
+
+async function runWith(path: string): Promise<void> {
+  const text = readConfig(path);
+  const config = parseConfig(text, path);
   const log = makeLogger(config.node.name, config.log.level, process.stdout);
   return serve({
     name: "pbsd",
     atEnd: "the rules stay, so nothing unpermitted passes",
     config,
     log,
-    start: () => Daemon.start(config, log),
+    start: async () => {
+      const daemon = await Daemon.start(config, log);
+      try {
+        rememberStart(text);
+      } catch (error) {
+        log.warn({ err: error }, "a start that fails cannot close this machine as it is now");
+      }
+      return daemon;
+    },
     load: () => loadConfig(config.file),
     needRestart,
   });
+}
+
+/** A start that fails leaves the machine as closed as the last one that did not. */
+async function stayClosed(): Promise<void> {
+  try {
+    if (await closeAsLastStarted())
+      process.stderr.write("pbsd: the rules of the last start are in place, so this machine is closed\n");
+  } catch (error) {
+    process.stderr.write(failureText(error, "pbsd: rules of the last start"));
+  }
 }

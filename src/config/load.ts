@@ -21,9 +21,14 @@ const FORMAT: Format<typeof configSchema> = {
   example: "docs/pbsd.example.toml",
 };
 
+/** The text of a configuration file. Throws ConfigError. */
+export function readConfig(file: string): string {
+  return readDocument(file, FORMAT.example);
+}
+
 /** Reads and checks a configuration file. Throws ConfigError. */
 export function loadConfig(file: string): Config {
-  return parseConfig(readDocument(file, FORMAT.example), file);
+  return parseConfig(readConfig(file), file);
 }
 
 /**

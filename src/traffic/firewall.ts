@@ -70,7 +70,7 @@ export class Firewall {
    * Throws {@link FirewallError}; a first installation that fails leaves nothing behind.
    */
   async install(): Promise<void> {
-    const first = !(await this.#installed());
+    const first = !(await this.installed());
     try {
       await this.#installSets();
       for (const family of this.#families) await this.#installRules(family);
@@ -123,7 +123,8 @@ export class Firewall {
       : `nftables' table ${other} is there, which XDP programs would go past`;
   }
 
-  async #installed(): Promise<boolean> {
+  /** Whether rules of ours are there, of this process or an earlier one. */
+  async installed(): Promise<boolean> {
     for (const family of this.#families)
       for (const table of (await save(this.backend, family)).values())
         if (table.chains.some(isOurs)) return true;
