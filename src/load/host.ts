@@ -110,7 +110,16 @@ async function start(options: HostOptions): Promise<Host> {
   });
   const { verifiedShare } = options;
   const trust = new Trust(credentials.authorities, { capacity: 65_536 });
-  const parts = { gist, space, signers, trust, time, random: systemRandom, verifiedShare };
+  const parts = {
+    gist,
+    space,
+    signers,
+    trust,
+    time,
+    random: systemRandom,
+    verifiedShare,
+    later: setImmediate,
+  };
   const run = Buffer.from(systemRandom.bytes(RUN_BYTES)).toString("hex");
   const side = sending
     ? new SenderSide(parts, options.sending, run)

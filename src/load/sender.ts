@@ -23,9 +23,11 @@ import {
   SUPPORT,
   type SummaryClaim,
   type SummaryGrant,
+  type Ticket,
 } from "../nslp/wire/messages.js";
 import { Histogram } from "./histogram.js";
 import { GATHERED_FOR, type SenderBehaviour, SUMMARY_FLOWS } from "./options.js";
+import { Line } from "./line.js";
 import { Side, type SideParts } from "./side.js";
 import { FlowTimers } from "./wheel.js";
 
@@ -44,6 +46,16 @@ const STATE = {
   waiting: 4,
 } as const;
 
+/** Where the Query is that a flow waits to see answered. */
+const HAND = {
+  /** On its way, or there is none. */
+  sent: 0,
+  /** It waits for its signature. */
+  line: 1,
+  /** GIST looks for the next node. */
+  gist: 2,
+} as const;
+
 export type Outcome = "granted" | "refused" | "failed";
 
 /** Told when the asking of a flow came to an end; not while it asks again. */
@@ -56,6 +68,10 @@ export class SenderSide implements Nslp {
   readonly #behaviour: SenderBehaviour;
   readonly #run: string;
   readonly #timers: FlowTimers;
+  readonly #line: Line;
+  readonly #hand: Uint8Array;
+  /** Of flows that a busy node turned away, until they have their permission. */
+  readonly #tickets = new Map<number, Ticket>();
   readonly #state: Uint8Array;
   readonly #tries: Uint8Array;
   /** Attempts in a row that got no permission, as far as they make the wait for the next one longer. */
@@ -86,6 +102,8 @@ export class SenderSide implements Nslp {
     this.#replaces = behaviour.replace;
     this.#run = run;
     this.#timers = new FlowTimers(flows, parts.time.now());
+    this.#line = new Line(parts.time, (index) => this.#turn(index), parts.later);
+    this.#hand = new Uint8Array(flows);
     this.#state = new Uint8Array(flows);
     this.#tries = new Uint8Array(flows);
     this.#failures = new Uint8Array(flows);
@@ -108,6 +126,11 @@ export class SenderSide implements Nslp {
   /** Queries without an answer so far. */
   get underWay(): number {
     return this.#underWay;
+  }
+
+  /** Flows that have something to ask and wait for their signatures. */
+  get inLine(): number {
+    return this.#line.length;
   }
 
   counters(): Record<string, number> {
@@ -179,6 +202,9 @@ export class SenderSide implements Nslp {
   }
 
   messageStatus(status: MessageStatus): void {
+    const index = this.#side.parts.space.placeOf(status.sessionId)?.index;
+    if (index !== undefined && this.#hand[index] === HAND.gist && this.#id(index) === status.sessionId)
+      this.#hand[index] = HAND.sent;
     this.#side.status(status);
   }
 
@@ -227,6 +253,8 @@ export class SenderSide implements Nslp {
     const mri = mriOf(space.flow(this.#place(index)), "downstream");
     gist.setStateLifetime(PBS_NSLP_ID, this.#id(index), mri, ms(lifetime));
     if (state === STATE.permitted) return this.#count("permission.unasked");
+    this.#leaveLine(index);
+    this.#tickets.delete(index);
     const latency = now - (this.#asked[index] ?? now);
     if (state === STATE.asking || state === STATE.waiting) {
       this.#live++;
@@ -256,16 +284,26 @@ export class SenderSide implements Nslp {
   }
 
   /** What cannot be granted now is asked for again when the Notify says so, with some spread. */
-  #notify(index: number, { info, listed }: PbsNotify): void {
+  #notify(index: number, { info, listed, ticket }: PbsNotify): void {
     this.#count(`notify.code-${info.code}`);
     if (info.code === INFO_CODE.refreshSingly) return this.#askSingly(listed ?? []);
     const state = this.#state[index];
     if (info.retryAfter === 0 || (state !== STATE.asking && state !== STATE.refreshing)) return;
     this.#count("flow.told-to-wait");
     this.#tries[index] = 0;
+    if (ticket !== undefined) this.#keepTicket(index, ticket);
     const wait = between(this.#side.parts.random, 1, 1.25) * info.retryAfter;
     if (state === STATE.asking) this.#wait(index, wait);
-    else this.#timers.set(index, ms(this.#now() + wait));
+    else {
+      this.#leaveLine(index);
+      this.#timers.set(index, ms(this.#now() + wait));
+    }
+  }
+
+  /** All hosts have one processor here, so puzzles are left alone. */
+  #keepTicket(index: number, ticket: Ticket): void {
+    if (ticket.bits === 0) this.#tickets.set(index, ticket);
+    else this.#count("puzzle.unsolved");
   }
 
   #askSingly(ids: readonly SessionId[]): void {
@@ -278,6 +316,7 @@ export class SenderSide implements Nslp {
 
   #wait(index: number, delay: number): void {
     this.#underWay--;
+    this.#leaveLine(index);
     this.#state[index] = STATE.waiting;
     this.#timers.set(index, ms(this.#now() + delay));
   }
@@ -341,6 +380,8 @@ export class SenderSide implements Nslp {
     if (state === STATE.permitted || state === STATE.refreshing) this.#live--;
     if (state === STATE.asking || state === STATE.refreshing) this.#underWay--;
     this.#timers.cancel(index);
+    this.#tickets.delete(index);
+    this.#hand[index] = HAND.sent;
     const { gist, space } = this.#side.parts;
     const mri = mriOf(space.flow(this.#place(index)), "downstream");
     gist.setStateLifetime(PBS_NSLP_ID, this.#id(index), mri, ms(0));
@@ -400,13 +441,17 @@ export class SenderSide implements Nslp {
 
   /** Number of the Query that is sent now; from now on its answer is awaited. */
   #numberQuery(index: number): number {
-    const { timeouts } = this.#behaviour;
     const sequence = nextSequence(this.#sequence[index] || undefined, this.#side.parts.time.wall());
-    const tries = this.#tries[index] ?? 0;
     this.#sequence[index] = sequence;
+    this.#awaitAnswer(index);
+    return sequence;
+  }
+
+  #awaitAnswer(index: number): void {
+    const { timeouts } = this.#behaviour;
+    const tries = this.#tries[index] ?? 0;
     this.#tries[index] = tries + 1;
     this.#timers.set(index, ms(this.#now() + (timeouts[tries] ?? timeouts[0] ?? 0)));
-    return sequence;
   }
 
   #wantsMore(index: number): boolean {
@@ -414,8 +459,37 @@ export class SenderSide implements Nslp {
     return allowed > 0 && this.#report(index) >= allowed * ASK_AGAIN_AT;
   }
 
-  /** @param wait as {@link Side.send} has it; for a refresh only */
+  /**
+   * What is to be signed by itself waits for its turn, and its answer is awaited from then on. No second one is made while GIST
+   * still has the first: that one says the same.
+   *
+   * @param wait as {@link Side.send} has it
+   */
   #query(index: number, wait?: number, listed: readonly SummaryClaim[] = []): void {
+    if (this.#hand[index] === HAND.gist) {
+      this.#count("query.still-held");
+      return this.#awaitAnswer(index);
+    }
+    if (wait !== undefined || listed.length > 0) return this.#send(index, wait, listed);
+    this.#hand[index] = HAND.line;
+    this.#timers.cancel(index);
+    this.#line.add(index);
+  }
+
+  /** Its turn has come, unless it wants nothing any more. */
+  #turn(index: number): void {
+    if (this.#hand[index] !== HAND.line) return;
+    const first = this.#state[index] === STATE.asking;
+    this.#hand[index] = first ? HAND.gist : HAND.sent;
+    if (this.#sequence[index] === 0) this.#count("query.first");
+    this.#send(index);
+  }
+
+  #leaveLine(index: number): void {
+    if (this.#hand[index] === HAND.line) this.#hand[index] = HAND.sent;
+  }
+
+  #send(index: number, wait?: number, listed: readonly SummaryClaim[] = []): void {
     const { space } = this.#side.parts;
     const { volume } = this.#behaviour;
     const flow = space.flow(this.#place(index));
@@ -427,6 +501,7 @@ export class SenderSide implements Nslp {
     const sent = this.#sent[index] ?? 0;
     const allowed = this.#allowed[index] ?? 0;
     const support = this.#support(wait);
+    const ticket = this.#tickets.get(index);
     const query = {
       type: "query",
       flow,
@@ -437,8 +512,10 @@ export class SenderSide implements Nslp {
       mark: { epoch: 0, ...(heard !== 0 && { heard }) },
       ...(support !== 0 && { support }),
       ...(listed.length > 0 && { summary: listed }),
+      ...(ticket !== undefined && { tickets: [ticket] }),
     } as const;
-    this.#side.send(about, query, wait);
+    const held = this.#hand[index] === HAND.gist;
+    this.#side.send(about, query, wait, held);
   }
 
   /** What a Query asks of its path; its answer may wait as long as it has waited itself. */

@@ -18,6 +18,7 @@ import {
   encodeUnsigned,
   PbsWireError,
   signatureInput,
+  withSignature,
 } from "../nslp/wire/codec.js";
 import { PBS_NSLP_ID, type PbsPermission, type PbsQuery, type Unsigned } from "../nslp/wire/messages.js";
 import type { FlowSpace } from "./space.js";
@@ -31,6 +32,8 @@ export interface SideParts {
   readonly time: Time;
   readonly random: Random;
   readonly verifiedShare: number;
+  /** Has a turn taken after what can be read now has been. */
+  readonly later: (turn: () => void) => void;
 }
 
 /** Whose message, and which way it goes. */
@@ -51,19 +54,32 @@ export class Side {
     this.parts = parts;
   }
 
-  /** @param wait milliseconds that it may wait for others, to be signed with them; undefined: it is signed by itself */
+  /**
+   * @param wait milliseconds that it may wait for others, to be signed with them; undefined: it is signed by itself
+   * @param told GIST says when it has left; only for what is signed by itself
+   */
   send(
     about: About & { readonly signer: Signer },
     message: Unsigned<PbsQuery> | Unsigned<PbsPermission>,
     wait?: number,
+    told = false,
   ): void {
     const { id, flow, direction, signer } = about;
-    const toSign = { id, flow, direction, unsigned: encodeUnsigned(message) };
-    this.counters.count(`${message.type}.sent`);
+    const unsigned = encodeUnsigned(message);
+    this.counters.count(message.type === "query" ? "query.sent" : "permission.sent");
+    if (wait === undefined) return this.#alone(about, unsigned, told);
+    const toSign = { id, flow, direction, unsigned };
     const batch = this.#batches.get(signer) ?? this.#batchOf(signer);
-    if (wait === undefined) batch.sendNow(toSign);
-    else if (wait === 0) batch.sendSoon(toSign);
+    if (wait === 0) batch.sendSoon(toSign);
     else batch.sendWithin(toSign, ms(wait));
+  }
+
+  #alone(about: About & { readonly signer: Signer }, unsigned: Uint8Array, told: boolean): void {
+    const { id, signer } = about;
+    this.#batches.get(signer)?.drop(id);
+    const signature = signer.signSync(signatureInput(id, PBS_NSLP_ID, unsigned));
+    this.counters.count("signature.made");
+    this.#sendSigned(about, withSignature(unsigned, signature), told);
   }
 
   #batchOf(signer: Signer): BatchSigner {
@@ -79,13 +95,14 @@ export class Side {
     return batch;
   }
 
-  #sendSigned({ id, flow, direction }: About, data: Uint8Array): void {
+  #sendSigned({ id, flow, direction }: About, data: Uint8Array, told = false): void {
     this.counters.count("bytes.sent", data.length);
     this.parts.gist.sendMessage({
       data,
       nslpId: PBS_NSLP_ID,
       sessionId: id,
       mri: mriOf(flow, direction),
+      ...(told && { handle: 0 }),
       transfer: { reliable: true, secure: true },
     });
   }

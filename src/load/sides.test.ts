@@ -8,8 +8,9 @@ import { Trust } from "../authorization/trust.js";
 import { seededRandom } from "../base/random.js";
 import { FakeTime } from "../base/time.js";
 import { ms, seconds } from "../base/units.js";
-import type { GistService, Nslp, SendMessage } from "../gist/service.js";
+import type { GistService, MessageStatus, Nslp, SendMessage } from "../gist/service.js";
 import { flipMri } from "../gist/wire/codec.js";
+import { SEAL_BYTES } from "../nslp/admission/tickets.js";
 import { decodePbs, encodeNotify } from "../nslp/wire/codec.js";
 import { INFO_CLASS, INFO_CODE, PBS_NSLP_ID } from "../nslp/wire/messages.js";
 import { Driver } from "./driver.js";
@@ -49,20 +50,25 @@ class Line {
   readonly driver: Driver;
   /** Whether a message goes on. */
   passes: (send: SendMessage) => boolean = () => true;
+  /** Whether GIST keeps it, as it knows no way so far. */
+  holds: (send: SendMessage) => boolean = () => false;
   readonly sessions = new Set<string>();
 
   constructor(sending: Partial<SenderBehaviour> = {}, receiving: Partial<ReceiverBehaviour> = {}) {
     const { time } = this;
     const random = seededRandom(7);
     const trust = new Trust([toPem("CERTIFICATE", authority)]);
-    const common = { space, trust, time, random, verifiedShare: 0 };
-    const side = (addresses: FlowSpace["senders"], other: () => Nslp) => ({
+    const later = (turn: () => void): void => void time.after(ms(0), turn);
+    const common = { space, trust, time, random, verifiedShare: 0, later };
+    const side = (addresses: FlowSpace["senders"], own: () => Nslp, other: () => Nslp) => ({
       ...common,
       signers: addresses.map((_, i) => signerFor(i, addresses)),
-      gist: this.#gist(other),
+      gist: this.#gist(own, other),
     });
-    const sends = side(space.senders, () => this.receiver);
-    const receives = side(space.receivers, () => this.sender);
+    const sender = () => this.sender;
+    const receiver = () => this.receiver;
+    const sends = side(space.senders, sender, receiver);
+    const receives = side(space.receivers, receiver, sender);
     this.sender = new SenderSide(sends, { ...STILL.sending, refreshes: true, ...sending }, RUN);
     this.receiver = new ReceiverSide(receives, { ...STILL.receiving, refresh: 60_000, ...receiving });
     this.driver = new Driver(this.sender, time, random);
@@ -104,17 +110,26 @@ class Line {
     });
   }
 
-  #gist(other: () => Nslp): GistService {
+  #gist(own: () => Nslp, other: () => Nslp): GistService {
     return {
       register: () => undefined,
       sendMessage: (send) => {
+        if (this.holds(send)) return;
         if (this.passes(send)) this.deliver(other(), send);
+        if (send.handle !== undefined) own().messageStatus(statusOf(send));
       },
       setStateLifetime: () => undefined,
       invalidateRoutingState: () => undefined,
     };
   }
 }
+
+function statusOf(send: SendMessage): MessageStatus {
+  const { nslpId, sessionId, mri, transfer } = send;
+  return { handle: send.handle, nslpId, sessionId, mri, transfer, error: "no-error", detail: "" };
+}
+
+const bytesOf = (length: number): Uint8Array => new Uint8Array(length).fill(9);
 
 const isPermission = (send: SendMessage): boolean => send.data[0] === 2;
 
@@ -253,6 +268,79 @@ test("a flow that is told to wait asks again then", (t) => {
   line.pass(3000);
   t.is(line.sender.live, 1);
   t.is(line.count("flow.told-to-wait"), 1);
+});
+
+test("while GIST looks for the next node nothing is signed a second time, and its answer counts when it comes", (t) => {
+  const line = new Line({ retryAfter: 5000 });
+  const held: SendMessage[] = [];
+  line.holds = (send) => !isPermission(send) && held.push(send) > 0;
+  line.sender.start(0);
+  line.pass(20_000);
+  t.is(line.count("query.sent"), 1);
+  t.true(line.count("query.still-held") > 1);
+  line.holds = () => false;
+  const [query] = held;
+  if (query === undefined) return t.fail();
+  line.deliver(line.receiver, query);
+  line.sender.messageStatus(statusOf(query));
+  t.is(line.sender.live, 1);
+  t.is(line.sender.underWay, 0);
+  t.true(line.sender.refresh(0));
+  t.is(line.count("flow.refreshed"), 1);
+});
+
+test("a Query that GIST gives up is signed anew", (t) => {
+  const line = new Line({ retryAfter: 5000 });
+  line.holds = (send) => {
+    line.sender.messageStatus({ ...statusOf(send), error: "no-response" });
+    return true;
+  };
+  line.sender.start(0);
+  line.pass(2500);
+  t.is(line.count("query.sent"), 2);
+  line.holds = () => false;
+  line.pass(20_000);
+  t.is(line.sender.live, 1);
+});
+
+test("of a crowd that waits for its signatures nobody's time runs", (t) => {
+  const line = new Line();
+  line.holds = (send) => {
+    if (!isPermission(send)) line.time.advance(ms(500));
+    return false;
+  };
+  for (let index = 0; index < FLOWS; index++) line.sender.start(index);
+  t.true(line.sender.inLine > 0);
+  line.pass(10_000);
+  t.is(line.sender.inLine, 0);
+  t.is(line.sender.live, FLOWS);
+  t.is(line.count("query.sent"), FLOWS);
+  t.is(line.count("query.first"), FLOWS);
+});
+
+test("who was turned away with a ticket brings it", (t) => {
+  const line = new Line();
+  line.passes = () => false;
+  line.sender.start(0);
+  const flow = space.flow({ index: 0, generation: 0 });
+  const ticket = { node: bytesOf(16), due: 7, bits: 0, seal: bytesOf(SEAL_BYTES), nonce: bytesOf(8) };
+  const code = INFO_CODE.busy;
+  const info = { class: INFO_CLASS.transientFailure, code, objectType: 0, retryAfter: ms(1000), text: "" };
+  line.deliver(line.sender, {
+    data: encodeNotify({ type: "notify", flow, info, ticket }),
+    sessionId: space.sessionId(RUN, { index: 0, generation: 0 }),
+    mri: { method: "loose-end", direction: "upstream", source: flow.source, destination: flow.destination },
+  });
+  const brought: unknown[] = [];
+  line.passes = (send) => {
+    const { message } = decodePbs(send.data);
+    if (message.type === "query") brought.push(message.tickets);
+    return true;
+  };
+  line.pass(2000);
+  t.is(line.sender.live, 1);
+  t.true(line.sender.refresh(0));
+  t.deepEqual(brought, [[ticket], undefined]);
 });
 
 test("a batch keeps so many under way and says what came of them", async (t) => {
