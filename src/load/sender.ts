@@ -368,7 +368,8 @@ export class SenderSide implements Nslp {
     this.#count("flow.failed");
     const { retryAfter } = this.#behaviour;
     const failures = this.#failures[index] ?? 0;
-    this.#failures[index] = Math.min(failures + 1, DOUBLINGS);
+    // What GIST still has comes to nobody as one more: for that nobody need ask more seldom.
+    if (this.#hand[index] !== HAND.gist) this.#failures[index] = Math.min(failures + 1, DOUBLINGS);
     if (retryAfter !== undefined)
       return this.#wait(index, retryAfter * 2 ** failures * between(this.#side.parts.random, 0.5, 1.5));
     this.#end(index);

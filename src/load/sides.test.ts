@@ -52,13 +52,18 @@ class Line {
   passes: (send: SendMessage) => boolean = () => true;
   /** Whether GIST keeps it, as it knows no way so far. */
   holds: (send: SendMessage) => boolean = () => false;
+  /** Turns of the event loop that are taken by hand; undefined: each comes at once. */
+  turns: (() => void)[] | undefined;
   readonly sessions = new Set<string>();
 
   constructor(sending: Partial<SenderBehaviour> = {}, receiving: Partial<ReceiverBehaviour> = {}) {
     const { time } = this;
     const random = seededRandom(7);
     const trust = new Trust([toPem("CERTIFICATE", authority)]);
-    const later = (turn: () => void): void => void time.after(ms(0), turn);
+    const later = (turn: () => void): void => {
+      if (this.turns === undefined) time.after(ms(0), turn);
+      else this.turns.push(turn);
+    };
     const common = { space, trust, time, random, verifiedShare: 0, later };
     const side = (addresses: FlowSpace["senders"], own: () => Nslp, other: () => Nslp) => ({
       ...common,
@@ -289,6 +294,21 @@ test("while GIST looks for the next node nothing is signed a second time, and it
   t.is(line.count("flow.refreshed"), 1);
 });
 
+test("however long GIST looks for the next node, the flow asks again soon after it has given up", (t) => {
+  const line = new Line({ retryAfter: 5000 });
+  const held: SendMessage[] = [];
+  line.holds = (send) => !isPermission(send) && held.push(send) > 0;
+  line.sender.start(0);
+  line.pass(60_000);
+  const [query] = held;
+  if (query === undefined) return t.fail();
+  line.holds = () => false;
+  line.sender.messageStatus({ ...statusOf(query), error: "no-response" });
+  line.pass(14_000);
+  t.is(line.sender.live, 1);
+  t.is(line.count("query.sent"), 2);
+});
+
 test("a Query that GIST gives up is signed anew", (t) => {
   const line = new Line({ retryAfter: 5000 });
   line.holds = (send) => {
@@ -304,14 +324,20 @@ test("a Query that GIST gives up is signed anew", (t) => {
 });
 
 test("of a crowd that waits for its signatures nobody's time runs", (t) => {
-  const line = new Line();
+  const line = new Line({ retryAfter: 5000 });
+  const turns: (() => void)[] = [];
+  line.turns = turns;
+  // A turn is over after each signature.
   line.holds = (send) => {
-    if (!isPermission(send)) line.time.advance(ms(500));
+    if (!isPermission(send)) line.time.advance(ms(10));
     return false;
   };
   for (let index = 0; index < FLOWS; index++) line.sender.start(index);
-  t.true(line.sender.inLine > 0);
+  t.is(line.sender.inLine, FLOWS - 1);
   line.pass(10_000);
+  t.is(line.count("query.sent"), 1);
+  t.is(line.count("flow.failed"), 0);
+  for (let turn = turns.shift(); turn !== undefined; turn = turns.shift()) turn();
   t.is(line.sender.inLine, 0);
   t.is(line.sender.live, FLOWS);
   t.is(line.count("query.sent"), FLOWS);

@@ -36,7 +36,7 @@ export interface OneWayOptions {
 const ROOM = 65_536;
 const QUEUE_BYTES = 32 * 1024 * 1024;
 
-/** It ends with its process: the kernel's queue cannot be closed. */
+/** It ends with its process: the kernel's queue is not closed before. */
 export class OneWayTransport implements Transport {
   readonly #options: OneWayOptions;
   readonly #counters = new Counters();
