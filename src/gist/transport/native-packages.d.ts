@@ -4,6 +4,16 @@ declare module "raw-socket" {
   interface Socket {
     /** Packets that wait to be handed to the kernel. */
     readonly requests: readonly unknown[];
+    /** The socket itself; throws where the kernel does not take the packet. */
+    readonly wrap: {
+      send(
+        buffer: Uint8Array,
+        offset: number,
+        length: number,
+        address: string,
+        done: (bytes: number) => void,
+      ): void;
+    };
     pauseRecv(): this;
     send(
       buffer: Uint8Array,

@@ -49,7 +49,8 @@ export class RawSender {
   /**
    * Queues an IP packet. What cannot be sent is counted, never thrown.
   /**
-   * Queues an IP packet. What cannot be sent is counted, never thrown.
+   * Hands an IP packet to the kernel at once, or when the kernel takes it again; the package by itself would send one in
+   * each turn of the event loop. What cannot be sent is counted, never thrown.
    * @param mark of the socket, for the kernel's rules; 0: none
    */
   send(packet: Buffer, to: IpAddress, mark: number): void {
@@ -57,6 +58,10 @@ export class RawSender {
     const socket = this.#socket(to.family, mark);
     if (socket === undefined) {
       counters.add("query-mode.no-socket");
+      return;
+    }
+    if (socket.requests.length === 0 && sent(socket, packet, to)) {
+      counters.add("query-mode.sent");
       return;
     }
     if (socket.requests.length >= queue) {
@@ -108,6 +113,16 @@ export class RawSender {
     socket.pauseRecv();
     this.#sockets.set(name, socket);
     return socket;
+  }
+}
+
+/** False: the kernel did not take it. Why shows when it is tried again. */
+function sent(socket: Socket, packet: Buffer, to: IpAddress): boolean {
+  try {
+    socket.wrap.send(packet, 0, packet.length, to.toString(), () => undefined);
+    return true;
+  } catch {
+    return false;
   }
 }
 
