@@ -37,15 +37,26 @@ export function describeKey(key: KeyObject): string {
  */
 export function keyIdentity(key: KeyObject | Uint8Array): Uint8Array {
   const digest = createHash("sha256")
-    .update(key instanceof Uint8Array ? key : spkiOf(key))
+    .update(key instanceof Uint8Array ? key : exported(key))
     .digest();
   return Uint8Array.from(digest.subarray(0, IDENTITY_LENGTH));
 }
 
-/** SubjectPublicKeyInfo, DER, of a public key or of the public half of a private key. */
+/** SubjectPublicKeyInfo, DER, of a public key or of the public half of a private key. The caller's own: it may be wiped. */
 export function spkiOf(key: KeyObject): Uint8Array {
+  return Uint8Array.from(exported(key));
+}
+
+/** Gone with the key. OpenSSL takes 0.1 ms and more to write one, and each new certificate's is needed several times. */
+const written = new WeakMap<KeyObject, Uint8Array>();
+
+function exported(key: KeyObject): Uint8Array {
+  const known = written.get(key);
+  if (known !== undefined) return known;
   const publicKey = key.type === "private" ? createPublicKey(key) : key;
-  return publicKey.export({ type: "spki", format: "der" });
+  const der = publicKey.export({ type: "spki", format: "der" });
+  written.set(key, der);
+  return der;
 }
 
 export function samePublicKey(a: KeyObject, b: KeyObject): boolean {

@@ -26,7 +26,7 @@ export function verifyRsa2048(key: KeyObject, message: Uint8Array, signature: Ui
   const native = addon() as NativeRsa;
   let held = keys.get(key);
   if (held === undefined) {
-    held = native.rsaKey(Uint8Array.from(spkiOf(key)));
+    held = native.rsaKey(spkiOf(key));
     keys.set(key, held);
   }
   return native.verifyRsa(held, message, signature);
