@@ -32,6 +32,7 @@ const LIVE_MINUTES = 10;
 /** In which all senders ask again after a power cut: milliseconds. */
 const POWER_BACK_WITHIN = 1000;
 const LOOK_MS = 250;
+const CURVE_SECONDS = 5;
 const ENDING = ["SIGINT", "SIGTERM"] as const;
 /** Routing state of flows that last is refreshed every 5 to 7.5 minutes, and later where there are so many that it would be most of the work. */
 const LONG_VALIDITY = 600_000;
@@ -293,33 +294,44 @@ async function restart({ quick, flows: given }: SignallingOptions): Promise<Case
     const title = `${flows} senders restart at once`;
     return [
       { ...single(`${title}: half are back after`, "s", [back.half]), counts: countsOf(measured) },
+      single(`${title}: all have asked after`, "s", [back.asked]),
       single(`${title}: 99 % are back after`, "s", [back.most]),
       single(`${title}: all are back after`, "s", [back.all]),
       single(`${title}: not back after two refresh periods`, "flows", [flows - back.last.sender.live]),
       single(`${title}: Queries sent again`, "messages", [measured.retransmissions.pbs]),
       single(`${title}: longest wait`, "s", [measured.setUp.max / 1000]),
+      ...back.curve.map((live, i) =>
+        single(`${title}: back after ${(i + 1) * CURVE_SECONDS} s`, "flows", [live]),
+      ),
     ];
   });
 }
 
 interface Back {
-  /** Seconds; NaN where it did not come to that. */
+  /** Seconds until the first Query of each host was signed and had left; NaN where it did not come to that, as below. */
+  readonly asked: number;
   readonly half: number;
   readonly most: number;
   readonly all: number;
+  /** How many were back after each {@link CURVE_SECONDS}. */
+  readonly curve: readonly number[];
   readonly last: Reading;
 }
 
 async function whenBack(bed: Bed, from: Reading, flows: number, limit: number): Promise<Back> {
-  const times = { half: Number.NaN, most: Number.NaN, all: Number.NaN };
+  const times = { asked: Number.NaN, half: Number.NaN, most: Number.NaN, all: Number.NaN };
+  const curve: number[] = [];
   for (;;) {
     const last = await bed.read();
     const seconds = (last.at - from.at) / 1000;
     const share = last.sender.live / flows;
+    const asked = last.sender.pbs["query.first"] ?? 0;
+    if (asked >= flows && Number.isNaN(times.asked)) times.asked = seconds;
+    while (seconds >= (curve.length + 1) * CURVE_SECONDS) curve.push(last.sender.live);
     if (share >= 0.5 && Number.isNaN(times.half)) times.half = seconds;
     if (share >= 0.99 && Number.isNaN(times.most)) times.most = seconds;
     if (share >= 1) times.all = seconds;
-    if (share >= 1 || seconds * 1000 > limit) return { ...times, last };
+    if (share >= 1 || seconds * 1000 > limit) return { ...times, curve, last };
     await sleep(LOOK_MS);
   }
 }
