@@ -32,6 +32,8 @@ napi_value addon_peer_credentials(napi_env env, napi_callback_info info);
 napi_value addon_watch_routes(napi_env env, napi_callback_info info);
 napi_value addon_unwatch_routes(napi_env env, napi_callback_info info);
 
+napi_value addon_ask_route(napi_env env, napi_callback_info info);
+
 napi_value addon_relay_open(napi_env env, napi_callback_info info);
 napi_value addon_relay_close(napi_env env, napi_callback_info info);
 napi_value addon_relay_status(napi_env env, napi_callback_info info);

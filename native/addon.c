@@ -256,6 +256,7 @@ NAPI_MODULE_INIT() {
       METHOD("peerCredentials", addon_peer_credentials),
       METHOD("watchRoutes", addon_watch_routes),
       METHOD("unwatchRoutes", addon_unwatch_routes),
+      METHOD("askRoute", addon_ask_route),
       METHOD("relayOpen", addon_relay_open),
       METHOD("relayClose", addon_relay_close),
       METHOD("relayStatus", addon_relay_status),

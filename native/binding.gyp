@@ -7,6 +7,7 @@
         "addon-notices.c",
         "addon-peer.c",
         "addon-relay.c",
+        "addon-route.c",
         "addon-signature.c",
         "addon-table.c",
         "addon-values.c",

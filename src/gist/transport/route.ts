@@ -3,6 +3,7 @@
  * moment. Also the names of interfaces and the host's own addresses, kept up to date by the kernel's notifications.
  */
 import netlink from "netlink";
+import { addon } from "../../base/addon.js";
 import type { IpAddress, IpFamily } from "../../base/address.js";
 import type { Logger } from "../../base/log.js";
 import { TICK, type Time, type Timer } from "../../base/time.js";
@@ -15,9 +16,7 @@ import { Links } from "./links.js";
 import { familiesHashingPorts, familiesWithPortRules, RULE_CHANGES } from "./port-rules.js";
 import { type Notice, RouteNotices } from "./route-notices.js";
 import { type Answer, decodeAnswer, encodeQuestion } from "./route-question.js";
-import { KERNEL_ANSWERS_WITHIN } from "./rtnetlink.js";
 import type { Route } from "./transport.js";
-import { Turns } from "./turns.js";
 import { type Question, questionKey, questionOf, towards } from "./way.js";
 
 export interface RouteTableOptions {
@@ -52,13 +51,13 @@ interface Remembered {
 }
 
 const ROUTE_PROTOCOL = 0;
-/**
- * The answers to more than a hundred questions overrun the socket, and then the netlink package ends the process. The
- * kernel answers no faster for more.
- */
-const QUESTIONS_AT_A_TIME = 16;
 /** A burst of notifications, such as a link that goes down with all its routes, is one change. */
 const SETTLE = ms(2 * TICK);
+
+/** Of the addon (native/addon-route.c). */
+interface NativeRoutes {
+  askRoute(question: Buffer): Buffer;
+}
 
 export class RouteTable {
   readonly #options: RouteTableOptions;
@@ -70,7 +69,7 @@ export class RouteTable {
   #notices: RouteNotices[] = [];
   readonly #cache = new Map<string, Remembered>();
   readonly #asked = new Map<string, Promise<Found | undefined>>();
-  readonly #turns = new Turns(QUESTIONS_AT_A_TIME);
+  readonly #native = addon() as NativeRoutes;
   /** Counts changes, so that an answer older than a change is not remembered. */
   #epoch = 0;
   #settling: Timer | undefined;
@@ -229,7 +228,7 @@ export class RouteTable {
     const withoutSource = { ...question, source: undefined };
     if (this.isLocal(target)) return this.#request(withoutSource);
     const inbound = await this.#inboundOf(source);
-    const forwarded = inbound === undefined ? undefined : await this.#request({ ...question, inbound });
+    const forwarded = inbound === undefined ? undefined : this.#request({ ...question, inbound });
     return forwarded ?? this.#request(withoutSource);
   }
 
@@ -243,16 +242,11 @@ export class RouteTable {
     return back?.exit.outbound;
   }
 
-  async #request(question: Question): Promise<Answer | undefined> {
+  /** At once: the kernel works it out while it takes the question. */
+  #request(question: Question): Answer | undefined {
     this.#options.counters.add("route.asked");
     try {
-      const type = Number(netlink.rt.MessageType.GETROUTE);
-      const timeout = { timeout: KERNEL_ANSWERS_WITHIN };
-      const answer = await this.#turns.take(() =>
-        this.#requests?.request(type, encodeQuestion(question), timeout),
-      );
-      const data = answer?.[0][0]?.data;
-      return data === undefined ? undefined : decodeAnswer(Buffer.from(data));
+      return decodeAnswer(this.#native.askRoute(encodeQuestion(question)));
     } catch {
       // The kernel says "unreachable" by an error.
       this.#options.counters.add("route.none");
@@ -265,7 +259,7 @@ export class RouteTable {
     // An interface that just appeared is not in the table before its notification has settled.
     if (this.#links.link(outbound) === undefined) await this.#load();
     const link = this.#links.link(outbound);
-    const interfaceAddress = answer.preferred ?? (await this.#ownAddress(question, outbound));
+    const interfaceAddress = answer.preferred ?? this.#ownAddress(question, outbound);
     if (link === undefined || interfaceAddress === undefined) return undefined;
     if (gateway !== undefined) this.#gateways.add(gateway);
     return {
@@ -275,11 +269,11 @@ export class RouteTable {
   }
 
   /** The own address on that interface; with several of them the one that the kernel prefers for the target. */
-  async #ownAddress({ target, source, mark }: Question, outbound: number): Promise<IpAddress | undefined> {
+  #ownAddress({ target, source, mark }: Question, outbound: number): IpAddress | undefined {
     const own = this.#links.addresses(outbound, target.family);
     const asSource = source === undefined ? undefined : own.find((address) => address.equals(source));
     if (asSource !== undefined || own.length === 1) return asSource ?? own[0];
-    const answer = await this.#request({ target, mark, outbound });
+    const answer = this.#request({ target, mark, outbound });
     return answer?.preferred ?? own[0];
   }
 
