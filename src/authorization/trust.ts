@@ -73,7 +73,8 @@ interface Validity {
 
 /** One for each host that has many flows at a time; of a kilobyte each. */
 const MOST_RECENT = 1024;
-const DEFAULT_CAPACITY = 4096;
+/** Of 10 kB each with what OpenSSL keeps of a key; to examine one anew takes as long as all else that a refresh costs, twice. */
+const DEFAULT_CAPACITY = 40_960;
 const REFUSALS_CAPACITY = 1024;
 
 export class Trust {
