@@ -1,4 +1,5 @@
 /** What would make a start fail, found before anything is changed. */
+import { QUEUES, signallingQueues } from "../base/queues.js";
 import type { Config } from "../config/config.js";
 import type { GistdConfig } from "../config/gistd-config.js";
 import { missingCapabilities } from "../control/doctor/doctor.js";
@@ -8,18 +9,21 @@ import { GIST_PORT } from "../gist/wire/messages.js";
 import { StartError } from "./failure.js";
 import type { SignallingConfig } from "./signalling-options.js";
 
-/** Signalling, permitted, held. */
-const QUEUES = 3;
-
 /** Rejects with StartError or SocketError. */
 export async function preflight({ control, signalling, packets, relay }: Config): Promise<void> {
   checkPrivileges();
   if (relay.serve) await checkPort("udp", relay.port, "stop the program that has it, or change [relay] port");
   await assertUnused({ path: control.socket, owner: "pbsd" });
   const remedy = "change [packets] queue_base";
-  if (signalling.service !== null) return checkQueues(packets.queueBase + 1, QUEUES - 1, remedy);
+  const ofSignalling = signallingQueues(packets.queueBase);
+  const all = Array.from({ length: QUEUES }, (_, i) => packets.queueBase + i);
+  if (signalling.service !== null)
+    return checkQueues(
+      all.filter((number) => !ofSignalling.includes(number)),
+      remedy,
+    );
   await checkSignallingPorts(signalling);
-  checkQueues(packets.queueBase, QUEUES, remedy);
+  checkQueues(all, remedy);
 }
 
 /** Rejects with StartError or SocketError. */
@@ -28,7 +32,7 @@ export async function gistdPreflight({ control, service, signalling }: GistdConf
   await assertUnused({ path: control.socket, owner: "gistd" });
   await assertUnused({ path: service.socket, owner: "gistd", section: "service" });
   await checkSignallingPorts(signalling);
-  checkQueues(signalling.queue, 1, "change [signalling] queue");
+  checkQueues(signallingQueues(signalling.queue), "change [signalling] queue");
 }
 
 async function checkSignallingPorts({ tlsPort, tcpPort }: SignallingConfig): Promise<void> {
@@ -53,10 +57,10 @@ async function checkPort(protocol: "udp" | "tcp", port: number, remedy: string):
   throw new StartError(`${protocol} port ${port} ${what} (${remedy})`);
 }
 
-function checkQueues(first: number, count: number, remedy: string): void {
+function checkQueues(numbers: readonly number[], remedy: string): void {
   const listing = thisMachine.read("/proc/net/netfilter/nfnetlink_queue") ?? "";
   const taken = new Set(listing.split("\n").map((line) => Number(line.trim().split(/\s+/)[0] || Number.NaN)));
-  for (let number = first; number < first + count; number++)
+  for (const number of numbers)
     if (taken.has(number))
       throw new StartError(`queue ${number} is taken (stop the program that has it, or ${remedy})`);
 }

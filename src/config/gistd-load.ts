@@ -1,6 +1,7 @@
 /** gistd's configuration file: sections, fields, ranges, defaults. docs/gistd.example.toml explains each for its user. */
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
+import { QUEUES } from "../base/queues.js";
 import { deepFreeze, type Format, parseDocument, readDocument } from "./document.js";
 import { whole } from "./fields.js";
 import { DEFAULT_GISTD_CONTROL, DEFAULT_SERVICE, type GistdConfig } from "./gistd-config.js";
@@ -27,7 +28,7 @@ const sections = {
   identity,
   signalling: {
     ...signalling,
-    queue: whole(0, 65535).default(2700),
+    queue: whole(0, 65_536 - QUEUES).default(2700),
     capacity: whole(16, 16_000_000).default(2_000_000),
   },
   service: { ...socketAt(DEFAULT_SERVICE), uids: ids(), gids: ids() },

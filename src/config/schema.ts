@@ -32,6 +32,7 @@ import {
 } from "../authorization/reaction.js";
 import { hasPorts } from "../base/flow.js";
 import { OUR_MARKS } from "../base/marks.js";
+import { QUEUES } from "../base/queues.js";
 import { bytes, type Bytes, type Milliseconds, ms, seconds } from "../base/units.js";
 import { DEFAULT_SOCKET, LOG_LEVELS } from "./config.js";
 import {
@@ -111,7 +112,7 @@ const refreshing = {
 };
 
 const packets = {
-  queue_base: whole(0, 65532).default(2700),
+  queue_base: whole(0, 65_536 - QUEUES).default(2700),
   capacity: whole(16, 16_000_000).default(1_000_000),
   hold_packets_per_flow: whole(1, 1024).default(32),
   hold_packets: whole(1, 65536).default(4096),

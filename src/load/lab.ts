@@ -8,6 +8,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { knownHostsRange } from "../base/queues.js";
 import type { AddressBlock } from "./space.js";
 
 const PREFIX = "pbsload";
@@ -144,7 +145,17 @@ function lanesOf(count: number): number[] {
 /** Puts Query-mode packets of a link into a kernel queue, in a namespace that does nothing else. */
 export function interceptQueries({ namespace, interface: name }: LaneEnd, queue: number): void {
   const rule = ["-A", "PREROUTING", "-i", name, "-p", "udp", "--dport", "270"];
-  inside(namespace, "iptables", "-t", "mangle", ...rule, "-j", "NFQUEUE", "--queue-num", String(queue));
+  inside(
+    namespace,
+    "iptables",
+    "-t",
+    "mangle",
+    ...rule,
+    "-j",
+    "NFQUEUE",
+    "--queue-balance",
+    knownHostsRange(queue),
+  );
 }
 
 function ip(...args: string[]): void {

@@ -9,7 +9,7 @@ import type { Milliseconds } from "../base/units.js";
 import { Associations } from "../gist/transport/association.js";
 import { Counters } from "../gist/transport/counters.js";
 import { DatagramSockets } from "../gist/transport/datagram.js";
-import { Interceptor, openQueue } from "../gist/transport/intercept.js";
+import { Interceptor, openQueues } from "../gist/transport/intercept.js";
 import { buildQueryPacket, DEFAULT_ROUTER_ALERT, queryPacketOf } from "../gist/transport/packet.js";
 import { RawSender } from "../gist/transport/query-mode.js";
 import { type Credentials, DEFAULT_LIMITS } from "../gist/transport/system.js";
@@ -119,7 +119,7 @@ export class OneWayTransport implements Transport {
 
   #intercept(queueNumber: number, handler: TransportHandler): Promise<void> {
     const { time, logger, route } = this.#options;
-    return openQueue(
+    return openQueues(
       queueNumber,
       new Interceptor({
         time,

@@ -5,6 +5,7 @@
 import type { IpFamily, IpPrefix } from "../base/address.js";
 import { PROTOCOL } from "../base/flow.js";
 import { AGAIN_MARK, ASIDE_MARK, SENT_MARK, STRANGER_MARK } from "../base/marks.js";
+import { knownHostsRange } from "../base/queues.js";
 import { isOurs, type SavedRules, type SavedTable } from "./firewall-saved.js";
 
 export interface FirewallOptions {
@@ -262,7 +263,8 @@ function mangleTable(family: IpFamily, options: FirewallOptions, links: readonly
 function interception(family: IpFamily, options: FirewallOptions): Chain[] {
   const { queueBase, interceptRate } = options;
   const eighth = part(interceptRate, 8);
-  const queue = `${comment("intercept.queued")} -j NFQUEUE --queue-num ${queueBase}`;
+  const queue = (which: string) => `${comment("intercept.queued")} -j NFQUEUE ${which}`;
+  const strangers = queue(`--queue-num ${queueBase}`);
   const bySourceOf = (name: string, parts: number, table?: SourceTable) =>
     `${bySource(name, part(interceptRate, parts), family, table)} ${comment("intercept.drop.source-rate")} -j DROP`;
   return [
@@ -289,7 +291,10 @@ function interception(family: IpFamily, options: FirewallOptions): Chain[] {
     },
     {
       name: "PBS-KNOWN",
-      rules: [bySourceOf("PBS-KNOWN", 4), `${within("PBS-KNOWN", part(interceptRate, 2))} ${queue}`],
+      rules: [
+        bySourceOf("PBS-KNOWN", 4),
+        `${within("PBS-KNOWN", part(interceptRate, 2))} ${queue(`--queue-balance ${knownHostsRange(queueBase)}`)}`,
+      ],
     },
     {
       name: "PBS-STRANGERS",
@@ -301,8 +306,8 @@ function interception(family: IpFamily, options: FirewallOptions): Chain[] {
         `${comment("intercept.drop.rate")} -j DROP`,
       ],
     },
-    { name: "PBS-STRANGER", rules: [markAs(STRANGER_MARK), queue] },
-    { name: "PBS-AGAIN", rules: [markAs(AGAIN_MARK), queue] },
+    { name: "PBS-STRANGER", rules: [markAs(STRANGER_MARK), strangers] },
+    { name: "PBS-AGAIN", rules: [markAs(AGAIN_MARK), strangers] },
   ];
 }
 

@@ -123,7 +123,7 @@ test("with a gistd the ports and the signalling queue are its own", async (t) =>
   );
   t.like(
     checks.find(({ name }) => name === "queues"),
-    { detail: "2701 to 2702 are free" },
+    { detail: "2701 to 2703 are free" },
   );
   const missing = await found(false);
   t.like(

@@ -1,4 +1,5 @@
 /** Looks at what a machine can and cannot do for pbsd. Changes nothing: rules are tried in a network namespace that is thrown away. */
+import { QUEUES, signallingQueues } from "../../base/queues.js";
 import type { Config } from "../../config/config.js";
 import { checkCertificate, checkClock } from "./certificates.js";
 import { checkIptables, checkRules, checkSets } from "./firewall.js";
@@ -87,18 +88,18 @@ async function checkModules(machine: Machine): Promise<Check[]> {
   return checks.length > 0 ? checks : [ok("native modules", names.join(", "))];
 }
 
-/** The first of the three is the signalling's. */
 function checkQueues(machine: Machine, { config, daemon }: DoctorOptions): Check {
   const base = config?.packets.queueBase ?? 2700;
-  const first = serviceOf(config) === null ? base : base + 1;
-  const numbers = [base, base + 1, base + 2].filter((number) => number >= first);
+  const gistd = serviceOf(config) === null ? [] : signallingQueues(base);
+  const all = Array.from({ length: QUEUES }, (_, i) => base + i);
+  const numbers = all.filter((number) => !gistd.includes(number));
   const listing = machine.read("/proc/net/netfilter/nfnetlink_queue");
   if (listing === undefined)
     return warn("queues", "the kernel does not list its queues", "modprobe nfnetlink_queue, as root");
   const taken = listing.split("\n").map((line) => Number(line.trim().split(/\s+/)[0] || Number.NaN));
   const own = numbers.filter((number) => taken.includes(number));
-  if (own.length === 0) return ok("queues", `${first} to ${base + 2} are free`);
-  if (daemon) return ok("queues", `${own.join(", ")} are pbsd's`);
+  if (own.length === 0) return ok("queues", `${numbers[0]} to ${numbers.at(-1)} are free`);
+  if (daemon) return ok("queues", `${own.length} of ${numbers.length} are pbsd's`);
   return warn(
     "queues",
     `${own.join(", ")} in use`,

@@ -6,6 +6,7 @@
 import type { QueuedPacket } from "nfqueue";
 import type { IpAddress } from "../../base/address.js";
 import type { Logger } from "../../base/log.js";
+import { signallingQueues } from "../../base/queues.js";
 import type { Time, Timer } from "../../base/time.js";
 import { seconds } from "../../base/units.js";
 import { WireError } from "../../base/wire.js";
@@ -160,9 +161,9 @@ export class Interceptor {
 /** Netlink messages of waiting packets; what comes above is dropped by the kernel. */
 const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
 
-interface OpenQueue {
+interface OpenQueues {
   /** What the package returned: kept, because it frees native memory still in use when this is collected. */
-  readonly queue: unknown;
+  readonly queues: readonly unknown[];
   interceptor: Interceptor | undefined;
 }
 
@@ -170,18 +171,19 @@ interface OpenQueue {
  * Queues this process has open. The nfqueue package cannot close one: it stays until the process exits and keeps the
  * event loop alive, so whoever stops a transport ends with process.exit(). A transport started again takes it over.
  */
-const openQueues = new Map<number, OpenQueue>();
+const opened = new Map<number, OpenQueues>();
 
 /**
- * Connects the kernel's queue to the interceptor. Rejects with one clear error.
+ * Connects the kernel's queues for signalling to the interceptor. Rejects with one clear error.
+ * @param base number of the first one ({@link signallingQueues})
  *
  * The package copies each packet into a buffer of its own and names it by its number in every verdict, so verdicts may
  * come late and in any order. It reads a packet with all that the kernel says about it into 65,535 bytes; what does not
  * fit never gets a verdict and fills the queue for good. So the rules must let no packet near that length into the queue.
  */
-export async function openQueue(number: number, interceptor: Interceptor): Promise<void> {
-  const open = openQueues.get(number);
-  if (open?.interceptor !== undefined) throw new Error(`queue ${number} is already in use in this process`);
+export async function openQueues(base: number, interceptor: Interceptor): Promise<void> {
+  const open = opened.get(base);
+  if (open?.interceptor !== undefined) throw new Error(`queue ${base} is already in use in this process`);
   if (open !== undefined) {
     open.interceptor = interceptor;
     return;
@@ -207,20 +209,22 @@ export async function openQueue(number: number, interceptor: Interceptor): Promi
       if (standing === "known" || entry.interceptor === undefined) judge(packet);
       else if (!strangers.wait(packet, standing)) entry.interceptor.turnAway(giveTo(packet));
     };
-    const queue = createQueueHandler(number, RECEIVE_BUFFER_BYTES, read);
-    const entry: OpenQueue = { queue, interceptor };
-    openQueues.set(number, entry);
+    const queues = signallingQueues(base).map((number) =>
+      createQueueHandler(number, RECEIVE_BUFFER_BYTES, read),
+    );
+    const entry: OpenQueues = { queues, interceptor };
+    opened.set(base, entry);
   } catch (error) {
     const detail = error instanceof Error ? error.message : String(error);
     throw new Error(
-      `cannot take packets from queue ${number} (another program may have it, or the capability NET_ADMIN is missing): ${detail}`,
+      `cannot take packets from queue ${base} or one of the 19 after it (another program may have it, or the capability NET_ADMIN is missing): ${detail}`,
     );
   }
 }
 
-/** Leaves the queue open without an interceptor: what waits, and what comes from now on, is dropped. */
-export function releaseQueue(number: number): void {
-  const open = openQueues.get(number);
+/** Leaves the queues open without an interceptor: what waits, and what comes from now on, is dropped. */
+export function releaseQueues(base: number): void {
+  const open = opened.get(base);
   if (open === undefined) return;
   open.interceptor?.stop();
   open.interceptor = undefined;

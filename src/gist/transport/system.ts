@@ -8,7 +8,7 @@ import type { Mri } from "../wire/messages.js";
 import { type AssociationLimits, Associations, type Credentials } from "./association.js";
 import { Counters } from "./counters.js";
 import { DatagramSockets } from "./datagram.js";
-import { Interceptor, openQueue, releaseQueue } from "./intercept.js";
+import { Interceptor, openQueues, releaseQueues } from "./intercept.js";
 import { buildQueryPacket, DEFAULT_ROUTER_ALERT, queryPacketOf } from "./packet.js";
 import { RawSender } from "./query-mode.js";
 import { RouteTable, type WayOut } from "./route.js";
@@ -164,7 +164,7 @@ export class SystemTransport implements Transport {
       isLocal: (address) => this.#routes.isLocal(address),
       deliver: (datagram) => handler.datagram(datagram),
     });
-    await openQueue(queueNumber, interceptor);
+    await openQueues(queueNumber, interceptor);
     this.#intercepting = true;
   }
 
@@ -221,7 +221,7 @@ export class SystemTransport implements Transport {
 
   async stop(): Promise<void> {
     if (this.#intercepting && this.#options.queueNumber !== undefined)
-      releaseQueue(this.#options.queueNumber);
+      releaseQueues(this.#options.queueNumber);
     this.#intercepting = false;
     await this.#associations.stop();
     await this.#datagrams?.stop();
