@@ -50,10 +50,15 @@ static void start_ahead(const struct engine *e, const struct keys *keys, struct 
   for (size_t i = 0; i < AHEAD; i++) hash_one(e, keys, i, ahead);
 }
 
-/* The index of a flow further on, and the entry of one half as far, come into the cache while this one is changed. */
-static void fetch_ahead(const struct engine *e, const struct keys *keys, size_t i, struct ahead *ahead) {
+/*
+ * The hash of flow i. The index of a flow further on, and the entry of one half as far, come into the cache while this
+ * one is changed.
+ */
+static uint64_t fetch_ahead(const struct engine *e, const struct keys *keys, size_t i, struct ahead *ahead) {
+  uint64_t hash = ahead->hash[i % AHEAD];
   hash_one(e, keys, i + AHEAD, ahead);
   if (i + AHEAD / 2 < keys->count) table_prefetch_entry(e->table, ahead->hash[(i + AHEAD / 2) % AHEAD]);
+  return hash;
 }
 
 /* More than this give way for no single call. */
@@ -66,7 +71,7 @@ static int evict(struct engine *e, uint32_t count) {
   for (uint32_t i = 0; i < count; i++) {
     struct flow_key key = victims[i]->key;
     if (!events_push(&e->events, EVENT_EVICTED, &key, 0)) return 0;
-    engine_remove(e, &key);
+    engine_remove(e, &key, table_hash(e->table, &key));
   }
   return 1;
 }
@@ -85,8 +90,7 @@ static int fits(struct engine *e, const struct keys *keys) {
   struct ahead ahead;
   start_ahead(e, keys, &ahead);
   for (size_t i = 0; i < keys->count; i++) {
-    fetch_ahead(e, keys, i, &ahead);
-    struct entry *entry = table_find(e->table, &keys->key[i], table_hash(e->table, &keys->key[i]));
+    struct entry *entry = table_find(e->table, &keys->key[i], fetch_ahead(e, keys, i, &ahead));
     if (!entry || (atomic_load(&entry->term) & TERM_REFUSED)) additional++;
     else table_refresh(e->table, entry);
   }
@@ -116,8 +120,8 @@ static int permit_all(struct engine *e, const struct keys *keys, const double *v
     struct permission permission = read_permission(&values[i * PERMIT_VALUES], now);
     const struct authentication *authentication = authentications ? &authentications[i] : &none;
     enum permit_result permitted;
-    fetch_ahead(e, keys, i, &ahead);
-    if (engine_permit(e, &keys->key[i], &permission, authentication, &permitted) < 0) result = -1;
+    uint64_t hash = fetch_ahead(e, keys, i, &ahead);
+    if (engine_permit(e, &keys->key[i], hash, &permission, authentication, &permitted) < 0) result = -1;
     is_new[i] = permitted == PERMIT_NEW;
   }
   return result;
@@ -318,8 +322,7 @@ napi_value addon_remove(napi_env env, napi_callback_info info) {
   struct ahead ahead;
   start_ahead(e, &keys, &ahead);
   for (size_t i = 0; i < keys.count; i++) {
-    fetch_ahead(e, &keys, i, &ahead);
-    engine_remove(e, &keys.key[i]);
+    engine_remove(e, &keys.key[i], fetch_ahead(e, &keys, i, &ahead));
   }
   return make_number(env, (double)table_ticket(e->table));
 }

@@ -186,9 +186,8 @@ static int permit(struct engine *e, const struct flow_key *key, uint64_t hash, s
 }
 
 /* The flow is changed under the lock, so that the packets held are out before the hold queue lets others pass. */
-int engine_permit(struct engine *e, const struct flow_key *key, const struct permission *permission,
+int engine_permit(struct engine *e, const struct flow_key *key, uint64_t hash, const struct permission *permission,
                   const struct authentication *authentication, enum permit_result *result) {
-  uint64_t hash = table_hash(e->table, key);
   pthread_mutex_lock(&e->hold_lock);
   int released = permit(e, key, hash, *permission, authentication, result);
   pthread_mutex_unlock(&e->hold_lock);
@@ -200,8 +199,7 @@ static void unprotect(struct engine *e, uint32_t number) {
   if (number != 0) protections_release(&e->protections, number);
 }
 
-void engine_remove(struct engine *e, const struct flow_key *key) {
-  uint64_t hash = table_hash(e->table, key);
+void engine_remove(struct engine *e, const struct flow_key *key, uint64_t hash) {
   struct entry *entry = table_find(e->table, key, hash);
   uint32_t number = entry ? protection_number(entry) : 0;
   table_remove(e->table, key, hash);

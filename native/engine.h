@@ -111,8 +111,9 @@ void engine_close(struct engine *engine);
  * As table_permit; held packets of the flow are judged again and go, in their order. Takes the association over.
  * 0 or -1 with errno.
  */
-int engine_permit(struct engine *engine, const struct flow_key *key, const struct permission *permission,
-                  const struct authentication *authentication, enum permit_result *result);
+int engine_permit(struct engine *engine, const struct flow_key *key, uint64_t hash,
+                  const struct permission *permission, const struct authentication *authentication,
+                  enum permit_result *result);
 
 /*
  * Whether the flow has that association already, so that its key need not be prepared again. A signature's takes
@@ -122,7 +123,7 @@ int engine_has_association(const struct engine *engine, const struct flow_key *k
                            enum ah_algorithm algorithm, enum protection_action action);
 
 /* As table_remove. */
-void engine_remove(struct engine *engine, const struct flow_key *key);
+void engine_remove(struct engine *engine, const struct flow_key *key, uint64_t hash);
 
 /* What is done about AH with packets of the entry; NULL: nothing. */
 struct protection *engine_protection(const struct engine *engine, const struct entry *entry);

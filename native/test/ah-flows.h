@@ -53,7 +53,7 @@ static inline enum permit_result permit_flow(struct engine *e, uint16_t flow, ui
                                   .overlap = 100 * NANOSECONDS_PER_SECOND,
                                   .overlap_bytes = overlap_bytes};
   enum permit_result result;
-  engine_permit(e, &packet.key, &permission, &wanted, &result);
+  engine_permit(e, &packet.key, table_hash(e->table, &packet.key), &permission, &wanted, &result);
   return result;
 }
 

@@ -73,7 +73,7 @@ static void change_one(struct shared *s, uint32_t flow, uint32_t what) {
   } else if (what == 5) {
     engine_refuse(s->engine, &packet.key, clock_now() + NANOSECONDS_PER_SECOND, 0);
   } else if (what == 6) {
-    engine_remove(s->engine, &packet.key);
+    engine_remove(s->engine, &packet.key, table_hash(s->engine->table, &packet.key));
   } else if (entry) {
     engine_tidy(s->engine, entry, clock_now() + AH_NOW_LIFETIME * NANOSECONDS_PER_SECOND);
     protections_reclaim(&s->engine->protections);

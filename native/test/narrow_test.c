@@ -34,6 +34,8 @@ static struct built plain_packet(int family, uint8_t protocol, size_t payload) {
   return b;
 }
 
+static uint64_t hash_of(const struct fixture *f) { return table_hash(f->engine->table, &f->packet.key); }
+
 /* A flow of this host with AH, of which NUMBER packets were sent. */
 static void set_up(struct fixture *f, int family, uint8_t protocol) {
   memset(f, 0, sizeof *f);
@@ -48,7 +50,7 @@ static void set_up(struct fixture *f, int family, uint8_t protocol) {
       .allowed = ROOMY, .expires = f->now + 60 * MINUTE * NANOSECONDS_PER_SECOND, .notify_at = NO_THRESHOLD};
   struct authentication wanted = {.association = f->association};
   enum permit_result result;
-  engine_permit(f->engine, &f->packet.key, &permission, &wanted, &result);
+  engine_permit(f->engine, &f->packet.key, hash_of(f), &permission, &wanted, &result);
   narrow_sent(&f->narrow, SPI, &f->packet, f->plain.bytes);
 }
 
@@ -126,7 +128,7 @@ static void test_flood_of_another_flow(void) {
   struct authentication wanted = {.association = other};
   enum permit_result result;
   f.packet.key.source_port = htons(4001);
-  engine_permit(f.engine, &f.packet.key, &permission, &wanted, &result);
+  engine_permit(f.engine, &f.packet.key, hash_of(&f), &permission, &wanted, &result);
   narrow_sent(&f.narrow, SPI + 1, &f.packet, f.plain.bytes);
   int more = 0;
   while (more < 100 && told(&f, SPI + 1, NUMBER, 60) == COUNTER_TOO_BIG_TOLD) more++;
@@ -150,7 +152,7 @@ static void test_forged_ipv6(void) {
 static void test_not_the_sender(void) {
   struct fixture f;
   set_up(&f, 4, IPPROTO_UDP);
-  engine_remove(f.engine, &f.packet.key);
+  engine_remove(f.engine, &f.packet.key, hash_of(&f));
   CHECK_EQUAL(told(&f, SPI, NUMBER, 60), COUNTER_DROP_TOO_BIG_IMPLAUSIBLE);
   CHECK(permit_flow(f.engine, 1, ROOMY, mac_association(SPI, 1, PROTECT_VERIFY), 0) == PERMIT_NEW);
   CHECK_EQUAL(told(&f, SPI, NUMBER, 60), COUNTER_DROP_TOO_BIG_IMPLAUSIBLE);
