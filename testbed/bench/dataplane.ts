@@ -147,14 +147,22 @@ interface IperfResult {
   readonly end: { readonly sum_received?: { readonly bits_per_second: number } };
 }
 
+interface IperfOptions {
+  /** As iperf3 takes it; absent: all that goes. */
+  readonly rate?: string;
+  /** Processors that both ends may run on; absent: any. */
+  readonly cores?: string;
+}
+
 /** One TCP flow for some seconds, with a fixed source port so that it can be permitted; bits a second received. */
-function iperf(lab: Lab, seconds: number, ...options: string[]): number {
-  const server = lab.start("receiver", "iperf3", "-s", "-1", "-p", "5201");
+function iperf(lab: Lab, seconds: number, { rate = "0", cores = BOTH_CORES }: IperfOptions = {}): number {
+  const program = ["taskset", "-c", cores, "iperf3"];
+  const server = lab.start("receiver", ...program, "-s", "-1", "-p", "5201");
   try {
     lab.run("receiver", "sh", "-c", "until ss -ltn | grep -q :5201; do :; done");
     const text = lab.run(
       "sender",
-      "iperf3",
+      ...program,
       "-c",
       ADDRESS.receiver,
       "-p",
@@ -164,7 +172,8 @@ function iperf(lab: Lab, seconds: number, ...options: string[]): number {
       "-t",
       String(seconds),
       "-J",
-      ...options,
+      "-b",
+      rate,
     );
     const { error, end } = JSON.parse(text) as IperfResult;
     if (end.sum_received === undefined) throw new Error(`iperf3: ${error ?? "no result"}`);
@@ -257,10 +266,44 @@ interface Flood {
   readonly from: "attacker" | "sender";
   /** Packets a second; undefined: all that the generator gives. */
   readonly rate?: number;
+  /** Absent: the hosts' programs run wherever the scheduler puts them, the router's core included. */
+  readonly arrangement?: keyof typeof ARRANGEMENTS;
 }
 
+/** Without and beside the flood alike. */
+interface Arrangement {
+  readonly name: string;
+  readonly cores: string;
+  readonly begin: (lab: Lab) => void;
+  readonly end: (lab: Lab) => void;
+}
+
+const ARRANGEMENTS = {
+  anywhere: { name: "", cores: BOTH_CORES, begin: () => undefined, end: () => undefined },
+  first: {
+    name: ", receive threads with real-time priority",
+    cores: BOTH_CORES,
+    begin: (lab) => lab.raiseRouter(true),
+    end: (lab) => lab.raiseRouter(false),
+  },
+  apart: {
+    name: ", hosts on the other core",
+    cores: String(LOAD_CORE),
+    begin: (lab) => lab.pinHosts(),
+    end: (lab) => lab.releaseHosts(),
+  },
+} as const satisfies Readonly<Record<string, Arrangement>>;
+
 /** Goodput of a permitted TCP flow held at 1 Gb/s beside packets that nobody permitted. */
-async function flood(lab: Lab, { kind, from, rate }: Flood, runs: number): Promise<Case> {
+async function flood(lab: Lab, settings: Flood, runs: number): Promise<Case> {
+  const { kind, from, rate, arrangement = "anywhere" } = settings;
+  const { name, cores, begin, end } = ARRANGEMENTS[arrangement];
+  const measure = () => {
+    lab.pinRouter();
+    begin(lab);
+    return iperf(lab, 3, { rate: "1G", cores }) / 1e6;
+  };
+
   const size = { size: 64, flows: 65_536, seconds: FLOOD_SECONDS };
   const load = { from, ...size, ...(rate === undefined ? {} : { rate }) };
   const pairs: { value: number; baseline: number }[] = [];
@@ -271,14 +314,14 @@ async function flood(lab: Lab, { kind, from, rate }: Flood, runs: number): Promi
       BOTH_CORES,
       async (engine) => {
         await permitIperf(lab, engine);
-        const quiet = iperf(lab, 3, "-b", "1G");
-        lab.pinRouter();
+        const baseline = measure();
         const attack = lab.start(from, ...generatorCommand(lab, load));
         try {
-          return { value: iperf(lab, 3, "-b", "1G") / 1e6, baseline: quiet / 1e6 };
+          return { value: measure(), baseline };
         } finally {
           attack.kill();
           await once(attack, "exit");
+          end(lab);
         }
       },
       kind,
@@ -287,7 +330,7 @@ async function flood(lab: Lab, { kind, from, rate }: Flood, runs: number): Promi
   }
   const ring = from === "sender" ? " in the same receive ring" : "";
   const what = rate === undefined ? "all" : `${rate / 1000} kpps`;
-  return paired(`1 Gb/s TCP beside ${what} unpermitted${ring}, ${kind}`, "Mb/s", pairs);
+  return paired(`1 Gb/s TCP beside ${what} unpermitted${ring}, ${kind}${name}`, "Mb/s", pairs);
 }
 
 /** 1 Gb/s of packets with AH, which the programs hand to a thread on the router's core. */
@@ -322,7 +365,12 @@ const FLOODS: readonly Flood[] = [
   { kind: "nfqueue", from: "attacker", rate: 1_000_000 },
   { kind: "xdp", from: "attacker" },
 ];
-const FLOOD_IN_RING: Flood = { kind: "xdp", from: "sender", rate: 1_000_000 };
+const FLOODS_IN_RING: readonly Flood[] = (["anywhere", "first", "apart"] as const).map((arrangement) => ({
+  kind: "xdp",
+  from: "sender",
+  rate: 1_000_000,
+  arrangement,
+}));
 
 /** Native programs send on what the other end of a veth has left to be filled in, so hosts fill it in themselves. */
 function fillInChecksums(lab: Lab): void {
@@ -371,7 +419,9 @@ const PARTS: Readonly<Record<string, (lab: Lab, runs: number) => Promise<Case[]>
   },
   "flood-ring": async (lab, runs) => {
     fillInChecksums(lab);
-    return [await flood(lab, FLOOD_IN_RING, runs)];
+    const results: Case[] = [];
+    for (const one of FLOODS_IN_RING) results.push(await flood(lab, one, runs));
+    return results;
   },
   "flood-ah": async (lab, runs) => {
     fillInChecksums(lab);

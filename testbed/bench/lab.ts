@@ -10,6 +10,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { pin, threads } from "./processor-time.js";
 
 export const HOSTS = ["sender", "router", "receiver", "attacker"] as const;
 export type Host = (typeof HOSTS)[number];
@@ -40,6 +41,9 @@ const LINKS: readonly (readonly [Link, Link])[] = [
     { host: "router", name: "from-attacker", address: "10.3.255.254/16" },
   ],
 ];
+
+const ROUTER_RECEIVES = /^\s*(\d+)\s+napi\/(?:from-sende|to-receive|from-attac)/;
+const HOST_RECEIVES = /^\s*(\d+)\s+napi\/(?:in|out)-/;
 
 export class Lab {
   readonly directory: string;
@@ -101,18 +105,35 @@ export class Lab {
    * the threads anew, so this is asked for again before each window.
    */
   pinRouter(): void {
-    for (const name of ["from-sender", "to-receiver", "from-attacker"]) {
-      this.run("router", "sh", "-c", `echo 1 > /sys/class/net/${name}/threaded`);
-    }
-    let pinned = 0;
-    for (const line of execFileSync("ps", ["-eo", "pid,comm"], { encoding: "utf8" }).split("\n")) {
-      const match = /^\s*(\d+)\s+napi\/(from-sender|to-receiver|from-attack)/.exec(line);
-      if (match === null) continue;
-      execFileSync("taskset", ["-p", "-c", String(ROUTER_CORE), match[1] ?? ""], { stdio: "ignore" });
-      pinned++;
-    }
+    this.#threaded("router", ["from-sender", "to-receiver", "from-attacker"]);
+    const pinned = pinThreads(ROUTER_RECEIVES, ROUTER_CORE);
     if (pinned < LINKS.length)
       throw new Error(`only ${pinned} receive threads of the router could be pinned`);
+  }
+
+  /** The same for the hosts at both ends, on {@link LOAD_CORE}: what they receive is no work of the router's core. */
+  pinHosts(): void {
+    this.#threaded("sender", ["out"]);
+    this.#threaded("receiver", ["in"]);
+    if (pinThreads(HOST_RECEIVES, LOAD_CORE) < 2)
+      throw new Error("the hosts' receive threads could not be pinned");
+  }
+
+  /** Gives the router's receive threads a real-time priority, as docs/operation.md tells; `first` false: that of others. */
+  raiseRouter(first: boolean): void {
+    const policy = first ? ["-f", "-p", "1"] : ["-o", "-p", "0"];
+    for (const id of threads(ROUTER_RECEIVES)) execFileSync("chrt", [...policy, id]);
+  }
+
+  /** Takes {@link pinHosts} back. */
+  releaseHosts(): void {
+    this.#threaded("sender", ["out"], false);
+    this.#threaded("receiver", ["in"], false);
+  }
+
+  #threaded(host: Host, links: readonly string[], wanted = true): void {
+    for (const name of links)
+      this.run(host, "sh", "-c", `echo ${wanted ? 1 : 0} > /sys/class/net/${name}/threaded`);
   }
 
   close(): void {
@@ -148,6 +169,13 @@ export class Lab {
     }
     this.run("sender", "ping", "-c", "1", "-W", "2", ADDRESS.receiver);
   }
+}
+
+/** How many there are. */
+function pinThreads(pattern: RegExp, core: number): number {
+  const ids = threads(pattern);
+  pin(ids, core);
+  return ids.length;
 }
 
 export function median(values: readonly number[]): number {
