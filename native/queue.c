@@ -29,6 +29,7 @@ struct queue_buffers {
   struct iovec vectors[QUEUE_BATCH];
   struct sockaddr_nl senders[QUEUE_BATCH];
   size_t message_bytes;
+  int received; /* by the last call, which left lengths in that many headers */
   _Alignas(8) char bytes[]; /* QUEUE_BATCH messages */
 };
 
@@ -108,6 +109,7 @@ static struct queue_buffers *make_buffers(uint32_t range) {
     b->headers[i].msg_hdr.msg_iov = &b->vectors[i];
     b->headers[i].msg_hdr.msg_iovlen = 1;
     b->headers[i].msg_hdr.msg_name = &b->senders[i];
+    b->headers[i].msg_hdr.msg_namelen = sizeof b->senders[i];
   }
   return b;
 }
@@ -221,8 +223,9 @@ static int read_message(struct queue *q, int index, struct queued *out, struct c
 }
 
 int queue_receive(struct queue *q, struct queued *out, struct counters *counters) {
-  for (int i = 0; i < QUEUE_BATCH; i++) q->buffers->headers[i].msg_hdr.msg_namelen = sizeof(struct sockaddr_nl);
+  for (int i = 0; i < q->buffers->received; i++) q->buffers->headers[i].msg_hdr.msg_namelen = sizeof(struct sockaddr_nl);
   int received = recvmmsg(queue_fd(q), q->buffers->headers, QUEUE_BATCH, MSG_DONTWAIT, NULL);
+  q->buffers->received = received < 0 ? 0 : received;
   if (received < 0) return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? 0 : -1;
   int packets = 0;
   for (int i = 0; i < received; i++) packets += read_message(q, i, &out[packets], counters);
