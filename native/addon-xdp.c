@@ -365,6 +365,19 @@ napi_value addon_xdp_features(napi_env env, napi_callback_info info) {
   return make_number(env, xdp_features(interface, &features) < 0 ? -1 : (double)features);
 }
 
+/* raiseReceiveThreads(interface, priority): how many have it now. */
+napi_value addon_raise_receive_threads(napi_env env, napi_callback_info info) {
+  napi_value a[2];
+  uint32_t interface = 0, priority = 0;
+  if (get_arguments(env, info, 2, a) < 0 || get_u32(env, a[0], INT32_MAX, &interface) < 0 ||
+      get_u32(env, a[1], 99, &priority) < 0)
+    return NULL;
+  int raised = receive_threads_raise(interface, (int)priority);
+  if (raised >= 0) return make_number(env, raised);
+  throw_errno(env, errno, "the receive threads cannot be given their priority");
+  return NULL;
+}
+
 /* linkQueueing(interface): the kind, or an empty string when the kernel does not say. */
 napi_value addon_link_queueing(napi_env env, napi_callback_info info) {
   napi_value a[1], kind = NULL;

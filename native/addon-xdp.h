@@ -24,6 +24,7 @@ napi_value addon_xdp_serve(napi_env env, napi_callback_info info);
 napi_value addon_xdp_leave(napi_env env, napi_callback_info info);
 napi_value addon_link_queueing(napi_env env, napi_callback_info info);
 napi_value addon_xdp_features(napi_env env, napi_callback_info info);
+napi_value addon_raise_receive_threads(napi_env env, napi_callback_info info);
 napi_value addon_xdp_counters(napi_env env, napi_callback_info info);
 napi_value addon_xdp_try_segments(napi_env env, napi_callback_info info);
 napi_value addon_xdp_try(napi_env env, napi_callback_info info);

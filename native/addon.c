@@ -277,6 +277,7 @@ NAPI_MODULE_INIT() {
       METHOD("xdpLeave", addon_xdp_leave),
       METHOD("linkQueueing", addon_link_queueing),
       METHOD("xdpFeatures", addon_xdp_features),
+      METHOD("raiseReceiveThreads", addon_raise_receive_threads),
       METHOD("xdpCounters", addon_xdp_counters),
       METHOD("xdpTry", addon_xdp_try),
       METHOD("xdpTrySegments", addon_xdp_try_segments),

@@ -113,4 +113,10 @@ int xdp_try_segments(unsigned interface, const uint8_t *frame, size_t bytes, uin
 /* What an interface can do: bits of enum netdev_xdp_act of Linux 6.3 and newer. -1 with errno when the kernel does not say. */
 int xdp_features(unsigned interface, uint64_t *features);
 
+/*
+ * Gives the kernel's threads that receive for an interface (threaded NAPI) a real-time priority, 1 to 99. Returns how many
+ * there are; -1 with errno when the kernel does not say, or does not allow it.
+ */
+int receive_threads_raise(unsigned interface, int priority);
+
 #endif

@@ -59,6 +59,7 @@ export function datapathOptions(config: Config, logger: Logger, time: Time): Xdp
   const { node, signalling, packets, legacy, open, exempt } = config;
   const isOpen = node.mode === "open";
   const { queueBase, capacity, holdPacketsPerFlow, holdPackets, holdTime, refuseMark, enforce } = packets;
+  const { receivePriority } = packets;
   return {
     queueBase,
     capacity,
@@ -67,6 +68,7 @@ export function datapathOptions(config: Config, logger: Logger, time: Time): Xdp
     holdTime,
     refuseMark,
     enforce,
+    receivePriority,
     ...((isOpen || legacy.length > 0) && { openMark: packets.openMark }),
     ...(isOpen
       ? { open: sharedRates([open, ...legacy]) }

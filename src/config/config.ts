@@ -103,6 +103,8 @@ export interface PacketsConfig {
   readonly reassemble: boolean;
   readonly firewall: "auto" | "nft" | "legacy";
   readonly engine: "auto" | "xdp" | "nfqueue";
+  /** Real-time priority of the kernel's receive threads of interfaces that XDP judges; 0: as they are. */
+  readonly receivePriority: number;
 }
 
 /** Another way out for flows to some destinations: at least one of `via` and `device`, or a relay, or a source. */

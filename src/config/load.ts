@@ -77,6 +77,7 @@ function build(parsed: Parsed, file: string): Config {
       reassemble: packets.reassemble,
       firewall: packets.firewall,
       engine: packets.engine,
+      receivePriority: packets.receive_priority,
     },
     exempt: parsed.exempt.map(toExemptClass),
     open: { rate: parsed.open.rate, sourceRate: parsed.open.source_rate },

@@ -124,6 +124,7 @@ const packets = {
   reassemble: flag().default(true),
   firewall: choice("auto", "nft", "legacy").default("auto"),
   engine: choice("auto", "xdp", "nfqueue").default("auto"),
+  receive_priority: whole(0, 99).default(0),
 };
 
 const exempt = {

@@ -84,6 +84,11 @@ export interface NativeXdp {
   xdpLeave(programs: XdpHandle, interfaceIndex: number): void;
   /** Bits of {@link XDP_FEATURE}, or -1 when the kernel does not say. */
   xdpFeatures(interfaceIndex: number): number;
+  /**
+   * Gives the kernel's threads that receive for an interface a real-time priority, 1 to 99; returns how many there are. Throws
+   * when the kernel does not say (before Linux 6.8) or does not allow it.
+   */
+  raiseReceiveThreads(interfaceIndex: number, priority: number): number;
   /** Kind of the queueing discipline by which an interface sends, such as "fq_codel"; empty when the kernel does not say. */
   linkQueueing(interfaceIndex: number): string;
   /** Packets in the order of the names. */

@@ -86,6 +86,15 @@ class Row {
   }
 }
 
+/** Policy and priority of threads that receive for an interface, and their numbers, as ps has them. */
+function receivers(name: string): { readonly policy: string; readonly id: string }[] {
+  const lines = execFileSync("ps", ["-eo", "cls,rtprio,pid,comm"], { encoding: "utf8" }).split("\n");
+  return lines
+    .filter((line) => line.includes(` napi/${name}-`))
+    .map((line) => line.trim().split(/\s+/))
+    .map(([policy = "", priority = "", id = ""]) => ({ policy: `${policy} ${priority}`, id }));
+}
+
 /** The process in the router (testdata/xdp-router.ts). */
 class Program {
   readonly #child;
@@ -443,6 +452,30 @@ for (const virtual of ["generic", "native"] as const)
     await router.tell("stop");
     await router.tell("clean");
   });
+
+rootTest("threads that receive come first when they shall, those made anew too", async (t) => {
+  const row = new Row(t);
+  const router = row.router();
+  const name = `p${process.pid}`;
+  row.run("r", "ip", "link", "set", "outside", "down");
+  row.run("r", "ip", "link", "set", "outside", "name", name);
+  row.run("r", "ip", "link", "set", name, "up");
+  row.run("r", "sh", "-c", `echo 1 > /sys/class/net/${name}/threaded`);
+  t.deepEqual(
+    receivers(name).map(({ policy }) => policy),
+    ["TS -"],
+  );
+  await router.start({ virtual: "native", receivePriority: 3 });
+  const [first] = receivers(name);
+  t.is(first?.policy, "FF 3");
+  for (const state of ["down", "up"]) row.run("r", "ip", "link", "set", name, state);
+  await until("the new thread", () => {
+    const [second, ...more] = receivers(name);
+    return second?.policy === "FF 3" && second.id !== first?.id && more.length === 0;
+  });
+  await router.tell("stop");
+  await router.tell("clean");
+});
 
 rootTest("changes of the interfaces are followed", async (t) => {
   const row = new Row(t);

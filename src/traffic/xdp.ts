@@ -45,6 +45,8 @@ export interface XdpOptions extends NfqueueOptions {
    * faster but send on checksums that the other end left to be filled in.
    */
   readonly virtual?: XdpMode;
+  /** Real-time priority of the kernel's threads that receive for interfaces with programs; 0 or absent: as they are. */
+  readonly receivePriority?: number;
 }
 
 interface LegacyHosts extends SharedRates {
@@ -372,12 +374,28 @@ export class XdpDatapath implements Datapath {
     for (const index of before.keys())
       if (!wanted.some((candidate) => candidate.index === index)) this.#leave(index);
     this.#attached = new Map(wanted.map((candidate) => [candidate.index, this.#take(candidate, before)]));
+    for (const [index, { engine }] of this.#attached)
+      if (engine.engine !== "nfqueue") this.#receiveFirst(index, engine.name);
     this.#unfit = [
       ...candidates
         .filter((candidate) => !isWanted(candidate))
         .map(({ name }) => byQueues(name, "the configuration leaves it out")),
       ...unfit.map(({ name, reason }) => byQueues(name, reason)),
     ];
+  }
+
+  /** The kernel makes these threads anew when offloads are changed, which is told as a change of the link. */
+  #receiveFirst(index: number, name: string): void {
+    const { receivePriority: priority = 0, logger } = this.#options;
+    if (priority === 0) return;
+    try {
+      const threads = this.#native.raiseReceiveThreads(index, priority);
+      if (threads > 0) logger.debug({ interface: name, threads, priority }, "receive threads come first");
+      else
+        logger.warn({ interface: name }, "it has no receive threads of its own, or they are not seen here");
+    } catch (error) {
+      logger.warn({ error, interface: name }, "receive threads keep their priority");
+    }
   }
 
   #shapedBy(index: number): string | undefined {
