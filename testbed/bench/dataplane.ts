@@ -31,9 +31,16 @@ class Engine {
   }
 
   /** @param cores processors the engine may run on, as taskset writes them */
-  static async start(lab: Lab, flows: number, cores: string, kind: EngineKind): Promise<Engine> {
+  static async start(
+    lab: Lab,
+    flows: number,
+    cores: string,
+    kind: EngineKind,
+    receivePriority: number,
+  ): Promise<Engine> {
     const wrapper = ["taskset", "-c", cores];
-    const program = await LineProgram.start(lab.namespace("router"), "engine", { engine: kind }, wrapper);
+    const settings = { engine: kind, receivePriority };
+    const program = await LineProgram.start(lab.namespace("router"), "engine", settings, wrapper);
     const engine = new Engine(program);
     if (flows > 0) await engine.ask(`install ${flows}`);
     return engine;
@@ -54,8 +61,9 @@ async function withEngine<T>(
   cores: string,
   measure: (engine: Engine) => T,
   kind: EngineKind = "nfqueue",
+  receivePriority = 0,
 ): Promise<Awaited<T>> {
-  const engine = await Engine.start(lab, flows, cores, kind);
+  const engine = await Engine.start(lab, flows, cores, kind, receivePriority);
   try {
     return await measure(engine);
   } finally {
@@ -114,8 +122,9 @@ async function queueAuthenticated(lab: Lab, runs: number): Promise<Case> {
 }
 
 const QUEUE_THREAD = /^\s*(\d+)\s+pbs-permitted/;
-/** Less than the engine's most, so that nothing is dropped half-way. */
+/** Packets a second: so few that each costs wake-ups, and about the engine's most. */
 const UNHURRIED = 120_000;
+const HURRIED = 200_000;
 
 /** Thousands of packets that the router's stack sends on in a second of processor time, the queue's thread included. */
 function forwardedPerSecond(lab: Lab, load: Load): number {
@@ -127,19 +136,34 @@ function forwardedPerSecond(lab: Lab, load: Load): number {
   return (forwardedByStack(lab) - packets) / (spent() - before) / 1000;
 }
 
-/** As the cases of XDP are measured: what else runs on the machine is no part of it, nor is the receiver. */
-async function queueTime(lab: Lab, runs: number): Promise<Case> {
+/**
+ * As the cases of XDP are measured: what else runs on the machine is no part of it. Where few packets come, plain forwarding
+ * pays for wake-ups too, so it gets the same few; at the engine's most it gets all that the generator gives.
+ */
+async function queueTime(lab: Lab, runs: number): Promise<Case[]> {
   const load = { from: "sender", size: 64, flows: 1_000_000, seconds: WINDOW_SECONDS } as const;
+  const few = { ...load, rate: UNHURRIED };
   sinkAtReceiver(lab);
-  const pairs: { value: number; baseline: number }[] = [];
+  const unhurried: { value: number; baseline: number }[] = [];
+  const hurried: { value: number; baseline: number }[] = [];
   for (let run = 0; run < runs; run++) {
-    const before = forwardedPerSecond(lab, load);
-    const value = await withEngine(lab, load.flows, String(ROUTER_CORE), () =>
-      forwardedPerSecond(lab, { ...load, rate: UNHURRIED }),
+    const before = [forwardedPerSecond(lab, load), forwardedPerSecond(lab, few)] as const;
+    const values = await withEngine(
+      lab,
+      load.flows,
+      String(ROUTER_CORE),
+      () => [forwardedPerSecond(lab, { ...load, rate: HURRIED }), forwardedPerSecond(lab, few)] as const,
     );
-    pairs.push({ value, baseline: (before + forwardedPerSecond(lab, load)) / 2 });
+    const after = [forwardedPerSecond(lab, load), forwardedPerSecond(lab, few)] as const;
+    hurried.push({ value: values[0], baseline: (before[0] + after[0]) / 2 });
+    unhurried.push({ value: values[1], baseline: (before[1] + after[1]) / 2 });
   }
-  return paired(`nfqueue ${load.size} B, ${load.flows} flows, by processor time`, "kpps a core", pairs);
+  const name = (rate: number) =>
+    `nfqueue ${load.size} B, ${load.flows} flows, by processor time, ${rate / 1000} kpps offered`;
+  return [
+    paired(`${name(HURRIED)}, plain forwarding all`, "kpps a core", hurried),
+    paired(`${name(UNHURRIED)}, plain forwarding too`, "kpps a core", unhurried),
+  ];
 }
 
 interface IperfResult {
@@ -186,6 +210,9 @@ function iperf(lab: Lab, seconds: number, { rate = "0", cores = BOTH_CORES }: Ip
 /** iperf3 opens a control connection of any port beside the data connection, so that needs a permission too. */
 async function permitIperf(lab: Lab, engine: Engine): Promise<void> {
   lab.run("sender", "sysctl", "-qw", "net.ipv4.ip_local_port_range=41001 41010");
+  // Ports are free again at once: there are few, and many connections after each other.
+  for (const host of ["sender", "receiver"] as const)
+    lab.run(host, "sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=0");
   const flows: string[] = [];
   for (let port = 41_000; port <= 41_010; port++) {
     flows.push(`tcp ${ADDRESS.sender}:${port} > ${ADDRESS.receiver}:5201`);
@@ -274,33 +301,22 @@ interface Flood {
 interface Arrangement {
   readonly name: string;
   readonly cores: string;
-  readonly begin: (lab: Lab) => void;
-  readonly end: (lab: Lab) => void;
+  readonly receivePriority: number;
 }
 
 const ARRANGEMENTS = {
-  anywhere: { name: "", cores: BOTH_CORES, begin: () => undefined, end: () => undefined },
-  first: {
-    name: ", receive threads with real-time priority",
-    cores: BOTH_CORES,
-    begin: (lab) => lab.raiseRouter(true),
-    end: (lab) => lab.raiseRouter(false),
-  },
-  apart: {
-    name: ", hosts on the other core",
-    cores: String(LOAD_CORE),
-    begin: (lab) => lab.pinHosts(),
-    end: (lab) => lab.releaseHosts(),
-  },
+  anywhere: { name: "", cores: BOTH_CORES, receivePriority: 0 },
+  apart: { name: ", hosts on the other core", cores: String(LOAD_CORE), receivePriority: 0 },
+  first: { name: ", receive_priority = 1", cores: BOTH_CORES, receivePriority: 1 },
 } as const satisfies Readonly<Record<string, Arrangement>>;
 
 /** Goodput of a permitted TCP flow held at 1 Gb/s beside packets that nobody permitted. */
 async function flood(lab: Lab, settings: Flood, runs: number): Promise<Case> {
   const { kind, from, rate, arrangement = "anywhere" } = settings;
-  const { name, cores, begin, end } = ARRANGEMENTS[arrangement];
+  const { name, cores, receivePriority } = ARRANGEMENTS[arrangement];
   const measure = () => {
     lab.pinRouter();
-    begin(lab);
+    if (cores === String(LOAD_CORE)) lab.pinHosts();
     return iperf(lab, 3, { rate: "1G", cores }) / 1e6;
   };
 
@@ -308,6 +324,8 @@ async function flood(lab: Lab, settings: Flood, runs: number): Promise<Case> {
   const load = { from, ...size, ...(rate === undefined ? {} : { rate }) };
   const pairs: { value: number; baseline: number }[] = [];
   for (let run = 0; run < runs; run++) {
+    // The engine gives priorities to threads that are there.
+    lab.pinRouter();
     const pair = await withEngine(
       lab,
       0,
@@ -321,13 +339,14 @@ async function flood(lab: Lab, settings: Flood, runs: number): Promise<Case> {
         } finally {
           attack.kill();
           await once(attack, "exit");
-          end(lab);
         }
       },
       kind,
+      receivePriority,
     );
     pairs.push(pair);
   }
+  lab.releaseHosts();
   const ring = from === "sender" ? " in the same receive ring" : "";
   const what = rate === undefined ? "all" : `${rate / 1000} kpps`;
   return paired(`1 Gb/s TCP beside ${what} unpermitted${ring}, ${kind}${name}`, "Mb/s", pairs);
@@ -365,7 +384,8 @@ const FLOODS: readonly Flood[] = [
   { kind: "nfqueue", from: "attacker", rate: 1_000_000 },
   { kind: "xdp", from: "attacker" },
 ];
-const FLOODS_IN_RING: readonly Flood[] = (["anywhere", "first", "apart"] as const).map((arrangement) => ({
+/** The last one last: threads keep the priority that they were given. */
+const FLOODS_IN_RING: readonly Flood[] = (["anywhere", "apart", "first"] as const).map((arrangement) => ({
   kind: "xdp",
   from: "sender",
   rate: 1_000_000,
@@ -408,7 +428,7 @@ const PARTS: Readonly<Record<string, (lab: Lab, runs: number) => Promise<Case[]>
   table,
   "queue-64": (lab, runs) => queue(lab, 64, runs),
   "queue-1400": (lab, runs) => queue(lab, 1400, runs),
-  "queue-time": async (lab, runs) => [await queueTime(lab, runs)],
+  "queue-time": queueTime,
   "queue-ah": async (lab, runs) => [await queueAuthenticated(lab, runs)],
   tcp: async (lab, runs) => [await tcp(lab, runs)],
   flood: async (lab, runs) => {

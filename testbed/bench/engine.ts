@@ -23,6 +23,7 @@ const {
   reserve = 0,
   engine = "nfqueue",
   virtual = "native",
+  receivePriority = 0,
 }: Settings = process.argv[2] === undefined ? {} : (JSON.parse(process.argv[2]) as Settings);
 
 /** The argument. */
@@ -32,6 +33,8 @@ interface Settings {
   readonly engine?: "nfqueue" | "xdp";
   /** Programs on the lab's links. With native ones, hosts must not leave checksums to be filled in. */
   readonly virtual?: "native" | "generic";
+  /** As `[packets] receive_priority`. */
+  readonly receivePriority?: number;
 }
 
 /** Flow i of the generator. */
@@ -95,6 +98,7 @@ const options: XdpOptions = {
   exempt: [],
   interceptRate: 1000,
   virtual,
+  receivePriority,
 };
 const datapath = engine === "xdp" ? XdpDatapath.open(options) : NfqueueDatapath.open(options);
 console.log(JSON.stringify({ ready: true }));

@@ -119,12 +119,6 @@ export class Lab {
       throw new Error("the hosts' receive threads could not be pinned");
   }
 
-  /** Gives the router's receive threads a real-time priority, as docs/operation.md tells; `first` false: that of others. */
-  raiseRouter(first: boolean): void {
-    const policy = first ? ["-f", "-p", "1"] : ["-o", "-p", "0"];
-    for (const id of threads(ROUTER_RECEIVES)) execFileSync("chrt", [...policy, id]);
-  }
-
   /** Takes {@link pinHosts} back. */
   releaseHosts(): void {
     this.#threaded("sender", ["out"], false);
