@@ -19,7 +19,15 @@ export function halfSipHash(k0: number, k1: number): KeyedHash {
     let v1 = k1;
     let v2 = 0x6c796765 ^ k0;
     let v3 = 0x74656462 ^ k1;
-    const round = (): void => {
+    const words = bytes.length >>> 2;
+    const rest = bytes.length & 3;
+    // One round for each word, one for what is left with the length, and then three.
+    for (let i = 0; i < words + 4; i++) {
+      let word = 0;
+      if (i < words) word = word32(bytes, 4 * i, 4);
+      else if (i === words) word = (bytes.length << 24) | word32(bytes, 4 * words, rest);
+      else if (i === words + 1) v2 ^= 0xff;
+      v3 ^= word;
       v0 = (v0 + v1) | 0;
       v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
       v0 = (v0 << 16) | (v0 >>> 16);
@@ -30,22 +38,8 @@ export function halfSipHash(k0: number, k1: number): KeyedHash {
       v2 = (v2 + v1) | 0;
       v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2;
       v2 = (v2 << 16) | (v2 >>> 16);
-    };
-    const whole = bytes.length & ~3;
-    for (let i = 0; i < whole; i += 4) {
-      const word = word32(bytes, i, 4);
-      v3 ^= word;
-      round();
       v0 ^= word;
     }
-    const last = (bytes.length << 24) | word32(bytes, whole, bytes.length - whole);
-    v3 ^= last;
-    round();
-    v0 ^= last;
-    v2 ^= 0xff;
-    round();
-    round();
-    round();
     return (v1 ^ v3) >>> 0;
   };
 }

@@ -22,7 +22,7 @@ import type { MessageError, NetworkNotification, SendMessage } from "./service.j
 import { atLeast, type Carrier, choose, offered, ownConfiguration, queryStack } from "./stack.js";
 import type { Datagram, Route } from "./transport/transport.js";
 import { encodeGist, flipMri } from "./wire/codec.js";
-import type { GistConfirm, GistQuery, GistResponse, Mri, SessionId } from "./wire/messages.js";
+import type { GistConfirm, GistQuery, GistResponse, Mri, Mutable, SessionId } from "./wire/messages.js";
 
 /** How a Response can be followed up. */
 type Way =
@@ -176,9 +176,22 @@ export class QueryingState implements AssociationUser {
     if (this.#state !== "established" || association?.live !== true || waiting > 0) return undefined;
     if (peerMri !== undefined || peer === undefined || route === undefined) return undefined;
     if (next !== "refresh-due" && next !== "expired") return undefined;
-    const times = { validUntil: this.#validUntil, wantedUntil: this.#wantedUntil, usedAt: this.#usedAt };
-    const about = { nslpId, sessionId, mri, association, peer, route, proposed: this.#proposed };
-    return { kind: "querying", ...about, ...times, stale: this.#stale, next, due: this.#due };
+    return {
+      kind: "querying",
+      nslpId,
+      sessionId,
+      mri,
+      association,
+      peer,
+      route,
+      proposed: this.#proposed,
+      validUntil: this.#validUntil,
+      wantedUntil: this.#wantedUntil,
+      usedAt: this.#usedAt,
+      stale: this.#stale,
+      next,
+      due: this.#due,
+    };
   }
 
   /** Goes to rest: the object must not be used any more. */
@@ -457,7 +470,7 @@ export class QueryingState implements AssociationUser {
     interfaceAddress: IpAddress,
     { signallingSource, ttl }: { signallingSource: boolean; ttl: number },
   ): GistQuery {
-    return {
+    const query: Mutable<GistQuery> = {
       type: "query",
       hops: this.#stillCarried()?.hopCount ?? this.#context.options.hops,
       nslpId: this.nslpId,
@@ -466,8 +479,9 @@ export class QueryingState implements AssociationUser {
       sessionId: this.sessionId,
       nli: ownNli(this.#context, interfaceAddress, ttl, this.#context.validity()),
       queryCookie,
-      ...(this.#proposed.length === 0 ? {} : { stack: queryStack(this.#context, this.#proposed) }),
     };
+    if (this.#proposed.length > 0) query.stack = queryStack(this.#context, this.#proposed);
+    return query;
   }
 
   /** Not once its time is over and it was reported. */
@@ -552,7 +566,7 @@ export class QueryingState implements AssociationUser {
     const { association, path } = this.#outlet;
     if (response?.confirmRequested !== true || path?.localAddress === undefined) return;
     const { responderCookie, stack } = response;
-    const confirm: GistConfirm = {
+    const confirm: Mutable<GistConfirm> = {
       type: "confirm",
       hops: this.#context.options.hops,
       nslpId: this.nslpId,
@@ -560,11 +574,12 @@ export class QueryingState implements AssociationUser {
       mri: this.#outlet.peerMri ?? this.mri,
       sessionId: this.sessionId,
       nli: ownNli(this.#context, path.localAddress, 0, this.#context.validity()),
-      ...(responderCookie === undefined ? {} : { responderCookie }),
-      ...(stack === undefined
-        ? {}
-        : { proposal: stack.proposal, configuration: ownConfiguration(this.#context) }),
     };
+    if (responderCookie !== undefined) confirm.responderCookie = responderCookie;
+    if (stack !== undefined) {
+      confirm.proposal = stack.proposal;
+      confirm.configuration = ownConfiguration(this.#context);
+    }
     if (association !== undefined) association.send(confirm);
     else sendDatagram(this.#context, path.address, path.port, confirm);
   }

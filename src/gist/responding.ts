@@ -17,7 +17,7 @@ import type { NetworkNotification, SendMessage } from "./service.js";
 import { ownStack } from "./stack.js";
 import type { Datagram } from "./transport/transport.js";
 import { flipMri } from "./wire/codec.js";
-import type { GistConfirm, GistQuery, GistResponse, Mri, SessionId } from "./wire/messages.js";
+import type { GistConfirm, GistQuery, GistResponse, Mri, Mutable, SessionId } from "./wire/messages.js";
 
 /** A Query together with how it came. */
 export interface QueryArrival {
@@ -135,9 +135,18 @@ export class RespondingState implements AssociationUser {
     if (this.#state !== "established" || association?.live !== true || waiting > 0) return undefined;
     if (path === undefined || peerMri !== undefined || validity === undefined || due === undefined)
       return undefined;
-    const peer = { identity: this.#identity, address: this.#address };
-    const about = { nslpId, sessionId, mri, association, peer, inboundInterface: this.#inboundInterface };
-    return { kind: "responding", ...about, wantedUntil: this.#wantedUntil, validity, due };
+    return {
+      kind: "responding",
+      nslpId,
+      sessionId,
+      mri,
+      association,
+      peer: { identity: this.#identity, address: this.#address },
+      inboundInterface: this.#inboundInterface,
+      wantedUntil: this.#wantedUntil,
+      validity,
+      due,
+    };
   }
 
   /** Goes to rest: the object must not be used any more. */
@@ -413,26 +422,26 @@ function response(
   { own, validity, withCookie }: { own: IpAddress; validity: Milliseconds; withCookie: boolean },
 ): GistResponse {
   const { inboundInterface, ipTtl } = datagram;
-  return {
+  const message: Mutable<GistResponse> = {
     type: "response",
     hops: context.options.hops,
     nslpId: query.nslpId,
     signallingSource: true,
     confirmRequested: withCookie,
-    ...(query.natTraversal === undefined ? {} : { natTraversal: query.natTraversal }),
     mri: flipMri(query.mri),
     sessionId: query.sessionId,
     // Reported as it was in the Query's IP header; 0 where that is not known.
     nli: ownNli(context, own, ipTtl, validity),
     queryCookie: query.queryCookie,
-    ...(withCookie
-      ? { responderCookie: context.cookies.make(cookieSubject(query), { inboundInterface, validity }) }
-      : {}),
+  };
+  if (query.natTraversal !== undefined) message.natTraversal = query.natTraversal;
+  if (withCookie) {
+    const kept = { inboundInterface, validity };
+    message.responderCookie = context.cookies.make(cookieSubject(query), kept);
     // The proposal is the same whatever the Query proposed (RFC 5971 section 5.7.1); an association that is
     // reused needs none.
-    ...(withCookie && query.stack !== undefined && association === undefined
-      ? { stack: ownStack(context) }
-      : {}),
-    ...(payload === undefined ? {} : { data: payload }),
-  };
+    if (query.stack !== undefined && association === undefined) message.stack = ownStack(context);
+  }
+  if (payload !== undefined) message.data = payload;
+  return message;
 }

@@ -1,10 +1,10 @@
 /** A flow as GIST's message routing information, and back (docs/protocol.md). */
 import { type Flow, hasPorts } from "../base/flow.js";
-import type { Direction, Mri, PathCoupledMri } from "../gist/wire/messages.js";
+import type { Direction, Mri, Mutable, PathCoupledMri } from "../gist/wire/messages.js";
 
 export function mriOf(flow: Flow, direction: Direction): PathCoupledMri {
   const bits = flow.source.bytes.length * 8;
-  return {
+  const mri: Mutable<PathCoupledMri> = {
     method: "path-coupled",
     direction,
     source: flow.source,
@@ -12,10 +12,12 @@ export function mriOf(flow: Flow, direction: Direction): PathCoupledMri {
     sourcePrefix: bits,
     destinationPrefix: bits,
     protocol: flow.protocol,
-    ...(hasPorts(flow.protocol)
-      ? { sourcePort: flow.sourcePort, destinationPort: flow.destinationPort }
-      : {}),
   };
+  if (hasPorts(flow.protocol)) {
+    mri.sourcePort = flow.sourcePort;
+    mri.destinationPort = flow.destinationPort;
+  }
+  return mri;
 }
 
 /** The one flow that an MRI names; undefined when it names more than one, or less. */

@@ -287,11 +287,20 @@ export class PbsNode implements Nslp, PbsControl, IntakeHandler {
     if (this.#isBuriedHere(message.flow, received.sessionId)) return undefined;
     const inherited =
       this.#dismiss(this.#sessions.byFlow(message.flow)) ?? this.#succession(message, certificate);
-    const about = { id: received.sessionId, flow: message.flow, upstreamPeer: received.siiHandle };
-    const session = this.#context.isLocal(message.flow.destination)
-      ? new ReceiverSession(this.#context, { ...about, query: message, requester: certificate, inherited })
+    const { sessionId: id, siiHandle: upstreamPeer } = received;
+    const { flow } = message;
+    const session = this.#context.isLocal(flow.destination)
+      ? new ReceiverSession(this.#context, {
+          id,
+          upstreamPeer,
+          query: message,
+          requester: certificate,
+          inherited,
+        })
       : new RouterSession(this.#context, {
-          ...about,
+          id,
+          flow,
+          upstreamPeer,
           requester: certificate.subject,
           senderKey: certificate.publicKey,
         });

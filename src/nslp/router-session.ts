@@ -131,7 +131,8 @@ export class RouterSession implements Session {
   /** As it was when it went to rest; it does nothing before {@link wake}. */
   static fromRest(context: PbsContext, rest: RouterRest): RouterSession {
     const { id, flow, asker } = rest;
-    const session = new RouterSession(context, { id, flow, ...asker });
+    const { upstreamPeer, requester, senderKey } = asker;
+    const session = new RouterSession(context, { id, flow, upstreamPeer, requester, senderKey });
     session.heard.query = rest.heardQuery;
     session.heard.permission = rest.heardPermission;
     session.heard.signers.query = asker.querySigner;
@@ -173,7 +174,9 @@ export class RouterSession implements Session {
       permissionSigner: signers.permission,
       heardQuery: query,
       heardPermission: permission,
-      ...this.#permission,
+      allowedVolume: this.#permission.allowedVolume,
+      ttl: this.#permission.ttl,
+      refresh: this.#permission.refresh,
       sentVolume: this.#sentVolume,
       association: this.#association,
       epoch: this.#epoch,
@@ -489,7 +492,8 @@ export class RouterSession implements Session {
     this.#passing = undefined;
     if (passing === undefined) return;
     if (passing.hopCount === 0) return this.#context.counters.count("dropped.no-hops-left");
-    send(this.#context, { id: this.id, flow: this.flow, direction, ...passing });
+    const { data, hopCount } = passing;
+    send(this.#context, { id: this.id, flow: this.flow, direction, data, hopCount });
     this.#context.counters.count(direction === "downstream" ? "query.forwarded" : "permission.forwarded");
   }
 

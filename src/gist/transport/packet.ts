@@ -48,11 +48,13 @@ export function queryPacketOf(
 ): QueryPacket {
   const marks = mri.method === "path-coupled" ? mri : undefined;
   return {
-    ...about,
+    source: about.source,
     destination: towards(mri),
     sourcePort: GIST_PORT,
+    ttl: about.ttl,
     dscp: marks?.dscp ?? 0,
     flowLabel: marks?.flowLabel ?? 0,
+    routerAlert: about.routerAlert,
     message,
   };
 }

@@ -50,7 +50,7 @@ export const DEFAULT_LIMITS: TransportLimits = {
   queryModeQueue: 4096,
   datagramQueueBytes: 4 * MIB,
   routes: 4096,
-  routeLifetime: seconds(5),
+  routeLifetime: seconds(30),
   routeQuestions: 1024,
 };
 

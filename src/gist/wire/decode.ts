@@ -11,10 +11,9 @@ import type {
   GistMessage,
   GistQuery,
   GistResponse,
-  Mri,
+  Mutable,
   NatTraversal,
   OpaqueObject,
-  SessionId,
   StackConfiguration,
   StackProfile,
 } from "./messages.js";
@@ -23,8 +22,6 @@ import { readNatTraversal } from "./nat-traversal.js";
 import { readNli } from "./nli.js";
 import { danglingOption, readStackConfiguration, readStackProposal } from "./stack.js";
 import { OBJECT_TYPE as T, ObjectTable, ValueFault } from "./tlv.js";
-
-type Mutable<M> = { -readonly [K in keyof M]: M[K] };
 
 /** Which objects a message takes, in their order (RFC 5971 section 5.1). */
 const ORDER = {
@@ -88,7 +85,11 @@ export function decodeGist(input: Uint8Array): GistMessage {
 function query(header: CommonHeader, objects: ObjectTable): GistQuery {
   const message: Mutable<GistQuery> = {
     type: "query",
-    ...flowHeader(header, objects),
+    hops: header.hops,
+    nslpId: header.nslpId,
+    signallingSource: header.s,
+    mri: objects.read(T.mri, readMri),
+    sessionId: objects.read(T.sessionId, readSessionId),
     nli: objects.read(T.nli, readNli),
     queryCookie: objects.read(T.queryCookie, readCookie),
   };
@@ -101,7 +102,11 @@ function query(header: CommonHeader, objects: ObjectTable): GistQuery {
 function response(header: CommonHeader, objects: ObjectTable): GistResponse {
   const message: Mutable<GistResponse> = {
     type: "response",
-    ...flowHeader(header, objects),
+    hops: header.hops,
+    nslpId: header.nslpId,
+    signallingSource: header.s,
+    mri: objects.read(T.mri, readMri),
+    sessionId: objects.read(T.sessionId, readSessionId),
     confirmRequested: header.r,
     nli: objects.read(T.nli, readNli),
     queryCookie: objects.read(T.queryCookie, readCookie),
@@ -123,7 +128,11 @@ function response(header: CommonHeader, objects: ObjectTable): GistResponse {
 function confirm(header: CommonHeader, objects: ObjectTable): GistConfirm {
   const message: Mutable<GistConfirm> = {
     type: "confirm",
-    ...flowHeader(header, objects),
+    hops: header.hops,
+    nslpId: header.nslpId,
+    signallingSource: header.s,
+    mri: objects.read(T.mri, readMri),
+    sessionId: objects.read(T.sessionId, readSessionId),
     nli: objects.read(T.nli, readNli),
   };
   addOptional(message, objects);
@@ -146,7 +155,11 @@ function confirm(header: CommonHeader, objects: ObjectTable): GistConfirm {
 function data(header: CommonHeader, objects: ObjectTable): GistData {
   const message: Mutable<GistData> = {
     type: "data",
-    ...flowHeader(header, objects),
+    hops: header.hops,
+    nslpId: header.nslpId,
+    signallingSource: header.s,
+    mri: objects.read(T.mri, readMri),
+    sessionId: objects.read(T.sessionId, readSessionId),
     queryMode: header.c,
     explicitlyRouted: header.e,
     data: objects.read(T.nslpData, readBytes),
@@ -186,24 +199,6 @@ function hello(header: CommonHeader, objects: ObjectTable): GistHello {
 
 function plainHeader(header: CommonHeader): { hops: number; nslpId: number; signallingSource: boolean } {
   return { hops: header.hops, nslpId: header.nslpId, signallingSource: header.s };
-}
-
-interface FlowFields {
-  hops: number;
-  nslpId: number;
-  signallingSource: boolean;
-  mri: Mri;
-  sessionId: SessionId;
-}
-
-function flowHeader(header: CommonHeader, objects: ObjectTable): FlowFields {
-  return {
-    hops: header.hops,
-    nslpId: header.nslpId,
-    signallingSource: header.s,
-    mri: objects.read(T.mri, readMri),
-    sessionId: objects.read(T.sessionId, readSessionId),
-  };
 }
 
 /** Optional objects that mean the same in every message that takes them. */

@@ -124,6 +124,9 @@ export interface OpaqueObject {
   readonly value: Uint8Array;
 }
 
+/** For who makes a message, and puts in one by one what is optional: to spread objects costs more than all that is in them. */
+export type Mutable<M> = { -readonly [K in keyof M]: M[K] };
+
 interface Header {
   /** GIST hop count. */
   readonly hops: number;

@@ -2,7 +2,7 @@
 import { IpAddress } from "../../base/address.js";
 import { bytesText, type ByteReader, ByteWriter } from "../../base/wire.js";
 import { OBJECT_VALUE_ERROR } from "./errors.js";
-import type { LooseEndMri, Mri, PathCoupledMri } from "./messages.js";
+import type { LooseEndMri, Mri, Mutable, PathCoupledMri } from "./messages.js";
 import { ValueFault } from "./tlv.js";
 
 const METHOD = { pathCoupled: 0, looseEnd: 1 } as const;
@@ -19,8 +19,6 @@ export const LONGEST_MRI = 52;
 /** Where parts of the object stand, its header counted. */
 const VERSION_OFFSET = 6;
 const ADDRESSES_OFFSET = 8;
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** The same flow's routing information as the other side of the signalling sees it. */
 export function flipMri(mri: Mri): Mri {

@@ -29,7 +29,9 @@ export function readStackProposal(reader: ByteReader): StackProfile[] {
   const profiles: StackProfile[] = [];
   for (let i = 0; i < count; i++) {
     const length = readCount(reader, "a profile has no protocols");
-    profiles.push(Array.from(reader.bytes(length)));
+    const profile: number[] = [];
+    for (let p = 0; p < length; p++) profile.push(reader.u8());
+    profiles.push(profile);
     reader.skip(padding(1 + length));
   }
   return profiles;
