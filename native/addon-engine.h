@@ -33,6 +33,8 @@ napi_value addon_watch_routes(napi_env env, napi_callback_info info);
 napi_value addon_unwatch_routes(napi_env env, napi_callback_info info);
 
 napi_value addon_ask_route(napi_env env, napi_callback_info info);
+napi_value addon_mac_key(napi_env env, napi_callback_info info);
+napi_value addon_mac(napi_env env, napi_callback_info info);
 
 napi_value addon_relay_open(napi_env env, napi_callback_info info);
 napi_value addon_relay_close(napi_env env, napi_callback_info info);

@@ -257,6 +257,8 @@ NAPI_MODULE_INIT() {
       METHOD("watchRoutes", addon_watch_routes),
       METHOD("unwatchRoutes", addon_unwatch_routes),
       METHOD("askRoute", addon_ask_route),
+      METHOD("macKey", addon_mac_key),
+      METHOD("mac", addon_mac),
       METHOD("relayOpen", addon_relay_open),
       METHOD("relayClose", addon_relay_close),
       METHOD("relayStatus", addon_relay_status),

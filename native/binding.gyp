@@ -4,6 +4,7 @@
     {
       "target_name": "pbs_native",
       "sources": [
+        "addon-mac.c",
         "addon-notices.c",
         "addon-peer.c",
         "addon-relay.c",

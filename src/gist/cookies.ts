@@ -8,14 +8,13 @@
  */
 import { timingSafeEqual } from "node:crypto";
 import type { IpAddress } from "../base/address.js";
-import { hmacSha256 } from "../base/hmac.js";
+import { hmacSha256, MAC_BYTES } from "../base/hmac.js";
 import type { Random } from "../base/random.js";
 import { type Generation, GENERATION_BYTES, RotatingSecret } from "../base/rotating-secret.js";
 import type { Time } from "../base/time.js";
 import { type Milliseconds, ms } from "../base/units.js";
 
 const QUERY_COOKIE_BYTES = 16;
-const MAC_BYTES = 16;
 const KEPT_AT = GENERATION_BYTES + MAC_BYTES;
 const VALIDITY_BYTES = 4;
 const NAME_AT = KEPT_AT + VALIDITY_BYTES + 1;
@@ -81,8 +80,12 @@ export class ResponderCookies {
 
 function mac(generation: Generation, subject: CookieSubject, kept: Uint8Array): Uint8Array {
   // Hexadecimal, an address, and a key of bytes: no character has more than 8 bits.
-  const about = Buffer.from(`${subject.identity} ${subject.interfaceAddress} ${subject.flow} `, "latin1");
-  return hmacSha256(generation.secret, generation.id, about, kept).subarray(0, MAC_BYTES);
+  const about = `${subject.identity} ${subject.interfaceAddress} ${subject.flow} `;
+  const message = Buffer.allocUnsafe(GENERATION_BYTES + about.length + kept.length);
+  message.set(generation.id);
+  message.write(about, GENERATION_BYTES, "latin1");
+  message.set(kept, GENERATION_BYTES + about.length);
+  return hmacSha256(generation.secret, message);
 }
 
 /** For cookies that a peer sends back: whether two are the same bytes. */

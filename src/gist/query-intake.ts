@@ -118,27 +118,31 @@ export class QueryIntake {
 
   /** MRI Validation Failure 12/2: what bears the flow's source has to come from where that source is. */
   #routedBack(message: QueryModeMessage, arrival: DatagramArrival, follow: () => Verdict): Verdict {
-    const { ingressFilter } = this.#context.options;
+    const { options, routes, counters } = this.#context;
+    const { ingressFilter } = options;
     if (ingressFilter === "off" || message.signallingSource) return follow();
     const { datagram } = arrival;
-    const route = new Promise<Route | undefined>((resolve, reject) => {
-      const asked = this.#context.routes.lookup(towardsPeer(datagram.source, datagram.destination), resolve);
-      if (!asked) reject(new Error("too many routes are being looked up"));
+    const judge = (found: Route | undefined): Verdict => {
+      if (isWayBack(found, datagram, ingressFilter)) return follow();
+      counters.count("refused.ingress-filter");
+      const detail = "the flow's source is not where the packet came from";
+      const wrong = mriFault("ingressFilter", detail, message.mri, datagram.message);
+      this.#complaints.about(wrong, message, arrival);
+      return "drop";
+    };
+    // Mostly the route is known, and nothing has to wait.
+    const answer: {
+      known?: { readonly route: Route | undefined };
+      later?: (route: Route | undefined) => void;
+    } = {};
+    const asked = routes.lookup(towardsPeer(datagram.source, datagram.destination), (route) => {
+      answer.known = { route };
+      answer.later?.(route);
     });
-    return route.then(
-      (found) => {
-        if (isWayBack(found, datagram, ingressFilter)) return follow();
-        this.#context.counters.count("refused.ingress-filter");
-        const detail = "the flow's source is not where the packet came from";
-        const wrong = mriFault("ingressFilter", detail, message.mri, datagram.message);
-        this.#complaints.about(wrong, message, arrival);
-        return "drop";
-      },
-      () => {
-        this.#context.counters.count("limited.routes");
-        return "drop";
-      },
-    );
+    if (answer.known !== undefined) return judge(answer.known.route);
+    if (asked) return new Promise<Route | undefined>((resolve) => (answer.later = resolve)).then(judge);
+    counters.count("limited.routes");
+    return "drop";
   }
 
   #data(data: QueryModeMessage, arrival: DatagramArrival): Interception {
