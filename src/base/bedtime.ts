@@ -47,11 +47,6 @@ export class Bedtime<T extends Wakeful> {
     }
   }
 
-  /** Puts this one to rest now, if it can be. */
-  rest(thing: T): void {
-    if (this.#stayUp === 0) this.#rest(thing);
-  }
-
   stop(): void {
     this.#timer?.cancel();
     this.#timer = undefined;

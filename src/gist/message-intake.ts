@@ -111,7 +111,6 @@ export class MessageIntake {
     }
     if (association !== undefined) this.#associations.learn(association, nli.interfaceAddress);
     state.response(response, association, datagram);
-    this.#sessions.settle(state);
     if (response.data !== undefined) this.#deliver(response, arrival, "");
   }
 
@@ -185,7 +184,6 @@ export class MessageIntake {
       inboundInterface,
       validity,
     });
-    this.#sessions.settle(session);
     if (confirm.data !== undefined) this.#deliver(confirm, arrival, inboundInterface);
   }
 

@@ -97,14 +97,6 @@ export class Sessions implements QueryingOwner, RespondingOwner {
     this.find(session)?.setLifetime(lifetime);
   }
 
-  /**
-   * The handshake of a state is over: it goes to rest if it can, because Data pass a record as well. What lives for a moment only
-   * costs the garbage collector little.
-   */
-  settle(state: RoutingState): void {
-    this.#bedtime.rest(state);
-  }
-
   /** States that are awake. */
   *awake(): Iterable<RoutingState> {
     yield* this.#querying.values();
