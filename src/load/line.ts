@@ -6,7 +6,7 @@
 import type { Time } from "../base/time.js";
 import { ms } from "../base/units.js";
 
-const TURN = ms(4);
+const TURN = ms(16);
 /** Places at the front of the array that are not in use any more, before it is made shorter. */
 const MOST_UNUSED = 4096;
 

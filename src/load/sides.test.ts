@@ -329,7 +329,7 @@ test("of a crowd that waits for its signatures nobody's time runs", (t) => {
   line.turns = turns;
   // A turn is over after each signature.
   line.holds = (send) => {
-    if (!isPermission(send)) line.time.advance(ms(10));
+    if (!isPermission(send)) line.time.advance(ms(20));
     return false;
   };
   for (let index = 0; index < FLOWS; index++) line.sender.start(index);

@@ -1,5 +1,6 @@
 /** `npm run bench -- NAME [--json] [--quick]`: measures, and prints figures with their paired baselines. */
 import { parseArgs } from "node:util";
+import { KEY_CHOICES } from "../../src/authorization/keys.js";
 import { ALGORITHMS } from "../../src/base/algorithm.js";
 import { SAVINGS } from "../../src/load/options.js";
 import { authentication } from "./authentication.js";
@@ -28,7 +29,7 @@ const CASES: Readonly<Record<string, readonly string[]>> = {
   signalling: SIGNALLING_CASES,
 };
 
-const usage = `usage: npm run bench -- NAME [--json] [--quick] [--case CASE]... [--flows N] [--minutes M] [--saving HOW]
+const usage = `usage: npm run bench -- NAME [--json] [--quick] [--case CASE]... [--flows N] [--minutes M] [--saving HOW] [--keys TYPE]
 NAME: ${Object.keys(BENCHMARKS).join(", ")}
 --json   print one JSON document and nothing else
 --quick  one run of the main cases: shows that all works, not a measurement
@@ -37,7 +38,8 @@ ${Object.entries(CASES)
   .map(([name, cases]) => `         ${name}: ${cases.join(", ")}`)
   .join("\n")}
 --flows, --minutes   in place of those of the cases live and restart of signalling
---saving trees|summaries   how refreshes of the case live save signatures (default: each has its own)`;
+--saving trees|summaries   how refreshes of the case live save signatures (default: each has its own)
+--keys   of the hosts of live and restart: ${KEY_CHOICES.join(", ")} (default: rsa2048)`;
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -49,16 +51,21 @@ async function main(): Promise<number> {
       flows: { type: "string" },
       minutes: { type: "string" },
       saving: { type: "string" },
+      keys: { type: "string" },
     },
   });
   const [name = ""] = positionals;
   const run = Object.hasOwn(BENCHMARKS, name) ? BENCHMARKS[name] : undefined;
   const [flows, minutes] = [numberOf(values.flows), numberOf(values.minutes)];
   const saving = SAVINGS.find((way) => way === values.saving);
-  const special = [values.flows, values.minutes, values.saving].some((value) => value !== undefined);
+  const keys = KEY_CHOICES.find((type) => type === values.keys);
+  const special = [values.flows, values.minutes, values.saving, values.keys].some(
+    (value) => value !== undefined,
+  );
   const wrong =
     (name !== "signalling" && special) ||
     (values.saving !== undefined && saving === undefined) ||
+    (values.keys !== undefined && keys === undefined) ||
     values.case.some((one) => !(CASES[name] ?? []).includes(one)) ||
     [flows, minutes].includes(Number.NaN);
   if (run === undefined || positionals.length !== 1 || wrong) {
@@ -71,6 +78,7 @@ async function main(): Promise<number> {
     ...(flows !== undefined && { flows }),
     ...(minutes !== undefined && { minutes }),
     ...(saving !== undefined && { saving }),
+    ...(keys !== undefined && { keys }),
   });
   if (values.json) console.log(JSON.stringify(result));
   else print(result);

@@ -72,6 +72,8 @@ export interface SignallingOptions {
   readonly minutes?: number;
   /** How the flows of `live` save signatures; undefined: not at all. */
   readonly saving?: Saving;
+  /** Of the hosts of `live` and `restart`; undefined: RSA-2048. */
+  readonly keys?: KeyChoice;
 }
 
 /** Flows of one process of the tool. */
@@ -231,13 +233,14 @@ async function curve({ quick }: SignallingOptions): Promise<Case[]> {
 }
 
 /** Flows that live by themselves: each refreshes in its own time, some go and others come. */
-async function live({ quick, flows: given, minutes, saving }: SignallingOptions): Promise<Case[]> {
+async function live(options: SignallingOptions): Promise<Case[]> {
+  const { quick, flows: given, minutes, saving } = options;
   const flows = given ?? (quick ? 1000 : LIVE_FLOWS);
   const refresh = quick ? 10_000 : REFRESH;
   const duration = minutes === undefined && quick ? 20_000 : (minutes ?? LIVE_MINUTES) * 60_000;
   // Of a million, 5 % are more new flows than a router sets up.
   const changing = flows <= LIVE_FLOWS;
-  const plan = livePlan(flows, refresh, saving);
+  const plan = livePlan(flows, refresh, options);
   return onBed(plan, async (bed) => {
     await fill(bed, flows, saving === undefined ? AT_ONCE : MANY_AT_ONCE);
     // Those that came first have to be refreshed once before all are in step with their own time.
@@ -258,7 +261,7 @@ async function live({ quick, flows: given, minutes, saving }: SignallingOptions)
     await bed.stopPace("churn");
     await churn;
     const measured = figures("live", before, await bed.read());
-    const how = saving === undefined ? "" : `, ${saving}`;
+    const how = `${saving === undefined ? "" : `, ${saving}`}, ${NAMES[plan.keyType]}`;
     const change = changing ? "5 % churn, " : "";
     const title = `${flows} flows, ${refresh / 1000} s refresh, ${change}${duration / 1000} s${how}`;
     return [
@@ -277,10 +280,10 @@ async function live({ quick, flows: given, minutes, saving }: SignallingOptions)
 }
 
 /** A power cut: all senders, each with a certificate of its own, ask again at once. */
-async function restart({ quick, flows: given }: SignallingOptions): Promise<Case[]> {
+async function restart({ quick, flows: given, keys }: SignallingOptions): Promise<Case[]> {
   const flows = Math.min(given ?? (quick ? 1000 : LIVE_FLOWS), MOST_HOSTS);
   const refresh = quick ? 10_000 : REFRESH;
-  const plan = { ...livePlan(flows, refresh), senders: flows, receivers: 1 };
+  const plan = { ...livePlan(flows, refresh, keys && { keys }), senders: flows, receivers: 1 };
   return onBed(plan, async (bed) => {
     await fill(bed, flows);
     await bed.restartSenders();
@@ -298,7 +301,7 @@ async function restart({ quick, flows: given }: SignallingOptions): Promise<Case
     const back = await whenBack(bed, before, flows, 2 * refresh);
     await asked;
     const measured = figures("restart", before, back.last);
-    const title = `${flows} senders restart at once`;
+    const title = `${flows} senders restart at once, ${NAMES[plan.keyType]}`;
     return [
       { ...single(`${title}: half are back after`, "s", [back.half]), counts: countsOf(measured) },
       single(`${title}: all have asked after`, "s", [back.asked]),
@@ -343,9 +346,14 @@ async function whenBack(bed: Bed, from: Reading, flows: number, limit: number): 
   }
 }
 
-function livePlan(flows: number, refresh: number, saving?: Saving): LoadPlan {
+function livePlan(
+  flows: number,
+  refresh: number,
+  { saving, keys }: Pick<SignallingOptions, "saving" | "keys"> = {},
+): LoadPlan {
   return {
     ...PINNED,
+    ...(keys && { keyType: keys }),
     flows,
     ...(saving && { senders: FEW_HOSTS, receivers: FEW_HOSTS }),
     lanes: Math.ceil(flows / PER_LANE),

@@ -47,8 +47,6 @@ export class RawSender {
   }
 
   /**
-   * Queues an IP packet. What cannot be sent is counted, never thrown.
-  /**
    * Hands an IP packet to the kernel at once, or when the kernel takes it again; the package by itself would send one in
    * each turn of the event loop. What cannot be sent is counted, never thrown.
    * @param mark of the socket, for the kernel's rules; 0: none
