@@ -44,13 +44,7 @@ napi_value addon_mac_key(napi_env env, napi_callback_info info) {
 }
 
 static struct prepared *get_key(napi_env env, napi_value value) {
-  bool is_ours = false;
-  void *data = NULL;
-  if (napi_check_object_type_tag(env, value, &KEY_TAG, &is_ours) == napi_ok && is_ours &&
-      napi_get_value_external(env, value, &data) == napi_ok)
-    return data;
-  throw_error(env, "EINVAL", "this is no key");
-  return NULL;
+  return get_external(env, value, &KEY_TAG, "this is no key");
 }
 
 /* mac(key, message, out): the first 16 bytes go to `out`. */

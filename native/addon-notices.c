@@ -150,12 +150,8 @@ napi_value addon_watch_routes(napi_env env, napi_callback_info info) {
 /* unwatchRoutes(watch): no call follows. Twice does nothing. */
 napi_value addon_unwatch_routes(napi_env env, napi_callback_info info) {
   napi_value a[1];
-  bool is_ours = false;
-  void *data = NULL;
   if (get_arguments(env, info, 1, a) < 0) return NULL;
-  if (napi_check_object_type_tag(env, a[0], &NOTICES_TAG, &is_ours) != napi_ok || !is_ours ||
-      napi_get_value_external(env, a[0], &data) != napi_ok)
-    throw_error(env, "EINVAL", "this is no watch");
-  else stop(data);
+  void *watch = get_external(env, a[0], &NOTICES_TAG, "this is no watch");
+  if (watch) stop(watch);
   return NULL;
 }

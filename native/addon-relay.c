@@ -32,13 +32,7 @@ static void finalize(napi_env env, void *data, void *hint) {
 }
 
 static struct holder *get_holder(napi_env env, napi_value value) {
-  bool is_ours = false;
-  void *data = NULL;
-  if (napi_check_object_type_tag(env, value, &RELAY_TAG, &is_ours) == napi_ok && is_ours &&
-      napi_get_value_external(env, value, &data) == napi_ok)
-    return data;
-  throw_error(env, "EINVAL", "this is no relay");
-  return NULL;
+  return get_external(env, value, &RELAY_TAG, "this is no relay");
 }
 
 /* No bytes: packets come from anybody. */

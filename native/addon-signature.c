@@ -35,13 +35,7 @@ napi_value addon_rsa_key(napi_env env, napi_callback_info info) {
 }
 
 static struct signature_key *get_key(napi_env env, napi_value value) {
-  bool is_ours = false;
-  void *data = NULL;
-  if (napi_check_object_type_tag(env, value, &KEY_TAG, &is_ours) == napi_ok && is_ours &&
-      napi_get_value_external(env, value, &data) == napi_ok)
-    return data;
-  throw_error(env, "EINVAL", "this is not a key");
-  return NULL;
+  return get_external(env, value, &KEY_TAG, "this is not a key");
 }
 
 /* (key, message, signature): whether the signature is the key's. */

@@ -23,6 +23,16 @@ int throw_errno(napi_env env, int error, const char *what) {
   return throw_error(env, name ? name : code, "%s: %s", what, strerror(error));
 }
 
+void *get_external(napi_env env, napi_value value, const napi_type_tag *tag, const char *otherwise) {
+  bool is_ours = false;
+  void *data = NULL;
+  if (napi_check_object_type_tag(env, value, tag, &is_ours) == napi_ok && is_ours &&
+      napi_get_value_external(env, value, &data) == napi_ok)
+    return data;
+  throw_error(env, "EINVAL", "%s", otherwise);
+  return NULL;
+}
+
 int get_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *out) {
   size_t given = count;
   if (napi_get_cb_info(env, info, &given, out, NULL, NULL) != napi_ok || given < count)

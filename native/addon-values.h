@@ -20,6 +20,9 @@ int get_u32(napi_env env, napi_value value, uint32_t high, uint32_t *out);
 int get_field_u32(napi_env env, napi_value object, const char *name, uint32_t high, uint32_t *out);
 int get_field_string(napi_env env, napi_value object, const char *name, char *out, size_t size);
 
+/* What an external value with this tag points to; NULL with an Error of code EINVAL that says `otherwise` pending. */
+void *get_external(napi_env env, napi_value value, const napi_type_tag *tag, const char *otherwise);
+
 /* The elements of a typed array of that type; `*count` is how many. */
 int get_typed_array(napi_env env, napi_value value, napi_typedarray_type type, void **out, size_t *count);
 

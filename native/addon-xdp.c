@@ -43,13 +43,7 @@ static void finalize(napi_env env, void *data, void *hint) {
 }
 
 static struct holder *get_holder(napi_env env, napi_value value) {
-  bool is_ours = false;
-  void *data = NULL;
-  if (napi_check_object_type_tag(env, value, &XDP_TAG, &is_ours) == napi_ok && is_ours &&
-      napi_get_value_external(env, value, &data) == napi_ok)
-    return data;
-  throw_error(env, "EINVAL", "these are not the XDP programs");
-  return NULL;
+  return get_external(env, value, &XDP_TAG, "these are not the XDP programs");
 }
 
 static struct holder *get_open_holder(napi_env env, napi_value value) {

@@ -31,14 +31,7 @@ static void finalize(napi_env env, void *data, void *hint) {
 }
 
 static struct handle *get_handle(napi_env env, napi_value value) {
-  bool is_ours = false;
-  void *data = NULL;
-  if (napi_check_object_type_tag(env, value, &HANDLE_TAG, &is_ours) != napi_ok || !is_ours ||
-      napi_get_value_external(env, value, &data) != napi_ok) {
-    throw_error(env, "EINVAL", "this is not an engine");
-    return NULL;
-  }
-  return data;
+  return get_external(env, value, &HANDLE_TAG, "this is not an engine");
 }
 
 struct engine *get_engine(napi_env env, napi_value value) {

@@ -6,13 +6,19 @@
  */
 export const KNOWN_QUEUES = { first: 4, last: 19 } as const;
 
-/** What judges data has those between. */
+/** All of them; what judges data has those between. */
 export const QUEUES = KNOWN_QUEUES.last + 1;
 
 /** Numbers of all queues with signalling. */
 export function signallingQueues(base: number): number[] {
   const known = Array.from({ length: QUEUES - KNOWN_QUEUES.first }, (_, i) => base + KNOWN_QUEUES.first + i);
   return [base, ...known];
+}
+
+/** Numbers of the queues of a node, without those with signalling where that is another process's. */
+export function queuesOf(base: number, signals: boolean): number[] {
+  const foreign = signals ? [] : signallingQueues(base);
+  return Array.from({ length: QUEUES }, (_, i) => base + i).filter((number) => !foreign.includes(number));
 }
 
 /** Of signalling of known hosts, as iptables' --queue-balance has it. */

@@ -1,5 +1,5 @@
 /** What would make a start fail, found before anything is changed. */
-import { QUEUES, signallingQueues } from "../base/queues.js";
+import { queuesOf, signallingQueues } from "../base/queues.js";
 import type { Config } from "../config/config.js";
 import type { GistdConfig } from "../config/gistd-config.js";
 import { missingCapabilities } from "../control/doctor/doctor.js";
@@ -14,16 +14,9 @@ export async function preflight({ control, signalling, packets, relay }: Config)
   checkPrivileges();
   if (relay.serve) await checkPort("udp", relay.port, "stop the program that has it, or change [relay] port");
   await assertUnused({ path: control.socket, owner: "pbsd" });
-  const remedy = "change [packets] queue_base";
-  const ofSignalling = signallingQueues(packets.queueBase);
-  const all = Array.from({ length: QUEUES }, (_, i) => packets.queueBase + i);
-  if (signalling.service !== null)
-    return checkQueues(
-      all.filter((number) => !ofSignalling.includes(number)),
-      remedy,
-    );
-  await checkSignallingPorts(signalling);
-  checkQueues(all, remedy);
+  const signals = signalling.service === null;
+  if (signals) await checkSignallingPorts(signalling);
+  checkQueues(queuesOf(packets.queueBase, signals), "change [packets] queue_base");
 }
 
 /** Rejects with StartError or SocketError. */

@@ -1,5 +1,5 @@
 /** Looks at what a machine can and cannot do for pbsd. Changes nothing: rules are tried in a network namespace that is thrown away. */
-import { QUEUES, signallingQueues } from "../../base/queues.js";
+import { queuesOf } from "../../base/queues.js";
 import type { Config } from "../../config/config.js";
 import { checkCertificate, checkClock } from "./certificates.js";
 import { checkIptables, checkRules, checkSets } from "./firewall.js";
@@ -90,9 +90,7 @@ async function checkModules(machine: Machine): Promise<Check[]> {
 
 function checkQueues(machine: Machine, { config, daemon }: DoctorOptions): Check {
   const base = config?.packets.queueBase ?? 2700;
-  const gistd = serviceOf(config) === null ? [] : signallingQueues(base);
-  const all = Array.from({ length: QUEUES }, (_, i) => base + i);
-  const numbers = all.filter((number) => !gistd.includes(number));
+  const numbers = queuesOf(base, serviceOf(config) === null);
   const listing = machine.read("/proc/net/netfilter/nfnetlink_queue");
   if (listing === undefined)
     return warn("queues", "the kernel does not list its queues", "modprobe nfnetlink_queue, as root");

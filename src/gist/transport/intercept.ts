@@ -6,7 +6,7 @@
 import type { QueuedPacket } from "nfqueue";
 import type { IpAddress } from "../../base/address.js";
 import type { Logger } from "../../base/log.js";
-import { signallingQueues } from "../../base/queues.js";
+import { QUEUES, signallingQueues } from "../../base/queues.js";
 import type { Time, Timer } from "../../base/time.js";
 import { seconds } from "../../base/units.js";
 import { WireError } from "../../base/wire.js";
@@ -217,7 +217,7 @@ export async function openQueues(base: number, interceptor: Interceptor): Promis
   } catch (error) {
     const detail = error instanceof Error ? error.message : String(error);
     throw new Error(
-      `cannot take packets from queue ${base} or one of the 19 after it (another program may have it, or the capability NET_ADMIN is missing): ${detail}`,
+      `cannot take packets from queue ${base} or one up to ${base + QUEUES - 1} (another program may have it, or the capability NET_ADMIN is missing): ${detail}`,
     );
   }
 }
