@@ -32,6 +32,7 @@ export function transportOptions(
     ...(signalling.tcpPort !== null && { tcpPort: signalling.tcpPort }),
     queueNumber,
     routerAlert: signalling.routerAlert,
+    gather: signalling.gather,
     ...credentialsOf(identity),
     logger,
     time,

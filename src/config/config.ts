@@ -27,6 +27,8 @@ export interface Config {
     readonly interceptRate: number;
     /** Router Alert value of Queries. */
     readonly routerAlert: number;
+    /** How far apart turns of the event loop are where messages come often; 0: as they come. */
+    readonly gather: Milliseconds;
     /** Socket of a gistd that does the signalling; null: pbsd does it itself. */
     readonly service: string | null;
   };

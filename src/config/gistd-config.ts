@@ -21,6 +21,8 @@ export interface GistdConfig {
     readonly interceptRate: number;
     /** Router Alert value of Queries. */
     readonly routerAlert: number;
+    /** How far apart turns of the event loop are where messages come often; 0: as they come. */
+    readonly gather: Milliseconds;
     /** NFQUEUE number from which intercepted packets are taken. */
     readonly queue: number;
     /** Routing states at the same time. */

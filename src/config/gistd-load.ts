@@ -6,7 +6,7 @@ import { deepFreeze, type Format, parseDocument, readDocument } from "./document
 import { whole } from "./fields.js";
 import { DEFAULT_GISTD_CONTROL, DEFAULT_SERVICE, type GistdConfig } from "./gistd-config.js";
 import {
-  checkStacks,
+  checkSignalling,
   identity,
   log,
   peer,
@@ -39,7 +39,7 @@ const sections = {
 
 const schema = z.strictObject({
   identity: section(sections.identity).prefault({} as never),
-  signalling: section(sections.signalling).superRefine(checkStacks).prefault({}),
+  signalling: section(sections.signalling).superRefine(checkSignalling).prefault({}),
   service: section(sections.service).prefault({}),
   peer: peers(),
   control: section(sections.control).prefault({}),
@@ -80,6 +80,7 @@ export function parseGistdConfig(toml: string, file: string): GistdConfig {
       associationHold: s.association_hold,
       interceptRate: s.intercept_rate,
       routerAlert: s.router_alert,
+      gather: s.gather,
       queue: s.queue,
       capacity: s.capacity,
     },

@@ -501,7 +501,7 @@ const CASES: readonly (readonly [name: string, toml: string, errors: readonly st
     [
       '2: log.level: "loud" is not one of its values (write "trace" or "debug" or "info" or "warn" or "error" or "fatal" or "silent")',
       "4: signalling.tls_port: 0 is out of range (write a whole number from 1 to 65535)",
-      "5: signalling.x: unknown field (known are stacks, tls_port, tcp_port, routing_state_validity, association_hold, intercept_rate, router_alert, service)",
+      "5: signalling.x: unknown field (known are stacks, tls_port, tcp_port, routing_state_validity, association_hold, intercept_rate, router_alert, gather, service)",
       '7: rule[0].action: "maybe" is not one of its values (write "grant" or "deny" or "ask")',
     ],
   ],

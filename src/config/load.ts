@@ -61,6 +61,7 @@ function build(parsed: Parsed, file: string): Config {
       associationHold: signalling.association_hold,
       interceptRate: signalling.intercept_rate,
       routerAlert: signalling.router_alert,
+      gather: signalling.gather,
       service: signalling.service === undefined ? null : resolve(here, signalling.service),
     },
     refresh: parsed.refresh,

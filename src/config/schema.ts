@@ -93,7 +93,11 @@ export const signalling = {
   association_hold: duration(seconds(1)).default(seconds(30)),
   intercept_rate: whole(1, 1_000_000).default(10_000),
   router_alert: whole(0, 65535).default(65503),
+  gather: duration(ms(0)).default(ms(10)),
 };
+
+/** Each node on a path may add it to a connect, and the timers of the whole program wait for it. */
+const MAX_GATHER = ms(50);
 
 const socket = () => text("a path", "write the path of a socket", 90);
 const group = () => optional(text("a group", "write the name of a group", 64));
@@ -404,7 +408,13 @@ interface Stacks {
   readonly tcp_port: number;
 }
 
-export function checkStacks(value: Stacks, context: Context): void {
+interface Signalling extends Stacks {
+  readonly gather: Milliseconds;
+}
+
+export function checkSignalling(value: Signalling, context: Context): void {
+  if (value.gather > MAX_GATHER)
+    refuse(context, "gather", "is too long", `write "${MAX_GATHER}ms" or less`);
   if (tcpPortOf(value) === value.tls_port)
     refuse(context, "tcp_port", `is tls_port too, which is ${value.tls_port}`, "choose another port");
 }
@@ -490,7 +500,7 @@ export const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictOb
 const sections = z.strictObject({
   node: section(node).prefault({}),
   identity: section(identity).prefault({} as never),
-  signalling: section(pbsdSignalling).superRefine(checkStacks).prefault({}),
+  signalling: section(pbsdSignalling).superRefine(checkSignalling).prefault({}),
   refresh: section(refreshing).superRefine(checkCollect).prefault({}),
   packets: section(packets).superRefine(checkMarks).prefault({}),
   exempt: z.array(exemptSchema).max(MAX_EXEMPT).superRefine(checkNames).default([]),

@@ -29,7 +29,7 @@ const CASES: Readonly<Record<string, readonly string[]>> = {
   signalling: SIGNALLING_CASES,
 };
 
-const usage = `usage: npm run bench -- NAME [--json] [--quick] [--case CASE]... [--flows N] [--minutes M] [--saving HOW] [--keys TYPE]
+const usage = `usage: npm run bench -- NAME [--json] [--quick] [--case CASE]... [--flows N] [--minutes M] [--saving HOW] [--keys TYPE] [--gather MS]
 NAME: ${Object.keys(BENCHMARKS).join(", ")}
 --json   print one JSON document and nothing else
 --quick  one run of the main cases: shows that all works, not a measurement
@@ -39,7 +39,8 @@ ${Object.entries(CASES)
   .join("\n")}
 --flows, --minutes   in place of those of the cases live and restart of signalling
 --saving trees|summaries   how refreshes of the case live save signatures (default: each has its own)
---keys   of the hosts of live and restart: ${KEY_CHOICES.join(", ")} (default: rsa2048)`;
+--keys   of the hosts of live and restart: ${KEY_CHOICES.join(", ")} (default: rsa2048)
+--gather   of live: how far apart the router's turns are, 0 to 50 (default: as the daemon has it)`;
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -52,6 +53,7 @@ async function main(): Promise<number> {
       minutes: { type: "string" },
       saving: { type: "string" },
       keys: { type: "string" },
+      gather: { type: "string" },
     },
   });
   const [name = ""] = positionals;
@@ -59,7 +61,8 @@ async function main(): Promise<number> {
   const [flows, minutes] = [numberOf(values.flows), numberOf(values.minutes)];
   const saving = SAVINGS.find((way) => way === values.saving);
   const keys = KEY_CHOICES.find((type) => type === values.keys);
-  const special = [values.flows, values.minutes, values.saving, values.keys].some(
+  const gather = values.gather === "0" ? 0 : numberOf(values.gather, 50);
+  const special = [values.flows, values.minutes, values.saving, values.keys, values.gather].some(
     (value) => value !== undefined,
   );
   const wrong =
@@ -67,7 +70,7 @@ async function main(): Promise<number> {
     (values.saving !== undefined && saving === undefined) ||
     (values.keys !== undefined && keys === undefined) ||
     values.case.some((one) => !(CASES[name] ?? []).includes(one)) ||
-    [flows, minutes].includes(Number.NaN);
+    [flows, minutes, gather].includes(Number.NaN);
   if (run === undefined || positionals.length !== 1 || wrong) {
     console.error(usage);
     return 2;
@@ -79,16 +82,17 @@ async function main(): Promise<number> {
     ...(minutes !== undefined && { minutes }),
     ...(saving !== undefined && { saving }),
     ...(keys !== undefined && { keys }),
+    ...(gather !== undefined && { gather }),
   });
   if (values.json) console.log(JSON.stringify(result));
   else print(result);
   return 0;
 }
 
-/** Undefined for none; NaN for one that is not a whole number from 1 to a million. */
-function numberOf(text: string | undefined): number | undefined {
+/** Undefined for none; NaN for one that is not a whole number from 1 to the most. */
+function numberOf(text: string | undefined, most = 1_000_000): number | undefined {
   if (text === undefined) return undefined;
-  return /^[1-9]\d{0,6}$/.test(text) && Number(text) <= 1_000_000 ? Number(text) : Number.NaN;
+  return /^[1-9]\d{0,6}$/.test(text) && Number(text) <= most ? Number(text) : Number.NaN;
 }
 
 process.exitCode = await main();

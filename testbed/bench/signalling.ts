@@ -74,6 +74,8 @@ export interface SignallingOptions {
   readonly saving?: Saving;
   /** Of the hosts of `live` and `restart`; undefined: RSA-2048. */
   readonly keys?: KeyChoice;
+  /** How far apart the router's turns are in `live`, in milliseconds; undefined: as the daemon has it. */
+  readonly gather?: number;
 }
 
 /** Flows of one process of the tool. */
@@ -349,11 +351,12 @@ async function whenBack(bed: Bed, from: Reading, flows: number, limit: number): 
 function livePlan(
   flows: number,
   refresh: number,
-  { saving, keys }: Pick<SignallingOptions, "saving" | "keys"> = {},
+  { saving, keys, gather }: Pick<SignallingOptions, "saving" | "keys" | "gather"> = {},
 ): LoadPlan {
   return {
     ...PINNED,
     ...(keys && { keyType: keys }),
+    ...(gather !== undefined && { configuration: { signalling: { gather: `${gather}ms` } } }),
     flows,
     ...(saving && { senders: FEW_HOSTS, receivers: FEW_HOSTS }),
     lanes: Math.ceil(flows / PER_LANE),

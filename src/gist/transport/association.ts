@@ -47,6 +47,8 @@ export interface AssociationOptions {
   /** Addresses to listen on. */
   readonly addresses: readonly string[];
   readonly limits: AssociationLimits;
+  /** Told of each message before it is handled. */
+  readonly arrived?: () => void;
   readonly time: Time;
   readonly logger: Logger;
   readonly counters: Counters;
@@ -317,12 +319,13 @@ export class Associations {
     handler: TransportHandler,
     heard?: () => void,
   ): StreamConnection | undefined {
-    const { limits, time, logger, counters } = this.#options;
+    const { limits, time, logger, counters, arrived } = this.#options;
     const options: ConnectionOptions = {
       handler: {
         message: (connection, message) => {
           heard?.();
           heard = undefined;
+          arrived?.();
           handler.message(connection, message);
         },
         drained: (connection) => this.#guard(() => handler.drained(connection)),

@@ -2,12 +2,13 @@
 import type { IpAddress } from "../../base/address.js";
 import type { Logger } from "../../base/log.js";
 import type { Time } from "../../base/time.js";
-import { type Milliseconds, seconds } from "../../base/units.js";
+import { type Milliseconds, ms, seconds } from "../../base/units.js";
 import { WireError } from "../../base/wire.js";
 import type { Mri } from "../wire/messages.js";
 import { type AssociationLimits, Associations, type Credentials } from "./association.js";
 import { Counters } from "./counters.js";
 import { DatagramSockets } from "./datagram.js";
+import { Gathering, restThread } from "./gathering.js";
 import { Interceptor, openQueues, releaseQueues } from "./intercept.js";
 import { buildQueryPacket, DEFAULT_ROUTER_ALERT, queryPacketOf } from "./packet.js";
 import { RawSender } from "./query-mode.js";
@@ -64,6 +65,8 @@ export interface SystemTransportOptions extends Credentials {
   readonly routerAlert?: number | false;
   /** The mark by which packets about an MRI's flow are routed, where flows take paths of their own; 0: none. */
   readonly pathMark?: (mri: Mri) => number;
+  /** How far apart turns of the event loop are where messages come often; 0, the default: as they come. */
+  readonly gather?: Milliseconds;
   readonly logger: Logger;
   readonly time: Time;
   readonly limits?: Partial<TransportLimits>;
@@ -81,6 +84,7 @@ export class SystemTransport implements Transport {
   readonly #routes: RouteTable;
   readonly #raw: RawSender;
   readonly #associations: Associations;
+  readonly #gathering: Gathering;
   #datagrams: DatagramSockets | undefined;
   #intercepting = false;
 
@@ -97,6 +101,12 @@ export class SystemTransport implements Transport {
       capacity: limits.routes,
       pending: limits.routeQuestions,
     });
+    this.#gathering = new Gathering({
+      time,
+      apart: options.gather ?? ms(0),
+      later: setImmediate,
+      rest: restThread,
+    });
     this.#raw = new RawSender({ ...common, queue: limits.queryModeQueue });
     this.#associations = new Associations({
       ...common,
@@ -104,6 +114,7 @@ export class SystemTransport implements Transport {
       tlsPort,
       tcpPort,
       addresses: ANY_ADDRESS,
+      arrived: () => this.#gathering.heard(),
       limits,
       time,
     });
@@ -162,7 +173,10 @@ export class SystemTransport implements Transport {
       counters: this.#counters,
       interfaceName: (index) => this.#routes.interfaceName(index),
       isLocal: (address) => this.#routes.isLocal(address),
-      deliver: (datagram) => handler.datagram(datagram),
+      deliver: (datagram) => {
+        this.#gathering.heard();
+        return handler.datagram(datagram);
+      },
     });
     await openQueues(queueNumber, interceptor);
     this.#intercepting = true;
@@ -170,6 +184,7 @@ export class SystemTransport implements Transport {
 
   /** What came to the UDP socket travels no further, whatever the answer is. */
   #deliver(datagram: Datagram, handler: TransportHandler): void {
+    this.#gathering.heard();
     const answer = handler.datagram(datagram);
     if (!(answer instanceof Promise)) return;
     answer.catch((error: unknown) => {

@@ -1,0 +1,92 @@
+import test from "ava";
+import { FakeTime } from "../../base/time.js";
+import { type Milliseconds, ms } from "../../base/units.js";
+import { Gathering } from "./gathering.js";
+
+/** Turns are taken by hand; resting takes the time that it says. */
+function node(apart = 5) {
+  const time = new FakeTime();
+  const turns: (() => void)[] = [];
+  const rests: Milliseconds[] = [];
+  const gathering = new Gathering({
+    time,
+    apart: ms(apart),
+    later: (turn) => turns.push(turn),
+    rest: (duration) => {
+      rests.push(duration);
+      time.advance(duration);
+    },
+  });
+  const run = (): void => {
+    for (let turn = turns.shift(); turn !== undefined; turn = turns.shift()) turn();
+  };
+  /** One message every so often, each in a turn of its own that takes no time. */
+  const alone = (messages: number, every: number): void => {
+    for (let i = 0; i < messages; i++) {
+      gathering.heard();
+      run();
+      time.advance(ms(every));
+    }
+  };
+  return { time, gathering, turns, rests, run, alone };
+}
+
+test("a node that hears little never rests", (t) => {
+  const { rests, alone } = node();
+  alone(390, 10);
+  t.deepEqual(rests, []);
+});
+
+test("one that hears much rests after a turn, from the second period on", (t) => {
+  const { rests, alone } = node();
+  alone(49, 2);
+  t.deepEqual(rests, []);
+  alone(2, 2);
+  t.deepEqual(rests, [ms(5)]);
+});
+
+test("it rests for what the turn has left of the time", (t) => {
+  const { time, gathering, rests, run, alone } = node();
+  alone(51, 2);
+  rests.length = 0;
+  gathering.heard();
+  time.advance(ms(3));
+  run();
+  t.deepEqual(rests, [ms(2)]);
+  gathering.heard();
+  time.advance(ms(5));
+  run();
+  t.deepEqual(rests, [ms(2)]);
+});
+
+test("as long as turns bring messages it goes on reading", (t) => {
+  const { gathering, turns, rests, alone } = node();
+  alone(51, 2);
+  rests.length = 0;
+  gathering.heard();
+  for (let i = 0; i < 10; i++) {
+    turns.shift()?.();
+    gathering.heard();
+    t.is(turns.length, 1);
+  }
+  t.deepEqual(rests, []);
+  turns.shift()?.();
+  turns.shift()?.();
+  t.is(rests.length, 1);
+  t.is(turns.length, 0);
+});
+
+test("after a quiet time it answers at once again", (t) => {
+  const { time, rests, alone } = node();
+  alone(51, 2);
+  rests.length = 0;
+  time.advance(ms(300));
+  alone(1, 0);
+  t.deepEqual(rests, []);
+});
+
+test("with 0 it never rests and takes no turns", (t) => {
+  const { gathering, turns } = node(0);
+  for (let i = 0; i < 1000; i++) gathering.heard();
+  t.is(turns.length, 0);
+});
