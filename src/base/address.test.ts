@@ -1,6 +1,7 @@
 import test from "ava";
 import fc from "fast-check";
 import { AddressError, IpAddress, IpPrefix } from "./address.js";
+import { ByteReader } from "./wire.js";
 
 const bytesOf = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
 const anyAddress = fc.oneof(bytesOf(4), bytesOf(16)).map((bytes) => IpAddress.fromBytes(bytes));
@@ -73,6 +74,17 @@ test("an address keeps its own copy of the bytes", (t) => {
   const fromBuffer = IpAddress.fromBytes(buffer);
   buffer[3] = 2;
   t.is(fromBuffer.toString(), "10.0.0.1");
+});
+
+test("an address may stand among other bytes", (t) => {
+  const bytes = Uint8Array.of(9, 10, 0, 0, 1, 9);
+  t.is(IpAddress.fromBytes(bytes, 1, 4).toString(), "10.0.0.1");
+  t.throws(() => IpAddress.fromBytes(bytes, 3, 4), { instanceOf: AddressError });
+  t.throws(() => IpAddress.fromBytes(bytes, 1), { instanceOf: AddressError });
+  const reader = new ByteReader(bytes);
+  reader.skip(1);
+  t.is(IpAddress.read(reader, 4).toString(), "10.0.0.1");
+  t.is(reader.remaining, 1);
 });
 
 test("equal addresses are of one family", (t) => {

@@ -1,5 +1,6 @@
 /** IP addresses and prefixes, parsed once at the edge. */
 import { isIPv4, isIPv6, SocketAddress } from "node:net";
+import type { ByteReader } from "./wire.js";
 
 export type IpFamily = 4 | 6;
 
@@ -19,11 +20,22 @@ export class IpAddress {
     this.bytes = bytes;
   }
 
-  /** From 4 or 16 bytes, which are copied. Throws {@link AddressError} on any other length. */
-  static fromBytes(bytes: Uint8Array): IpAddress {
-    if (bytes.length !== 4 && bytes.length !== 16)
-      throw new AddressError(`an IP address has 4 or 16 bytes, not ${bytes.length}`);
-    return new IpAddress(new Uint8Array(bytes));
+  /**
+   * From 4 or 16 bytes, all or those from `start` on, which are copied. Throws {@link AddressError} on any other length, and
+   * when there are not as many.
+   */
+  static fromBytes(bytes: Uint8Array, start = 0, length = bytes.length - start): IpAddress {
+    if ((length !== 4 && length !== 16) || start + length > bytes.length)
+      throw new AddressError(`an IP address has 4 or 16 bytes, not ${Math.min(length, bytes.length - start)}`);
+    // Quicker than a view and a copy of it, for so few.
+    const own = new Uint8Array(length);
+    for (let i = 0; i < length; i++) own[i] = bytes[start + i] as number;
+    return new IpAddress(own);
+  }
+
+  /** The next bytes. Throws WireError when there are not as many. */
+  static read(reader: ByteReader, length: 4 | 16): IpAddress {
+    return new IpAddress(reader.copy(length));
   }
 
   /** From text, without zone or prefix length. Throws {@link AddressError}. */
@@ -34,7 +46,7 @@ export class IpAddress {
   }
 
   toString(): string {
-    this.#text ??= this.family === 4 ? this.bytes.join(".") : formatIpv6(this.bytes);
+    this.#text ??= this.family === 4 ? formatIpv4(this.bytes) : formatIpv6(this.bytes);
     return this.#text;
   }
 
@@ -116,6 +128,10 @@ function ipv6Words(part: string): number[] {
     const [a = 0, b = 0, c = 0, d = 0] = group.split(".").map(Number);
     return [(a << 8) | b, (c << 8) | d];
   });
+}
+
+function formatIpv4(bytes: Uint8Array): string {
+  return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
 }
 
 function formatIpv6(bytes: Uint8Array): string {

@@ -90,6 +90,26 @@ test("a reader inside a reader keeps to its part and counts from the start", (t)
   t.is(reader.u8(), 4);
 });
 
+test("a reader of a part reads no more than that, with offsets of the whole", (t) => {
+  const reader = new ByteReader(Uint8Array.of(1, 2, 3, 4), 10, 1, 3);
+  t.is(reader.remaining, 2);
+  t.is(reader.offset, 11);
+  t.deepEqual(reader.copy(1), Uint8Array.of(2));
+  t.throws(() => reader.bytes(2), { instanceOf: WireError, message: /byte 12/ });
+  t.deepEqual([...reader.bytes(1)], [3]);
+  t.throws(() => reader.u8(), { instanceOf: WireError });
+  t.throws(() => new ByteReader(new Uint8Array(2), 0, 0, 3), { instanceOf: RangeError });
+});
+
+test("a copy is not a view", (t) => {
+  const input = Uint8Array.of(1, 2, 3);
+  const reader = new ByteReader(input);
+  const copy = reader.copy(2);
+  input[0] = 9;
+  t.deepEqual(copy, Uint8Array.of(1, 2));
+  t.throws(() => reader.copy(2), { instanceOf: WireError });
+});
+
 test("bytes are a view into the input", (t) => {
   const input = Uint8Array.of(1, 2, 3);
   const view = new ByteReader(input).bytes(2);

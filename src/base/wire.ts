@@ -16,16 +16,23 @@ export class WireError extends Error {
 export class ByteReader {
   readonly #bytes: Uint8Array;
   readonly #base: number;
-  #position = 0;
+  readonly #end: number;
+  #position: number;
 
-  /** @param base offset of `bytes` in the whole input, for error messages */
-  constructor(bytes: Uint8Array, base = 0) {
+  /**
+   * @param base offset of `bytes` in the whole input, for error messages
+   * @param start of the part of `bytes` that is read, and where it ends: a view for each part costs more than reading it
+   */
+  constructor(bytes: Uint8Array, base = 0, start = 0, end = bytes.length) {
+    if (end > bytes.length) throw new RangeError("a reader's part ends behind the bytes");
     this.#bytes = bytes;
     this.#base = base;
+    this.#position = start;
+    this.#end = end;
   }
 
   get remaining(): number {
-    return this.#bytes.length - this.#position;
+    return this.#end - this.#position;
   }
 
   /** Offset in the whole input of the next byte. */
@@ -56,10 +63,18 @@ export class ByteReader {
     return this.#bytes.subarray(start, start + length);
   }
 
+  /** A copy of the next `length` bytes, which are few. */
+  copy(length: number): Uint8Array {
+    const start = this.#take(length);
+    const copy = new Uint8Array(length);
+    for (let i = 0; i < length; i++) copy[i] = this.#bytes[start + i] as number;
+    return copy;
+  }
+
   /** A reader over the next `length` bytes, with offsets of the whole input. */
   sub(length: number): ByteReader {
-    const base = this.offset;
-    return new ByteReader(this.bytes(length), base);
+    const start = this.#take(length);
+    return new ByteReader(this.#bytes, this.#base, start, start + length);
   }
 
   skip(length: number): void {

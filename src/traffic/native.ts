@@ -191,8 +191,8 @@ export function decodeFlow(keys: Uint8Array, index: number): Flow {
   const length = key[FAMILY] === 4 ? 4 : 16;
   return {
     protocol: key[PROTOCOL_OFFSET] ?? 0,
-    source: IpAddress.fromBytes(key.subarray(0, length)),
-    destination: IpAddress.fromBytes(key.subarray(DESTINATION, DESTINATION + length)),
+    source: IpAddress.fromBytes(key, 0, length),
+    destination: IpAddress.fromBytes(key, DESTINATION, length),
     sourcePort: getU16(key, SOURCE_PORT),
     destinationPort: getU16(key, DESTINATION_PORT),
   };

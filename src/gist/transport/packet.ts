@@ -192,8 +192,8 @@ function parseUdp(
   if (udpSum(whole, at, addresses, 2 * size) !== 0xffff) throw new PacketError("wrong UDP checksum", at + 6);
   return {
     family,
-    source: IpAddress.fromBytes(whole.subarray(addresses, addresses + size)),
-    destination: IpAddress.fromBytes(whole.subarray(addresses + size, addresses + 2 * size)),
+    source: IpAddress.fromBytes(whole, addresses, size),
+    destination: IpAddress.fromBytes(whole, addresses + size, size),
     ttl,
     sourcePort: u16(whole, at),
     destinationPort: u16(whole, at + 2),

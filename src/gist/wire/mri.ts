@@ -203,5 +203,5 @@ function readPrefix(reader: ByteReader, version: 4 | 6): number {
 
 /** Reads an IPv4 or IPv6 address. */
 export function readAddress(reader: ByteReader, version: 4 | 6): IpAddress {
-  return IpAddress.fromBytes(reader.bytes(version === 4 ? 4 : 16));
+  return IpAddress.read(reader, version === 4 ? 4 : 16);
 }

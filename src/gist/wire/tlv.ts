@@ -117,10 +117,7 @@ export class ObjectTable {
     const at = this.#offsets[type] ?? 0;
     if (at === 0) throw this.missing(type);
     const end = at + OBJECT_HEADER_LENGTH + 4 * (u16(this.#bytes, at + 2) & 0xfff);
-    const reader = new ByteReader(
-      this.#bytes.subarray(at + OBJECT_HEADER_LENGTH, end),
-      at + OBJECT_HEADER_LENGTH,
-    );
+    const reader = new ByteReader(this.#bytes, 0, at + OBJECT_HEADER_LENGTH, end);
     try {
       const value = parse(reader);
       if (reader.remaining > 0) throw new WireError(`${reader.remaining} bytes are left over`, reader.offset);

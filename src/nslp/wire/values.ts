@@ -63,8 +63,8 @@ export function decodeFlow(object: WireObject): Flow {
   const size = family === 4 ? 4 : 16;
   return {
     protocol,
-    source: IpAddress.fromBytes(reader.bytes(size)),
-    destination: IpAddress.fromBytes(reader.bytes(size)),
+    source: IpAddress.read(reader, size),
+    destination: IpAddress.read(reader, size),
     sourcePort,
     destinationPort,
   };
