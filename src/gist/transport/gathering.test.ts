@@ -2,6 +2,7 @@ import test from "ava";
 import { FakeTime } from "../../base/time.js";
 import { type Milliseconds, ms } from "../../base/units.js";
 import { Gathering } from "./gathering.js";
+import { Strangers } from "./strangers.js";
 
 /** Turns are taken by hand; resting takes the time that it says. */
 function node(apart = 5) {
@@ -74,6 +75,32 @@ test("as long as turns bring messages it goes on reading", (t) => {
   turns.shift()?.();
   t.is(rests.length, 1);
   t.is(turns.length, 0);
+});
+
+test("strangers that wait keep it from resting until the last of them is handled", (t) => {
+  const { gathering, turns, rests, alone } = node();
+  alone(51, 2);
+  rests.length = 0;
+  const restsAt: number[] = [];
+  const strangers = new Strangers<number>(
+    (packet) => (restsAt[packet] = rests.length),
+    (turn) => {
+      gathering.heard();
+      turns.push(turn);
+    },
+  );
+  // One packet is read in each turn of the event loop, and what waited for the turn runs after it.
+  for (let packet = 0; turns.length > 0 || packet < 60; packet++) {
+    if (packet < 60) {
+      strangers.read();
+      gathering.heard();
+      strangers.wait(packet, "stranger");
+    }
+    for (const turn of turns.splice(0)) turn();
+  }
+  t.is(restsAt.length, 60);
+  t.true(restsAt.every((before) => before === 0));
+  t.is(rests.length, 1);
 });
 
 test("after a quiet time it answers at once again", (t) => {

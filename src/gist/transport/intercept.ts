@@ -30,6 +30,8 @@ export interface InterceptorOptions {
   readonly interfaceName: (index: number) => string;
   readonly isLocal: (address: IpAddress) => boolean;
   readonly deliver: (datagram: Datagram) => Interception | Promise<Interception>;
+  /** Told of each packet when it is read, and in each turn in which a stranger's still waits. */
+  readonly arrived?: () => void;
 }
 
 interface Waiting {
@@ -64,6 +66,10 @@ export class Interceptor {
   judge(packet: Uint8Array, interfaceIndex: number, give: GiveVerdict): void {
     const verdict = this.#stopped ? "drop" : this.#tryJudge(packet, interfaceIndex, give);
     if (verdict !== "later") give(verdict);
+  }
+
+  arrived(): void {
+    this.#options.arrived?.();
   }
 
   /** Too many strangers wait already. */
@@ -202,8 +208,12 @@ export async function openQueues(base: number, interceptor: Interceptor): Promis
       if (entry.interceptor === undefined) giveTo(packet)("drop");
       else entry.interceptor.judge(packet.payload, packet.info.indev, giveTo(packet));
     };
-    const strangers = new Strangers(judge, setImmediate);
+    const strangers = new Strangers(judge, (turn) => {
+      entry.interceptor?.arrived();
+      setImmediate(turn);
+    });
     const read = (packet: QueuedPacket): void => {
+      entry.interceptor?.arrived();
       strangers.read();
       const standing = standingOf(packet.info.nfmark);
       if (standing === "known" || entry.interceptor === undefined) judge(packet);

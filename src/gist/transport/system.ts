@@ -173,10 +173,8 @@ export class SystemTransport implements Transport {
       counters: this.#counters,
       interfaceName: (index) => this.#routes.interfaceName(index),
       isLocal: (address) => this.#routes.isLocal(address),
-      deliver: (datagram) => {
-        this.#gathering.heard();
-        return handler.datagram(datagram);
-      },
+      deliver: (datagram) => handler.datagram(datagram),
+      arrived: () => this.#gathering.heard(),
     });
     await openQueues(queueNumber, interceptor);
     this.#intercepting = true;
