@@ -26,7 +26,9 @@ export class IpAddress {
    */
   static fromBytes(bytes: Uint8Array, start = 0, length = bytes.length - start): IpAddress {
     if ((length !== 4 && length !== 16) || start + length > bytes.length)
-      throw new AddressError(`an IP address has 4 or 16 bytes, not ${Math.min(length, bytes.length - start)}`);
+      throw new AddressError(
+        `an IP address has 4 or 16 bytes, not ${Math.min(length, bytes.length - start)}`,
+      );
     // Quicker than a view and a copy of it, for so few.
     const own = new Uint8Array(length);
     for (let i = 0; i < length; i++) own[i] = bytes[start + i] as number;

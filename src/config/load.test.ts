@@ -338,6 +338,11 @@ const CASES: readonly (readonly [name: string, toml: string, errors: readonly st
     ['2: packets.hold_time: "1ms" is too short (write "100ms" or more)'],
   ],
   [
+    "a node that would rest for too long",
+    '[signalling]\ngather = "51ms"',
+    ['2: signalling.gather: is too long (write "50ms" or less)'],
+  ],
+  [
     "not a flag",
     '[packets]\nenforce = "no"',
     ['2: packets.enforce: "no" is not true or false (write true or false)'],

@@ -93,7 +93,7 @@ export const signalling = {
   association_hold: duration(seconds(1)).default(seconds(30)),
   intercept_rate: whole(1, 1_000_000).default(10_000),
   router_alert: whole(0, 65535).default(65503),
-  gather: duration(ms(0)).default(ms(10)),
+  gather: duration(ms(0)).default(ms(20)),
 };
 
 /** Each node on a path may add it to a connect, and the timers of the whole program wait for it. */
@@ -413,8 +413,7 @@ interface Signalling extends Stacks {
 }
 
 export function checkSignalling(value: Signalling, context: Context): void {
-  if (value.gather > MAX_GATHER)
-    refuse(context, "gather", "is too long", `write "${MAX_GATHER}ms" or less`);
+  if (value.gather > MAX_GATHER) refuse(context, "gather", "is too long", `write "${MAX_GATHER}ms" or less`);
   if (tcpPortOf(value) === value.tls_port)
     refuse(context, "tcp_port", `is tls_port too, which is ${value.tls_port}`, "choose another port");
 }

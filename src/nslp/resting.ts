@@ -319,8 +319,7 @@ function flowBytes(flow: Flow): Uint8Array {
 
 function flowFrom(key: Uint8Array): Flow {
   const byte = (at: number): number => key[at] ?? 0;
-  const address = (at: number): IpAddress =>
-    IpAddress.fromBytes(key, at, byte(FLOW.family) === 4 ? 4 : 16);
+  const address = (at: number): IpAddress => IpAddress.fromBytes(key, at, byte(FLOW.family) === 4 ? 4 : 16);
   return {
     protocol: byte(FLOW.protocol),
     source: address(FLOW.source),

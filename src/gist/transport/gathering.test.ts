@@ -34,21 +34,21 @@ function node(apart = 5) {
 
 test("a node that hears little never rests", (t) => {
   const { rests, alone } = node();
-  alone(390, 10);
+  alone(990, 1.1);
   t.deepEqual(rests, []);
 });
 
 test("one that hears much rests after a turn, from the second period on", (t) => {
   const { rests, alone } = node();
-  alone(49, 2);
+  alone(100, 1);
   t.deepEqual(rests, []);
-  alone(2, 2);
+  alone(1, 1);
   t.deepEqual(rests, [ms(5)]);
 });
 
 test("it rests for what the turn has left of the time", (t) => {
   const { time, gathering, rests, run, alone } = node();
-  alone(51, 2);
+  alone(101, 1);
   rests.length = 0;
   gathering.heard();
   time.advance(ms(3));
@@ -62,7 +62,7 @@ test("it rests for what the turn has left of the time", (t) => {
 
 test("as long as turns bring messages it goes on reading", (t) => {
   const { gathering, turns, rests, alone } = node();
-  alone(51, 2);
+  alone(101, 1);
   rests.length = 0;
   gathering.heard();
   for (let i = 0; i < 10; i++) {
@@ -71,21 +71,44 @@ test("as long as turns bring messages it goes on reading", (t) => {
     t.is(turns.length, 1);
   }
   t.deepEqual(rests, []);
-  turns.shift()?.();
-  turns.shift()?.();
+  for (let i = 0; i < 4; i++) turns.shift()?.();
   t.is(rests.length, 1);
   t.is(turns.length, 0);
 });
 
+test("what is installed in one turn, signed in the next and written in the third goes before it rests", (t) => {
+  const { gathering, turns, rests, alone } = node();
+  alone(101, 1);
+  rests.length = 0;
+  gathering.heard();
+  let written: number | undefined;
+  turns.push(() => turns.push(() => turns.push(() => (written = rests.length))));
+  while (turns.length > 0) for (const turn of turns.splice(0)) turn();
+  t.is(written, 0);
+  t.is(rests.length, 1);
+});
+
+test("what is still to be done keeps it from resting, and is no message", (t) => {
+  const { time, gathering, turns, rests } = node();
+  for (let i = 0; i < 300; i++) {
+    gathering.stay();
+    turns.splice(0).forEach((turn) => turn());
+    time.advance(ms(1));
+  }
+  gathering.heard();
+  while (turns.length > 0) turns.shift()?.();
+  t.deepEqual(rests, []);
+});
+
 test("strangers that wait keep it from resting until the last of them is handled", (t) => {
   const { gathering, turns, rests, alone } = node();
-  alone(51, 2);
+  alone(101, 1);
   rests.length = 0;
   const restsAt: number[] = [];
   const strangers = new Strangers<number>(
     (packet) => (restsAt[packet] = rests.length),
     (turn) => {
-      gathering.heard();
+      gathering.stay();
       turns.push(turn);
     },
   );
@@ -105,7 +128,7 @@ test("strangers that wait keep it from resting until the last of them is handled
 
 test("after a quiet time it answers at once again", (t) => {
   const { time, rests, alone } = node();
-  alone(51, 2);
+  alone(101, 1);
   rests.length = 0;
   time.advance(ms(300));
   alone(1, 0);

@@ -8,8 +8,10 @@ import { type Milliseconds, ms } from "../../base/units.js";
 
 /** What was heard in one of these says whether there is much to do in the next. */
 const PERIOD = ms(100);
-/** Messages in a period. Setting up one flow takes a router five. */
-const MUCH = 40;
+/** Messages in a period. Below, all of them together are not worth a wait; setting up one flow takes a router five. */
+const MUCH = 100;
+/** Turns without a message before it rests: an answer may be installed in one, signed in the next and written in the third. */
+const QUIET_TURNS = 3;
 
 export interface GatheringParts {
   readonly time: Pick<Time, "now">;
@@ -28,8 +30,8 @@ export class Gathering {
   #busy = false;
   /** When the first message came since it last rested, or could have; undefined: none did. */
   #since: Milliseconds | undefined;
-  /** One came since the last turn. */
-  #heard = false;
+  /** Turns since one came. */
+  #quiet = 0;
 
   constructor(parts: GatheringParts) {
     this.#parts = parts;
@@ -38,8 +40,14 @@ export class Gathering {
   /** A message came. */
   heard(): void {
     if (this.#parts.apart === 0) return;
-    this.#heard = true;
     this.#count();
+    this.stay();
+  }
+
+  /** There is something to be done yet. */
+  stay(): void {
+    if (this.#parts.apart === 0) return;
+    this.#quiet = 0;
     if (this.#since !== undefined) return;
     this.#since = this.#parts.time.now();
     this.#parts.later(this.#turn);
@@ -55,10 +63,9 @@ export class Gathering {
     this.#period.messages++;
   }
 
-  /** Rests when a turn brought nothing more: what was answered has been sent by then, and no queue has another packet. */
+  /** Rests when turns brought nothing more: what was answered has been sent by then, and no queue has another packet. */
   readonly #turn = (): void => {
-    if (this.#heard) {
-      this.#heard = false;
+    if (this.#quiet++ < QUIET_TURNS) {
       this.#parts.later(this.#turn);
       return;
     }

@@ -13,6 +13,7 @@ import { WireError } from "../../base/wire.js";
 import { GIST_PORT } from "../wire/messages.js";
 import { isLinkLocal } from "./addresses.js";
 import type { Counters } from "./counters.js";
+import type { Gathering } from "./gathering.js";
 import { decrementHops, isQueryMode, messageOf, parseUdpPacket, type UdpPacket } from "./packet.js";
 import { standingOf, Strangers } from "./strangers.js";
 import type { Datagram, Interception } from "./transport.js";
@@ -30,8 +31,8 @@ export interface InterceptorOptions {
   readonly interfaceName: (index: number) => string;
   readonly isLocal: (address: IpAddress) => boolean;
   readonly deliver: (datagram: Datagram) => Interception | Promise<Interception>;
-  /** Told of each packet when it is read, and in each turn in which a stranger's still waits. */
-  readonly arrived?: () => void;
+  /** Hears each packet when it is read, and stays while a stranger's waits. */
+  readonly gathering?: Pick<Gathering, "heard" | "stay">;
 }
 
 interface Waiting {
@@ -68,8 +69,8 @@ export class Interceptor {
     if (verdict !== "later") give(verdict);
   }
 
-  arrived(): void {
-    this.#options.arrived?.();
+  get gathering(): InterceptorOptions["gathering"] {
+    return this.#options.gathering;
   }
 
   /** Too many strangers wait already. */
@@ -209,11 +210,11 @@ export async function openQueues(base: number, interceptor: Interceptor): Promis
       else entry.interceptor.judge(packet.payload, packet.info.indev, giveTo(packet));
     };
     const strangers = new Strangers(judge, (turn) => {
-      entry.interceptor?.arrived();
+      entry.interceptor?.gathering?.stay();
       setImmediate(turn);
     });
     const read = (packet: QueuedPacket): void => {
-      entry.interceptor?.arrived();
+      entry.interceptor?.gathering?.heard();
       strangers.read();
       const standing = standingOf(packet.info.nfmark);
       if (standing === "known" || entry.interceptor === undefined) judge(packet);

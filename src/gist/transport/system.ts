@@ -174,7 +174,7 @@ export class SystemTransport implements Transport {
       interfaceName: (index) => this.#routes.interfaceName(index),
       isLocal: (address) => this.#routes.isLocal(address),
       deliver: (datagram) => handler.datagram(datagram),
-      arrived: () => this.#gathering.heard(),
+      gathering: this.#gathering,
     });
     await openQueues(queueNumber, interceptor);
     this.#intercepting = true;
