@@ -60,6 +60,8 @@ export function isExcess(finding: Finding | undefined): boolean {
 
 /** Settle times between two glances at what arrives, where a Query is not soon to come. */
 const GLANCE_AFTER = 10;
+/** The Query asked for after the first may be lost, or may not be asked for yet. Who keeps it back wins no more than that. */
+const MOST_UNPLACED = 2;
 
 export class FlowWatch {
   readonly #context: PbsContext;
@@ -68,8 +70,8 @@ export class FlowWatch {
   readonly #volumes: VolumeWatch;
   #sent = bytes(0);
   #reports: readonly HopReport[] = [];
-  /** A summary showed an excess; it has no reports, so the next Query is to show it with them. */
-  #unplaced = false;
+  /** Summaries in a row that showed an excess: they have no reports, so the flow's own Query is to show it with them. */
+  #unplaced = 0;
   #due: Due | undefined;
   /** The router that was asked to change the path: asked twice it has had its chance. */
   #named = "";
@@ -260,8 +262,8 @@ export class FlowWatch {
 
   /** What is too much stays too much: a Query of the flow's own shows it again, and routers say in it where. */
   #placeable(judgement: Judgement, { listed = false }: Told): Judgement {
-    const waits = judgement.finding !== undefined && listed && !this.#unplaced;
-    this.#unplaced = waits;
+    const waits = judgement.finding !== undefined && listed && this.#unplaced < MOST_UNPLACED;
+    this.#unplaced = waits ? this.#unplaced + 1 : 0;
     return waits ? { finding: undefined, doubt: true } : judgement;
   }
 
