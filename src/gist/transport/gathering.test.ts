@@ -121,6 +121,8 @@ test("strangers that wait keep it from resting until the last of them is handled
     }
     for (const turn of turns.splice(0)) turn();
   }
+  // A place that was never filled would be passed over by every().
+  t.is(restsAt.filter((before) => before === 0).length, 60);
   t.is(restsAt.length, 60);
   t.true(restsAt.every((before) => before === 0));
   t.is(rests.length, 1);
@@ -130,6 +132,15 @@ test("after a quiet time it answers at once again", (t) => {
   const { time, rests, alone } = node();
   alone(101, 1);
   rests.length = 0;
+  time.advance(ms(300));
+  alone(1, 0);
+  t.deepEqual(rests, []);
+});
+
+test("much that came before a quiet time is forgotten", (t) => {
+  const { time, gathering, rests, run, alone } = node();
+  for (let i = 0; i < 150; i++) gathering.heard();
+  run();
   time.advance(ms(300));
   alone(1, 0);
   t.deepEqual(rests, []);
