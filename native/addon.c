@@ -1,5 +1,7 @@
 /* The N-API surface. src/traffic/native.ts declares it for TypeScript. */
 #include <errno.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,6 +10,7 @@
 #include "addon-values.h"
 #include "addon-xdp.h"
 #include "clock.h"
+#include "thread.h"
 
 enum { EVENT_VALUES = 2, EVENTS_AT_ONCE = 256, STATUS_VALUES = 3, MAX_ENTRIES = 1 << 28, MAX_HELD = 1 << 20 };
 
@@ -46,14 +49,23 @@ static void wake(void *context) {
   napi_call_threadsafe_function(h->wake, NULL, napi_tsfn_nonblocking);
 }
 
-static int get_queue(napi_env env, napi_value queue, struct engine_options *o, uint32_t i) {
+static int get_processor(napi_env env, napi_value queue, int *out) {
+  uint32_t processor = 0;
+  bool given = false;
+  napi_has_named_property(env, queue, "processor", &given);
+  if (given && get_field_u32(env, queue, "processor", CPU_SETSIZE - 1, &processor) < 0) return -1;
+  *out = given ? (int)processor : ANY_PROCESSOR;
+  return 0;
+}
+
+static int get_queue(napi_env env, napi_value queue, struct queue_options *o) {
   uint32_t number = 0, purpose = 0;
   if (get_field_u32(env, queue, "number", UINT16_MAX, &number) < 0 ||
       get_field_u32(env, queue, "purpose", PURPOSE_AUTHENTICATED, &purpose) < 0)
     return -1;
-  o->queue[i].number = (uint16_t)number;
-  o->queue[i].purpose = (enum purpose)purpose;
-  return 0;
+  o->number = (uint16_t)number;
+  o->purpose = (enum purpose)purpose;
+  return get_processor(env, queue, &o->processor);
 }
 
 static int get_queues(napi_env env, napi_value options, struct engine_options *o) {
@@ -63,7 +75,7 @@ static int get_queues(napi_env env, napi_value options, struct engine_options *o
       napi_get_array_length(env, array, &o->queues) != napi_ok || o->queues > ENGINE_QUEUES)
     return throw_error(env, "EINVAL", "queues must be an array of at most %d", ENGINE_QUEUES);
   for (uint32_t i = 0; i < o->queues; i++) {
-    if (napi_get_element(env, array, i, &queue) != napi_ok || get_queue(env, queue, o, i) < 0) return -1;
+    if (napi_get_element(env, array, i, &queue) != napi_ok || get_queue(env, queue, &o->queue[i]) < 0) return -1;
     holds += o->queue[i].purpose == PURPOSE_HOLD;
   }
   return holds <= 1 ? 0 : throw_error(env, "EINVAL", "there can be one queue for holding");

@@ -42,6 +42,7 @@
         "signature.c",
         "table.c",
         "tally.c",
+        "thread.c",
         "too-big.c",
         "tree-cache.c",
         "tree.c",

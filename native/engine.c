@@ -21,17 +21,19 @@ static uint32_t queue_length(const struct engine *e, enum purpose purpose) {
   return purpose == PURPOSE_HOLD ? QUEUE_LENGTH + e->hold.capacity : QUEUE_LENGTH;
 }
 
-static int open_worker(struct engine *e, uint16_t number, enum purpose purpose) {
+static int open_worker(struct engine *e, const struct queue_options *o) {
+  enum purpose purpose = o->purpose;
   struct worker *w = aligned_alloc(64, (sizeof *w + 63) / 64 * 64);
   if (!w) return -1;
   memset(w, 0, sizeof *w);
   e->worker[e->workers++] = w;
   w->engine = e;
   w->purpose = purpose;
+  w->processor = o->processor;
   w->emitter = (struct emitter){.socket4 = -1, .socket6 = -1};
   w->reader = table_reader(e->table);
   enum queue_copy copy = purpose == PURPOSE_AUTHENTICATED ? QUEUE_COPY_ALL : QUEUE_COPY_HEADERS;
-  if (queue_open(&w->queue, number, copy, queue_length(e, purpose)) < 0) return -1;
+  if (queue_open(&w->queue, o->number, copy, queue_length(e, purpose)) < 0) return -1;
   if (verdicts_init(&w->verdicts, &w->queue, purpose != PURPOSE_HOLD, &w->counters) < 0) return -1;
   if (purpose == PURPOSE_AUTHENTICATED) {
     w->authenticator = authenticator_create();
@@ -45,7 +47,7 @@ static int open_worker(struct engine *e, uint16_t number, enum purpose purpose) 
 
 static int open_workers(struct engine *e, const struct engine_options *o, int *failed_queue) {
   for (uint32_t i = 0; i < o->queues; i++) {
-    if (open_worker(e, o->queue[i].number, o->queue[i].purpose) == 0) continue;
+    if (open_worker(e, &o->queue[i]) == 0) continue;
     *failed_queue = o->queue[i].number;
     return -1;
   }

@@ -44,6 +44,7 @@ struct worker {
   struct counters counters;
   pthread_t thread;
   int started;
+  int processor; /* or ANY_PROCESSOR */
   int reader;
   enum purpose purpose;
   struct authenticator *authenticator; /* of the queue for authenticated packets, as is `emitter` */
@@ -60,9 +61,10 @@ struct engine_options {
   uint32_t hold_per_flow;
   uint64_t hold_time; /* nanoseconds */
   uint32_t queues;
-  struct {
+  struct queue_options {
     uint16_t number;
     enum purpose purpose;
+    int processor; /* that its thread keeps to, or ANY_PROCESSOR */
   } queue[ENGINE_QUEUES];
   kernel_set_names sets; /* empty: no kernel sets */
   struct table_space space; /* of the table; `control` NULL: memory of its own */

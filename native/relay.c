@@ -4,7 +4,6 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "relay-device.h"
+#include "thread.h"
 
 enum { AT_ONCE = 32, SOCKET_BUFFER = 4 << 20, UDP_HEADER = 8, IPV4_HEADER = 20, IPV6_HEADER = 40, USUAL_MTU = 1500 };
 
@@ -210,16 +210,6 @@ static void *run(void *data) {
   }
 }
 
-static int start(struct relay *r) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  int error = pthread_create(&r->thread, NULL, run, r);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (error == 0) pthread_setname_np(r->thread, "pbs-relay");
-  return error;
-}
-
 static void close_all(struct relay *r) {
   int all[] = {r->device, r->socket, r->stop};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -248,7 +238,7 @@ struct relay *relay_open(const struct relay_options *options) {
   if (r->stop >= 0) r->socket = family == 0 ? open_receiver(options->port) : open_sender(family);
   if (r->socket >= 0) r->device = relay_device_open(options->device, mtu, family == 0);
   if (r->device < 0) error = errno;
-  if (error == 0) error = start(r);
+  if (error == 0) error = thread_start(&r->thread, run, r, "pbs-relay", ANY_PROCESSOR);
   if (error == 0) return r;
   close_all(r);
   errno = error;

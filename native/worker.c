@@ -3,13 +3,13 @@
 #include <errno.h>
 #include <linux/netfilter.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "thread.h"
 
 /*
  * Packets come to a core in softirq, which outruns a thread of the same priority and then throws away what it has just
@@ -305,15 +305,9 @@ static void *run(void *argument) {
 static const char *const thread_names[] = {"pbs-permitted", "pbs-hold", "pbs-ah"};
 
 int worker_start(struct worker *w) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  int error = pthread_create(&w->thread, NULL, run, w);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (error) return error;
-  w->started = 1;
-  pthread_setname_np(w->thread, thread_names[w->purpose]);
-  return 0;
+  int error = thread_start(&w->thread, run, w, thread_names[w->purpose], w->processor);
+  w->started = error == 0;
+  return error;
 }
 
 void worker_join(struct worker *w) {

@@ -4,12 +4,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "thread.h"
 #include "xdp-layout.h"
 
 enum { FULL_WAIT_MICROSECONDS = 1000 };
@@ -47,15 +47,9 @@ static void *run(void *argument) {
 }
 
 static int start(struct xdp_listener *l) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  int error = pthread_create(&l->thread, NULL, run, l);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  l->started = error == 0;
-  if (l->started) pthread_setname_np(l->thread, "pbs-xdp");
-  errno = error;
-  return error ? -1 : 0;
+  errno = thread_start(&l->thread, run, l, "pbs-xdp", ANY_PROCESSOR);
+  l->started = errno == 0;
+  return l->started ? 0 : -1;
 }
 
 struct xdp_listener *xdp_listen(int map, struct events *events) {

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <net/ethernet.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "thread.h"
 #include "xdp-layout.h"
 #include "xsk.h"
 
@@ -174,16 +174,12 @@ static void wake(struct forwarder *f) {
   if (write(f->wake_fd, &one, sizeof one) < 0) return; /* it counts to 2^64, so it cannot fail */
 }
 
+/* It does what the queue for authenticated packets does, and keeps to the same processor. */
 static int start_thread(struct forwarder *f) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  errno = pthread_create(&f->thread, NULL, run, f);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (errno) return -1;
-  f->started = 1;
-  pthread_setname_np(f->thread, "pbs-xdp-ah");
-  return 0;
+  const struct worker *queue = f->engine->authenticator;
+  errno = thread_start(&f->thread, run, f, "pbs-xdp-ah", queue ? queue->processor : ANY_PROCESSOR);
+  f->started = errno == 0;
+  return f->started ? 0 : -1;
 }
 
 static int become_reader(struct forwarder *f) {

@@ -59,7 +59,7 @@ export function datapathOptions(config: Config, logger: Logger, time: Time): Xdp
   const { node, signalling, packets, legacy, open, exempt } = config;
   const isOpen = node.mode === "open";
   const { queueBase, capacity, holdPacketsPerFlow, holdPackets, holdTime, refuseMark, enforce } = packets;
-  const { receivePriority } = packets;
+  const { receivePriority, processor, ahProcessor } = packets;
   return {
     queueBase,
     capacity,
@@ -69,6 +69,8 @@ export function datapathOptions(config: Config, logger: Logger, time: Time): Xdp
     refuseMark,
     enforce,
     receivePriority,
+    ...(processor !== null && { processor }),
+    ...(ahProcessor !== null && { ahProcessor }),
     ...((isOpen || legacy.length > 0) && { openMark: packets.openMark }),
     ...(isOpen
       ? { open: sharedRates([open, ...legacy]) }

@@ -107,6 +107,9 @@ export interface PacketsConfig {
   readonly engine: "auto" | "xdp" | "nfqueue";
   /** Real-time priority of the kernel's receive threads of interfaces that XDP judges; 0: as they are. */
   readonly receivePriority: number;
+  /** Numbers of the processors that the threads for permitted packets, and for packets with AH, keep to; null: any. */
+  readonly processor: number | null;
+  readonly ahProcessor: number | null;
 }
 
 /** Another way out for flows to some destinations: at least one of `via` and `device`, or a relay, or a source. */

@@ -92,6 +92,12 @@ test("the defaults that the example's comments show are the defaults", async (t)
     t.deepEqual(shown[section], plain[section], section);
 });
 
+test("threads keep to processors only if told", (t) => {
+  const packets = (text: string) => parseConfig(`${IDENTITY}\n[packets]\n${text}`, "pbsd.toml").packets;
+  t.like(packets(""), { processor: null, ahProcessor: null });
+  t.like(packets("processor = 0\nah_processor = 3"), { processor: 0, ahProcessor: 3 });
+});
+
 test("rules become those of the policy", (t) => {
   const { rules } = parseConfig(
     `${IDENTITY}

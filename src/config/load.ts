@@ -79,6 +79,8 @@ function build(parsed: Parsed, file: string): Config {
       firewall: packets.firewall,
       engine: packets.engine,
       receivePriority: packets.receive_priority,
+      processor: packets.processor ?? null,
+      ahProcessor: packets.ah_processor ?? null,
     },
     exempt: parsed.exempt.map(toExemptClass),
     open: { rate: parsed.open.rate, sourceRate: parsed.open.source_rate },

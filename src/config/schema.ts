@@ -115,6 +115,9 @@ const refreshing = {
   collect: duration().default(ms(100)),
 };
 
+/** The last that a thread can be told to keep to. */
+const MAX_PROCESSOR = 1023;
+
 const packets = {
   queue_base: whole(0, 65_536 - QUEUES).default(2700),
   capacity: whole(16, 16_000_000).default(1_000_000),
@@ -129,6 +132,8 @@ const packets = {
   firewall: choice("auto", "nft", "legacy").default("auto"),
   engine: choice("auto", "xdp", "nfqueue").default("auto"),
   receive_priority: whole(0, 99).default(0),
+  processor: optional(whole(0, MAX_PROCESSOR)),
+  ah_processor: optional(whole(0, MAX_PROCESSOR)),
 };
 
 const exempt = {

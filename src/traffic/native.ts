@@ -69,6 +69,13 @@ export const PROBLEM = { malformed: 1, headersTooLong: 2, fragment: 3, notAFlow:
 /** Numbers of {@link Native.status} before the counters: flows, packets held, bytes of the table. */
 export const STATUS_VALUES = 3;
 
+export interface NativeQueue {
+  readonly number: number;
+  readonly purpose: number;
+  /** That its thread keeps to; absent: any. */
+  readonly processor?: number;
+}
+
 export interface NativeOptions {
   readonly capacity: number;
   /** Refusals that are remembered, apart from `capacity`; the oldest gives way. */
@@ -83,7 +90,7 @@ export interface NativeOptions {
   /** Milliseconds. */
   readonly holdTime: number;
   /** None: the table alone, which needs no privileges. */
-  readonly queues: readonly { readonly number: number; readonly purpose: number }[];
+  readonly queues: readonly NativeQueue[];
   /** Names of the kernel sets; empty for none. */
   readonly set4: string;
   readonly set6: string;

@@ -1,5 +1,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
+import { cpus } from "node:os";
 import { createInterface, type Interface } from "node:readline";
 import test, { type ExecutionContext } from "ava";
 import type { DatapathEvent, DatapathStatus, FlowCount } from "./datapath.js";
@@ -60,6 +62,15 @@ class Host {
     const [found] = (await this.tell("read", { flows: [flow] })) as (FlowCount | null)[];
     if (found === undefined || found === null) throw new Error(`${flow} is not installed`);
     return found;
+  }
+
+  /** Processors that its threads of this name may run on, as the kernel writes them. */
+  processors(thread: string): readonly string[] {
+    const tasks = `/proc/${this.#child.pid}/task`;
+    return readdirSync(tasks)
+      .filter((id) => readFileSync(`${tasks}/${id}/comm`, "utf8").trim() === thread)
+      .map((id) => readFileSync(`${tasks}/${id}/status`, "utf8"))
+      .map((status) => /^Cpus_allowed_list:\s*(\S+)/m.exec(status)?.[1] ?? "");
   }
 
   async events(): Promise<readonly Told[]> {
@@ -423,3 +434,15 @@ rootTest(
     t.is((await a.status()).held, 0);
   },
 );
+
+rootTest("threads keep to the processors that they are given, and to none that is not there", async (t) => {
+  const host = new Host(t, "a");
+  const wrong = { queueBase: 2800, processor: 1023 };
+  await t.throwsAsync(host.tell("start", { options: wrong }), { message: /processors that pbsd may run on/ });
+  await host.tell("start", { options: { processor: 0, ahProcessor: 0 } });
+  const anywhere = host.processors("pbs-hold");
+  t.deepEqual(host.processors("pbs-permitted"), ["0"]);
+  t.deepEqual(host.processors("pbs-ah"), ["0"]);
+  t.is(anywhere.length, 1);
+  if (cpus().length > 1) t.notDeepEqual(anywhere, ["0"]);
+});

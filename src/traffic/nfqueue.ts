@@ -60,6 +60,9 @@ export interface NfqueueOptions {
   readonly kernel?: boolean;
   /** Why this engine and not the better one, for the status. */
   readonly reason?: string;
+  /** Processors that the threads for permitted packets, and for those with AH, keep to; absent: any. */
+  readonly processor?: number;
+  readonly ahProcessor?: number;
   /** XDP programs that look into this engine's table. */
   readonly xdp?: XdpHandle;
 }
@@ -97,6 +100,7 @@ const PURPOSES = ["permitted", "hold", "authenticated"] as const;
 interface Queue {
   readonly number: number;
   readonly purpose: (typeof PURPOSES)[number];
+  readonly processor?: number;
 }
 
 /** Where the values of the association begin, the SPI first; 0: there is none. */
@@ -127,8 +131,8 @@ export class NfqueueDatapath implements Datapath {
     this.#native = native();
     this.#options = options;
     this.#time = options.time ?? new SystemTime();
-    const { queueBase, kernel = true } = options;
-    this.#queues = kernel ? PURPOSES.map((purpose, i) => ({ number: queueBase + 1 + i, purpose })) : [];
+    const { kernel = true } = options;
+    this.#queues = kernel ? queuesOf(options) : [];
     this.#handle = this.#open(kernel);
     this.#tracing = new Tracing(
       {
@@ -345,7 +349,7 @@ export class NfqueueDatapath implements Datapath {
           holdPackets,
           holdPacketsPerFlow,
           holdTime,
-          queues: this.#queues.map(({ number, purpose }) => ({ number, purpose: PURPOSES.indexOf(purpose) })),
+          queues: this.#queues.map((queue) => ({ ...queue, purpose: PURPOSES.indexOf(queue.purpose) })),
           set4: kernel ? PERMITTED_SET[4] : "",
           set6: kernel ? PERMITTED_SET[6] : "",
           insertSet4: kernel ? INSERT_SET[4] : "",
@@ -534,6 +538,15 @@ function queueLines(): number[][] {
   }
 }
 
+/** Held packets wait anyway, so their thread is put anywhere. */
+function queuesOf({ queueBase, processor, ahProcessor }: NfqueueOptions): readonly Queue[] {
+  const of = { permitted: processor, hold: undefined, authenticated: ahProcessor };
+  return PURPOSES.map((purpose, i) => {
+    const keepsTo = of[purpose];
+    return { number: queueBase + 1 + i, purpose, ...(keepsTo !== undefined && { processor: keepsTo }) };
+  });
+}
+
 function queueDrops(): Map<number, number> {
   return new Map(queueLines().map((line) => [line[0] ?? -1, (line[5] ?? 0) + (line[6] ?? 0)]));
 }
@@ -548,8 +561,12 @@ function translate(error: unknown, queues: readonly Queue[]): NfqueueError {
   const message = error instanceof Error ? error.message : String(error);
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (code === "EPERM" && queues.length > 0) return new NfqueueError(code, message, whyNotBound(queues));
+  if (code === "EINVAL" && queues.some(({ processor }) => processor !== undefined))
+    return new NfqueueError(code, message, WRONG_PROCESSOR);
   return new NfqueueError(code, message, REMEDIES[code] ?? "");
 }
+
+const WRONG_PROCESSOR = "give processors that pbsd may run on as packets.processor and packets.ah_processor";
 
 /** The kernel says EPERM both without privileges and when somebody else has the queue. */
 function whyNotBound(queues: readonly Queue[]): string {

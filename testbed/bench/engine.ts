@@ -23,18 +23,19 @@ const {
   reserve = 0,
   engine = "nfqueue",
   virtual = "native",
-  receivePriority = 0,
+  ...packets
 }: Settings = process.argv[2] === undefined ? {} : (JSON.parse(process.argv[2]) as Settings);
 
 /** The argument. */
-interface Settings {
+export interface Settings {
   /** Bytes that TCP segments leave free for an Authentication Header. */
   readonly reserve?: number;
   readonly engine?: "nfqueue" | "xdp";
   /** Programs on the lab's links. With native ones, hosts must not leave checksums to be filled in. */
   readonly virtual?: "native" | "generic";
-  /** As `[packets] receive_priority`. */
+  /** As in `[packets]`. */
   readonly receivePriority?: number;
+  readonly processor?: number;
 }
 
 /** Flow i of the generator. */
@@ -98,7 +99,7 @@ const options: XdpOptions = {
   exempt: [],
   interceptRate: 1000,
   virtual,
-  receivePriority,
+  ...packets,
 };
 const datapath = engine === "xdp" ? XdpDatapath.open(options) : NfqueueDatapath.open(options);
 console.log(JSON.stringify({ ready: true }));
