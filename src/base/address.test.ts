@@ -133,3 +133,23 @@ test("bad prefixes are refused", (t) => {
     t.throws(() => IpPrefix.parse(text), { instanceOf: AddressError }, text);
   t.throws(() => new IpPrefix(IpAddress.parse("10.0.0.0"), 1.5), { instanceOf: AddressError });
 });
+
+test("addresses that share a place in the memory of those read lately stay apart", (t) => {
+  // The same by their last ten bits, and by the exclusive or of the two bytes that the place is made of.
+  const texts = ["10.0.0.1", "10.4.4.1", "11.0.0.1", "::1", "fe80::a00:1", "1::1"];
+  const bytes = texts.map((text) => IpAddress.parse(text).bytes);
+  for (let round = 0; round < 2; round++)
+    t.deepEqual(
+      bytes.map((one) => IpAddress.fromBytes(one).toString()),
+      texts,
+    );
+});
+
+test("an address that was read is not changed by who writes into what it was read from", (t) => {
+  const bytes = Uint8Array.of(10, 9, 8, 7);
+  const first = IpAddress.fromBytes(bytes);
+  bytes[3] = 6;
+  t.is(IpAddress.fromBytes(bytes).toString(), "10.9.8.6");
+  t.is(first.toString(), "10.9.8.7");
+  t.is(IpAddress.fromBytes(Uint8Array.of(10, 9, 8, 7)).toString(), "10.9.8.7");
+});

@@ -1,5 +1,6 @@
 /** IP addresses and prefixes, parsed once at the edge. */
 import { isIPv4, isIPv6, SocketAddress } from "node:net";
+import { Recent } from "./recent.js";
 import type { ByteReader } from "./wire.js";
 
 export type IpFamily = 4 | 6;
@@ -8,8 +9,13 @@ export class AddressError extends Error {
   override readonly name = "AddressError";
 }
 
+const RECENT = 1024;
+
 /** An IPv4 or IPv6 address: its bytes in network order and its canonical text. Immutable. */
 export class IpAddress {
+  /** Every message brings the same few again, and each has its text made once. */
+  static readonly #recent = new Recent<IpAddress>(RECENT);
+  static readonly #of = (bytes: Uint8Array): IpAddress => new IpAddress(bytes);
   readonly family: IpFamily;
   /** 4 or 16 bytes, network order. Not to be written to. */
   readonly bytes: Uint8Array;
@@ -29,15 +35,12 @@ export class IpAddress {
       throw new AddressError(
         `an IP address has 4 or 16 bytes, not ${Math.min(length, bytes.length - start)}`,
       );
-    // Quicker than a view and a copy of it, for so few.
-    const own = new Uint8Array(length);
-    for (let i = 0; i < length; i++) own[i] = bytes[start + i] as number;
-    return new IpAddress(own);
+    return IpAddress.#recent.get(bytes, start, length, IpAddress.#of);
   }
 
   /** The next bytes. Throws WireError when there are not as many. */
   static read(reader: ByteReader, length: 4 | 16): IpAddress {
-    return new IpAddress(reader.copy(length));
+    return reader.make(length, fromBytes);
   }
 
   /** From text, without zone or prefix length. Throws {@link AddressError}. */
@@ -109,6 +112,9 @@ export class IpPrefix {
     return this.toString();
   }
 }
+
+const fromBytes = (bytes: Uint8Array, start: number, length: number): IpAddress =>
+  IpAddress.fromBytes(bytes, start, length);
 
 function maskByte(prefixLength: number, index: number): number {
   const bits = Math.min(8, Math.max(0, prefixLength - index * 8));

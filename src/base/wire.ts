@@ -63,12 +63,9 @@ export class ByteReader {
     return this.#bytes.subarray(start, start + length);
   }
 
-  /** A copy of the next `length` bytes, which are few. */
-  copy(length: number): Uint8Array {
-    const start = this.#take(length);
-    const copy = new Uint8Array(length);
-    for (let i = 0; i < length; i++) copy[i] = this.#bytes[start + i] as number;
-    return copy;
+  /** What is made of the next bytes where they stand, with their first place and length: a view of few costs more than reading them. */
+  make<T>(length: number, from: (bytes: Uint8Array, start: number, length: number) => T): T {
+    return from(this.#bytes, this.#take(length), length);
   }
 
   /** A reader over the next `length` bytes, with offsets of the whole input. */
@@ -119,7 +116,7 @@ const LONGEST_TEXT = 1024;
 const textScratch = Buffer.alloc(LONGEST_TEXT);
 
 /** Bytes as text. By a copy: a Buffer over a small array makes V8 move that array to memory of its own, which takes longer. */
-export function bytesText(bytes: Uint8Array, encoding: "hex" | "latin1"): string {
+export function bytesText(bytes: Uint8Array, encoding: "hex" | "latin1" | "utf8"): string {
   if (bytes.length > LONGEST_TEXT) return Buffer.from(bytes).toString(encoding);
   textScratch.set(bytes);
   return textScratch.toString(encoding, 0, bytes.length);

@@ -3,6 +3,7 @@ import { bytesText } from "../base/wire.js";
 import { IpAddress } from "../base/address.js";
 import type { Logger } from "../base/log.js";
 import type { Random } from "../base/random.js";
+import { Recent } from "../base/recent.js";
 import type { Time } from "../base/time.js";
 import { type Milliseconds, ms } from "../base/units.js";
 import type { AuthorisedPeers } from "./authorised-peers.js";
@@ -43,14 +44,30 @@ export interface GistContext {
   validity(): Milliseconds;
 }
 
+/** A Peer-Identity, or other bytes that come again, as text. */
 export function hex(bytes: Uint8Array): string {
-  return bytesText(bytes, "hex");
+  const { length } = bytes;
+  return length < SHORT || length > LONG ? textOf(bytes) : identities.get(bytes, 0, length, textOf);
 }
+
+const SHORT = 3;
+const LONG = 64;
+const identities = new Recent<string>(256);
+const textOf = (bytes: Uint8Array): string => bytesText(bytes, "hex");
 
 /** Key of routing state: {MRI with its direction, Session-ID, NSLPID} as one text. */
 export function stateKey(mri: Mri, sessionId: SessionId, nslpId: number): string {
-  return `${sessionId} ${nslpId} ${mriKey(mri)}`;
+  if (mri !== last.mri || nslpId !== last.nslpId || sessionId !== last.sessionId) {
+    last.key = `${sessionId} ${nslpId} ${mriKey(mri)}`;
+    last.mri = mri;
+    last.sessionId = sessionId;
+    last.nslpId = nslpId;
+  }
+  return last.key;
 }
+
+/** What is done for one message needs it several times. A text that is looked up a second time has its hash. */
+const last = { mri: undefined as Mri | undefined, sessionId: "", nslpId: -1, key: "" };
 
 /** Names a peer at one of its addresses, as associations are matched (RFC 5971 section 5.7.3). */
 export function siiHandle(identity: string, interfaceAddress: IpAddress): SiiHandle {

@@ -12,6 +12,7 @@ import { hmacSha256, MAC_BYTES } from "../base/hmac.js";
 import type { Random } from "../base/random.js";
 import { type Generation, GENERATION_BYTES, RotatingSecret } from "../base/rotating-secret.js";
 import type { Time } from "../base/time.js";
+import { ByteReader, bytesText } from "../base/wire.js";
 import { type Milliseconds, ms } from "../base/units.js";
 
 const QUERY_COOKIE_BYTES = 16;
@@ -54,7 +55,7 @@ export class ResponderCookies {
     const name = Buffer.from(inboundInterface).subarray(0, LONGEST_NAME);
     const cookie = new Uint8Array(Math.ceil((NAME_AT + name.length) / 4) * 4);
     cookie.set(generation.id);
-    new DataView(cookie.buffer).setUint32(KEPT_AT, validity);
+    for (let i = 0; i < VALIDITY_BYTES; i++) cookie[KEPT_AT + i] = validity >>> (24 - 8 * i);
     cookie[NAME_AT - 1] = name.length;
     cookie.set(name, NAME_AT);
     const kept = cookie.subarray(KEPT_AT, NAME_AT + name.length);
@@ -72,8 +73,8 @@ export class ResponderCookies {
     const given = cookie.subarray(GENERATION_BYTES, KEPT_AT);
     if (!timingSafeEqual(given, mac(generation, subject, kept))) return undefined;
     return {
-      inboundInterface: Buffer.from(kept.subarray(NAME_AT - KEPT_AT)).toString(),
-      validity: ms(new DataView(kept.buffer, kept.byteOffset, VALIDITY_BYTES).getUint32(0)),
+      inboundInterface: bytesText(kept.subarray(NAME_AT - KEPT_AT), "utf8"),
+      validity: ms(new ByteReader(kept).u32()),
     };
   }
 }

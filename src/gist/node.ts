@@ -37,6 +37,7 @@ import type {
   Transport,
   TransportHandler,
 } from "./transport/transport.js";
+import { checkMri } from "./wire/codec.js";
 import type { Mri, SessionId } from "./wire/messages.js";
 
 export interface GistNodeConfig {
@@ -131,6 +132,7 @@ export class GistNode implements GistService, TransportHandler {
     try {
       checkHops("hop count", send.hopCount, 0);
       checkHops("IP TTL", send.ipTtl, 1);
+      checkMri(send.mri);
       const unfit = unfitData(send.data);
       if (this.#stopped) this.#refuse(send, "transport-failed", "this node is stopping");
       else if (unfit !== undefined) this.#refuse(send, "too-large", unfit);

@@ -6,7 +6,7 @@ import type { Timer } from "../base/time.js";
 import { type Milliseconds, ms } from "../base/units.js";
 import type { Association, AssociationUser, Loss } from "./association.js";
 import type { Associations } from "./associations.js";
-import { type GistContext, countSent, hex, ownNli, peerTime, sendDatagram } from "./context.js";
+import { type GistContext, countSent, hex, ownNli, peerTime, sendDatagram, stateKey } from "./context.js";
 import { newQueryCookie, sameBytes } from "./cookies.js";
 import { originalMri } from "./nat.js";
 import { T2_FACTOR } from "./options.js";
@@ -107,7 +107,6 @@ export class QueryingState implements AssociationUser {
     remove: (self) => self.#remove(),
   };
 
-  readonly key: string;
   /** When it was last asked for; set by the table that it stands in. */
   touched = 0;
   readonly nslpId: number;
@@ -149,19 +148,21 @@ export class QueryingState implements AssociationUser {
     context: GistContext,
     associations: Associations,
     owner: QueryingOwner,
-    key: string,
     flow: { nslpId: number; sessionId: SessionId; mri: Mri },
   ) {
     this.#context = context;
     this.#associations = associations;
     this.#owner = owner;
-    this.key = key;
     this.nslpId = flow.nslpId;
     this.sessionId = flow.sessionId;
     this.mri = flow.mri;
     this.#usedAt = context.time.now();
     this.#validUntil = context.time.now();
     this.#outlet = new Outlet(context, this);
+  }
+
+  get key(): string {
+    return stateKey(this.mri, this.sessionId, this.nslpId);
   }
 
   get state(): QueryingStateName {

@@ -76,8 +76,6 @@ export class RespondingState implements AssociationUser {
     remove: (self) => self.#remove(),
   };
 
-  /** Of the MRI as this node sends it, which is upstream. */
-  readonly key: string;
   /** When it was last asked for; set by the table that it stands in. */
   touched = 0;
   readonly nslpId: number;
@@ -110,17 +108,20 @@ export class RespondingState implements AssociationUser {
   constructor(
     context: GistContext,
     owner: RespondingOwner,
-    key: string,
     flow: { nslpId: number; sessionId: SessionId; mri: Mri; interfaceAddress: IpAddress },
   ) {
     this.#context = context;
     this.#owner = owner;
-    this.key = key;
     this.nslpId = flow.nslpId;
     this.sessionId = flow.sessionId;
     this.mri = flow.mri;
     this.#address = flow.interfaceAddress;
     this.#outlet = new Outlet(context, this);
+  }
+
+  /** Of the MRI as this node sends it, which is upstream. */
+  get key(): string {
+    return stateKey(this.mri, this.sessionId, this.nslpId);
   }
 
   get state(): RespondingStateName {

@@ -13,6 +13,7 @@ import { type RespondingOwner, RespondingState } from "./responding.js";
 import { dataMessage, sendOver } from "./outlet.js";
 import { type Rest, type RestKind, RestingStates, type Way } from "./resting.js";
 import type { SendMessage } from "./service.js";
+import { StateTable } from "./state-table.js";
 import type { Route } from "./transport/transport.js";
 import type { Mri, NetworkLayerInformation } from "./wire/messages.js";
 
@@ -22,8 +23,8 @@ export type RoutingState = QueryingState | RespondingState;
 export class Sessions implements QueryingOwner, RespondingOwner {
   readonly #context: GistContext;
   readonly #associations: Associations;
-  readonly #querying = new Map<string, QueryingState>();
-  readonly #responding = new Map<string, RespondingState>();
+  readonly #querying = new StateTable<QueryingState>();
+  readonly #responding = new StateTable<RespondingState>();
   readonly #resting: RestingStates;
   /** States whose peer, behind a NAT, knows the flow by another MRI: by that. */
   readonly #behindNat = new Map<string, QueryingState>();
@@ -60,20 +61,22 @@ export class Sessions implements QueryingOwner, RespondingOwner {
   }
 
   querying(session: FlowSession): QueryingState | undefined {
-    const found = this.#bedtime.touch(this.#querying.get(keyOf(session))) ?? this.#woken(session, "querying");
+    const found = this.#bedtime.touch(this.#querying.get(session)) ?? this.#woken(session, "querying");
     return found instanceof QueryingState ? found : undefined;
   }
 
   responding(session: FlowSession): RespondingState | undefined {
-    const found =
-      this.#bedtime.touch(this.#responding.get(keyOf(session))) ?? this.#woken(session, "responding");
+    const found = this.#bedtime.touch(this.#responding.get(session)) ?? this.#woken(session, "responding");
     return found instanceof RespondingState ? found : undefined;
   }
 
   find(session: FlowSession): RoutingState | undefined {
-    const key = keyOf(session);
-    const awake = this.#querying.get(key) ?? this.#responding.get(key) ?? this.#behindNat.get(key);
+    const awake = this.#querying.get(session) ?? this.#responding.get(session) ?? this.#renamed(session);
     return this.#bedtime.touch(awake) ?? this.#woken(session);
+  }
+
+  #renamed(session: FlowSession): QueryingState | undefined {
+    return this.#behindNat.size === 0 ? undefined : this.#behindNat.get(keyOf(session));
   }
 
   /** Where the Data of a state that is at rest come from. It need not be woken for them: it would but deliver them. */
@@ -128,26 +131,26 @@ export class Sessions implements QueryingOwner, RespondingOwner {
 
   addQuerying({ nslpId, sessionId, mri }: FlowSession): QueryingState {
     const flow = { nslpId, sessionId, mri };
-    const state = new QueryingState(this.#context, this.#associations, this, keyOf(flow), flow);
-    this.#querying.set(state.key, state);
+    const state = new QueryingState(this.#context, this.#associations, this, flow);
+    this.#querying.add(state);
     this.#bedtime.touch(state);
     return state;
   }
 
   addResponding({ nslpId, sessionId, mri }: FlowSession, nli: NetworkLayerInformation): RespondingState {
     const flow = { nslpId, sessionId, mri, interfaceAddress: nli.interfaceAddress };
-    const state = new RespondingState(this.#context, this, keyOf(flow), flow);
-    this.#responding.set(state.key, state);
+    const state = new RespondingState(this.#context, this, flow);
+    this.#responding.add(state);
     this.#bedtime.touch(state);
     return state;
   }
 
   removed(state: RoutingState): void {
     if (!(state instanceof QueryingState)) {
-      this.#responding.delete(state.key);
+      this.#responding.remove(state);
       return;
     }
-    this.#querying.delete(state.key);
+    this.#querying.remove(state);
     this.#forgetName(state);
   }
 
@@ -195,11 +198,11 @@ export class Sessions implements QueryingOwner, RespondingOwner {
       state.wake(rest);
       return state;
     }
-    const state = new RespondingState(this.#context, this, keyOf(rest), {
+    const state = new RespondingState(this.#context, this, {
       ...rest,
       interfaceAddress: rest.peer.address,
     });
-    this.#responding.set(state.key, state);
+    this.#responding.add(state);
     this.#bedtime.touch(state);
     state.wake(rest);
     return state;
@@ -219,8 +222,8 @@ export class Sessions implements QueryingOwner, RespondingOwner {
     const rest = state.atRest;
     if (rest === undefined) return false;
     state.rest();
-    if (state instanceof QueryingState) this.#querying.delete(state.key);
-    else this.#responding.delete(state.key);
+    if (state instanceof QueryingState) this.#querying.remove(state);
+    else this.#responding.remove(state);
     this.#resting.put(rest);
     return true;
   }

@@ -3,6 +3,17 @@ import { type Flow, hasPorts } from "../base/flow.js";
 import type { Direction, Mri, Mutable, PathCoupledMri } from "../gist/wire/messages.js";
 
 export function mriOf(flow: Flow, direction: Direction): PathCoupledMri {
+  if (flow !== last.flow || direction !== last.mri?.direction) {
+    last.mri = newMri(flow, direction);
+    last.flow = flow;
+  }
+  return last.mri;
+}
+
+/** GIST is told several things of a flow at a time, and knows the same object again. */
+const last: { flow?: Flow; mri?: PathCoupledMri } = {};
+
+function newMri(flow: Flow, direction: Direction): PathCoupledMri {
   const bits = flow.source.bytes.length * 8;
   const mri: Mutable<PathCoupledMri> = {
     method: "path-coupled",

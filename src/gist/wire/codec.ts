@@ -13,6 +13,6 @@ export {
   OBJECT_TYPE_ERROR,
   OBJECT_VALUE_ERROR,
 } from "./errors.js";
-export { flipMri, mriKey } from "./mri.js";
+export { checkMri, flipMri, mriKey } from "./mri.js";
 export { newSessionId, sessionIdBytes, sessionIdFromBytes } from "./session-id.js";
 export { MAX_OBJECT_VALUE } from "./tlv.js";

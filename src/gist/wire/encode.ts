@@ -17,7 +17,7 @@ import type {
   StackConfiguration,
   StackProfile,
 } from "./messages.js";
-import { writeMri } from "./mri.js";
+import { mriBytes } from "./mri.js";
 import { writeNli } from "./nli.js";
 import { sessionIdBytes } from "./session-id.js";
 import { danglingOption, writeStackConfiguration, writeStackProposal } from "./stack.js";
@@ -128,7 +128,7 @@ function natTraversal(writer: ByteWriter, object: NatTraversal | undefined): voi
 
 function mriAndSession(writer: ByteWriter, mri: Mri, sessionId: SessionId): void {
   const start = beginObject(writer, T.mri);
-  endObject(writeMri(writer, mri), start);
+  endObject(writer.bytes(mriBytes(mri)), start);
   writeBytesObject(writer, T.sessionId, sessionIdBytes(sessionId));
 }
 

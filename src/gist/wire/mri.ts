@@ -22,20 +22,61 @@ const ADDRESSES_OFFSET = 8;
 
 /** The same flow's routing information as the other side of the signalling sees it. */
 export function flipMri(mri: Mri): Mri {
-  return { ...mri, direction: mri.direction === "downstream" ? "upstream" : "downstream" };
+  if (mri !== lastFlip.from) {
+    lastFlip.to = { ...mri, direction: mri.direction === "downstream" ? "upstream" : "downstream" };
+    lastFlip.from = mri;
+  }
+  return lastFlip.to;
 }
 
-/** Every look-up needs a key, so that they are all made in one place. */
+const NONE: Mri = {
+  method: "loose-end",
+  direction: "downstream",
+  source: IpAddress.parse("0.0.0.0"),
+  destination: IpAddress.parse("0.0.0.0"),
+};
+
+/** One message has its MRI turned, looked up and written again some ten times, always the same object. */
+const lastFlip: { from: Mri; to: Mri } = { from: NONE, to: NONE };
+const last: { mri: Mri; bytes: Uint8Array } = { mri: NONE, bytes: new Uint8Array(0) };
 const scratch = new ByteWriter(LONGEST_MRI);
 
-/** The bytes of an MRI object's value, until the next call. */
+/** The bytes of an MRI object's value, not to be written to, until the next call. Throws as {@link writeMri}. */
 export function mriBytes(mri: Mri): Uint8Array {
-  return writeMri(scratch.clear(), mri).view();
+  if (mri !== last.mri) {
+    last.mri = NONE;
+    last.bytes = writeMri(scratch.clear(), mri).view();
+    last.mri = mri;
+  }
+  return last.bytes;
+}
+
+/** Throws RangeError on fields that cannot stand together. */
+export function checkMri(mri: Mri): void {
+  mriBytes(mri);
 }
 
 /** Text that is equal for equal MRIs, their direction included, and unequal for others. Not for people. */
 export function mriKey(mri: Mri): string {
   return bytesText(mriBytes(mri), "latin1");
+}
+
+/** Whether their {@link mriKey} is the same. */
+export function sameMri(a: Mri, b: Mri): boolean {
+  if (a === b) return true;
+  if (a.direction !== b.direction || !a.source.equals(b.source) || !a.destination.equals(b.destination))
+    return false;
+  if (a.method === "loose-end" || b.method === "loose-end") return a.method === b.method;
+  return (
+    a.sourcePort === b.sourcePort &&
+    a.destinationPort === b.destinationPort &&
+    a.protocol === b.protocol &&
+    a.sourcePrefix === b.sourcePrefix &&
+    a.destinationPrefix === b.destinationPrefix &&
+    a.spi === b.spi &&
+    a.dscp === b.dscp &&
+    a.flowLabel === b.flowLabel
+  );
 }
 
 /** What of an MRI a node may refuse. */
