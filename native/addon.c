@@ -124,14 +124,16 @@ static int make_wake(napi_env env, napi_value callback, struct handle *h) {
 }
 
 static int start_engine(napi_env env, const struct engine_options *o, struct handle *h) {
-  int failed_queue;
-  h->engine = engine_open(o, wake, h, &failed_queue);
+  struct engine_failure failure;
+  char what[64];
+  h->engine = engine_open(o, wake, h, &failure);
   if (h->engine) return 0;
   int error = errno;
   napi_release_threadsafe_function(h->wake, napi_tsfn_abort);
-  if (failed_queue < 0) return throw_errno(env, error, "the packet engine cannot start");
-  char what[64];
-  snprintf(what, sizeof what, "queue %d cannot be bound", failed_queue);
+  if (failure.processor != ANY_PROCESSOR)
+    return throw_error(env, "EPROCESSOR", "no thread can keep to processor %d", failure.processor);
+  if (failure.queue < 0) return throw_errno(env, error, "the packet engine cannot start");
+  snprintf(what, sizeof what, "queue %d cannot be bound", failure.queue);
   return throw_errno(env, error, what);
 }
 

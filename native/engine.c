@@ -45,25 +45,27 @@ static int open_worker(struct engine *e, const struct queue_options *o) {
   return verdicts_init(&e->release, &w->queue, 0, &e->counters);
 }
 
-static int open_workers(struct engine *e, const struct engine_options *o, int *failed_queue) {
+static int open_workers(struct engine *e, const struct engine_options *o, struct engine_failure *failure) {
   for (uint32_t i = 0; i < o->queues; i++) {
     if (open_worker(e, &o->queue[i]) == 0) continue;
-    *failed_queue = o->queue[i].number;
+    failure->queue = o->queue[i].number;
     return -1;
   }
   return 0;
 }
 
-static int start_workers(struct engine *e) {
+static int start_workers(struct engine *e, struct engine_failure *failure) {
   for (uint32_t i = 0; i < e->workers; i++) {
     errno = worker_start(e->worker[i]);
-    if (errno) return -1;
+    if (!errno) continue;
+    if (errno == EINVAL) failure->processor = e->worker[i]->processor;
+    return -1;
   }
   return 0;
 }
 
 static int set_up(struct engine *e, const struct engine_options *o, void (*wake)(void *), void *context,
-                  int *failed_queue) {
+                  struct engine_failure *failure) {
   e->table = o->space.control ? table_create_in(&o->space, o->capacity, o->refusals)
                               : table_create(o->capacity, o->refusals);
   e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -79,11 +81,12 @@ static int set_up(struct engine *e, const struct engine_options *o, void (*wake)
                             .enforce = o->enforce};
   if (hold_init(&e->hold, o->hold_packets, o->hold_per_flow, o->hold_time) < 0) return -1;
   if (o->sets[0][0][0] && kernel_sets_open(&e->sets, o->sets) < 0) return -1;
-  if (open_workers(e, o, failed_queue) < 0) return -1;
-  return start_workers(e);
+  if (open_workers(e, o, failure) < 0) return -1;
+  return start_workers(e, failure);
 }
 
-struct engine *engine_open(const struct engine_options *o, void (*wake)(void *), void *context, int *failed_queue) {
+struct engine *engine_open(const struct engine_options *o, void (*wake)(void *), void *context,
+                           struct engine_failure *failure) {
   struct engine *e = aligned_alloc(64, (sizeof *e + 63) / 64 * 64);
   if (!e) return NULL;
   memset(e, 0, sizeof *e);
@@ -91,8 +94,8 @@ struct engine *engine_open(const struct engine_options *o, void (*wake)(void *),
   e->refuse_mark = o->refuse_mark;
   e->open_mark = o->open_mark;
   pthread_mutex_init(&e->hold_lock, NULL);
-  *failed_queue = -1;
-  if (set_up(e, o, wake, context, failed_queue) == 0) return e;
+  *failure = (struct engine_failure){.queue = -1, .processor = ANY_PROCESSOR};
+  if (set_up(e, o, wake, context, failure) == 0) return e;
   int error = errno;
   engine_close(e);
   errno = error;

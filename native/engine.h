@@ -19,6 +19,7 @@
 #include "protection.h"
 #include "queue.h"
 #include "table.h"
+#include "thread.h"
 
 enum { ENGINE_QUEUES = 8, ENGINE_EVENTS = 8192 };
 
@@ -102,9 +103,15 @@ struct engine {
   struct counters forwarded; /* of the thread that forwards beside the stack: xdp-forward.h */
 };
 
-/* NULL with errno; `*failed_queue` is then the queue that could not be bound, or -1. */
+/* What did not work, as far as it is known: the queue that could not be bound, the processor that no thread can keep to. */
+struct engine_failure {
+  int queue; /* or -1 */
+  int processor; /* or ANY_PROCESSOR */
+};
+
+/* NULL with errno. */
 struct engine *engine_open(const struct engine_options *options, void (*wake)(void *), void *context,
-                           int *failed_queue);
+                           struct engine_failure *failure);
 
 /* Ends the threads, waits for them, and frees everything. What waits in the queues is dropped by the kernel. */
 void engine_close(struct engine *engine);

@@ -146,6 +146,7 @@ export class GistNode implements GistService, TransportHandler {
   }
 
   setStateLifetime(nslpId: number, sessionId: SessionId, mri: Mri, lifetime: Milliseconds): void {
+    checkMri(mri);
     this.#sessions.setLifetime({ nslpId, sessionId, mri }, lifetime);
   }
 
@@ -157,6 +158,7 @@ export class GistNode implements GistService, TransportHandler {
     urgent: boolean,
     payload?: Uint8Array,
   ): void {
+    checkMri(mri);
     this.#context.routes.forget();
     const unfit = payload === undefined ? undefined : unfitData(payload);
     if (unfit !== undefined) this.#context.counters.count("refused.query-payload");

@@ -2,6 +2,7 @@
 import test from "ava";
 import fc from "fast-check";
 import { IpAddress } from "../base/address.js";
+import { Records } from "../base/records.js";
 import { FakeTime } from "../base/time.js";
 import { ms, seconds } from "../base/units.js";
 import type { Association } from "./association.js";
@@ -85,6 +86,26 @@ test("whatever goes to rest comes back as it was", (t) => {
     }),
     { numRuns: 30 },
   );
+});
+
+test("many states of one Session-ID are found as quickly as others", (t) => {
+  const resting = new RestingStates({ time: new FakeTime() }, () => t.fail());
+  const [sample] = fc.sample(rest, { numRuns: 1, seed: 5 });
+  if (sample === undefined) return t.fail();
+  const all = Array.from({ length: 200 }, (_, port): Rest => ({ ...sample, mri: flowMri(A, B, port + 1) }));
+  for (const one of all) resting.put(one);
+  let compared = 0;
+  const holds = Object.getOwnPropertyDescriptor(Records.prototype, "holds") as { value: Records["holds"] };
+  const counting = function (this: Records, ...looked: Parameters<Records["holds"]>): boolean {
+    compared++;
+    return holds.value.apply(this, looked);
+  };
+  Object.defineProperty(Records.prototype, "holds", { ...holds, value: counting });
+  t.teardown(() => void Object.defineProperty(Records.prototype, "holds", holds));
+  for (const one of all) t.not(resting.wayOf(one), undefined);
+  // Session-ID and MRI of the one that is looked for, and hardly of any other.
+  t.true(compared < 3 * all.length, `${compared} compared`);
+  for (const one of all) t.deepEqual(resting.take(one), one);
 });
 
 test("a state whose time has come is handed over once, and those of one association can be taken alone", (t) => {

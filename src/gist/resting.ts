@@ -75,7 +75,7 @@ export class RestingStates {
     const slot = this.#records.take();
     const session = sessionIdBytes(rest.sessionId);
     this.#write(slot, session, rest);
-    this.#index.add(this.#hash(session), slot);
+    this.#index.add(this.#hashOf(session, mriBytes(rest.mri)), slot);
     this.#timers.set(slot, rest.due);
     this.#counts[rest.kind]++;
   }
@@ -128,7 +128,7 @@ export class RestingStates {
     const session = sessionIdBytes(sessionId);
     const value = mriBytes(mri);
     return this.#index.find(
-      this.#hash(session),
+      this.#hashOf(session, value),
       (slot) =>
         records.holds(slot, AT.session, session) &&
         records.u16(slot, AT.nslp) === nslpId &&
@@ -138,10 +138,15 @@ export class RestingStates {
     );
   }
 
+  /** Peers choose Session-IDs, and may give many flows the same one. */
+  #hashOf(session: Uint8Array, mri: Uint8Array): number {
+    return (Math.imul(this.#hash(session), 31) ^ this.#hash(mri)) >>> 0;
+  }
+
   #remove(slot: number): Rest {
     const rest = this.#read(slot);
     this.#timers.cancel(slot);
-    this.#index.remove(this.#hash(this.#records.bytes(slot, AT.session, 16)), slot);
+    this.#index.remove(this.#hashOf(this.#records.bytes(slot, AT.session, 16), mriBytes(rest.mri)), slot);
     this.#ways.release(this.#records.i32(slot, AT.way));
     this.#records.give(slot);
     this.#counts[rest.kind]--;

@@ -135,7 +135,10 @@ export interface GistService {
   register(nslpId: number, nslp: Nslp): void;
   /** Queues a message. Its fate comes by MessageStatus, never as an exception. */
   sendMessage(message: SendMessage): void;
-  /** SetStateLifetime (B.5): how long the NSLP wants the routing state kept up; 0: no longer. */
+  /**
+   * SetStateLifetime (B.5): how long the NSLP wants the routing state kept up; 0: no longer. Throws RangeError, as does
+   * {@link invalidateRoutingState}, on an MRI that cannot be written.
+   */
   setStateLifetime(nslpId: number, sessionId: SessionId, mri: Mri, lifetime: Milliseconds): void;
   /** InvalidateRoutingState (B.6). `urgent`: find the new peer at once; `payload` goes with that Query. */
   invalidateRoutingState(

@@ -112,7 +112,7 @@ export class Sessions implements QueryingOwner, RespondingOwner {
     yield* this.#resting.all("responding");
   }
 
-  /** The sessions of all querying states; what is added or removed while they are walked is seen so. */
+  /** The sessions of all querying states; what is removed while they are walked is left out, what is added may be missed. */
   allQuerying(): IterableIterator<FlowSession> {
     return this.#bedtime.whileUp(this.#everyQuerying());
   }

@@ -44,7 +44,7 @@ export class StateTable<S extends FlowSession> {
     this.#size--;
   }
 
-  /** What is added or removed while it is walked is seen so. */
+  /** What is removed while it is walked is left out; what is added may be missed where others have its Session-ID. */
   *values(): IterableIterator<S> {
     for (const one of this.#states.values())
       if (one instanceof Map) yield* one.values();

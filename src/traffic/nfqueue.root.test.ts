@@ -438,7 +438,9 @@ rootTest(
 rootTest("threads keep to the processors that they are given, and to none that is not there", async (t) => {
   const host = new Host(t, "a");
   const wrong = { queueBase: 2800, processor: 1023 };
-  await t.throwsAsync(host.tell("start", { options: wrong }), { message: /processors that pbsd may run on/ });
+  await t.throwsAsync(host.tell("start", { options: wrong }), {
+    message: /processor 1023; give processors that there are/,
+  });
   await host.tell("start", { options: { processor: 0, ahProcessor: 0 } });
   const anywhere = host.processors("pbs-hold");
   t.deepEqual(host.processors("pbs-permitted"), ["0"]);

@@ -552,6 +552,7 @@ function queueDrops(): Map<number, number> {
 }
 
 const REMEDIES: Readonly<Record<string, string>> = {
+  EPROCESSOR: "give processors that there are as packets.processor and packets.ah_processor",
   EFULL: "raise packets.capacity, or let permissions end",
   ENOENT: "install the rules first",
   ENOSPC: "the kernel set needs more room than packets.capacity gives it",
@@ -561,12 +562,8 @@ function translate(error: unknown, queues: readonly Queue[]): NfqueueError {
   const message = error instanceof Error ? error.message : String(error);
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (code === "EPERM" && queues.length > 0) return new NfqueueError(code, message, whyNotBound(queues));
-  if (code === "EINVAL" && queues.some(({ processor }) => processor !== undefined))
-    return new NfqueueError(code, message, WRONG_PROCESSOR);
   return new NfqueueError(code, message, REMEDIES[code] ?? "");
 }
-
-const WRONG_PROCESSOR = "give processors that pbsd may run on as packets.processor and packets.ah_processor";
 
 /** The kernel says EPERM both without privileges and when somebody else has the queue. */
 function whyNotBound(queues: readonly Queue[]): string {

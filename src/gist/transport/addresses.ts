@@ -1,5 +1,4 @@
 /** What kind of address it is, where the transports treat kinds differently. */
-import { bytesText } from "../../base/wire.js";
 import type { IpAddress } from "../../base/address.js";
 
 /**
@@ -8,9 +7,4 @@ import type { IpAddress } from "../../base/address.js";
  */
 export function isLinkLocal({ family, bytes }: IpAddress): boolean {
   return family === 6 && bytes[0] === 0xfe && ((bytes[1] ?? 0) & 0xc0) === 0x80;
-}
-
-/** An address as a key of a map. */
-export function addressKey({ bytes }: IpAddress): string {
-  return bytesText(bytes, "latin1");
 }

@@ -8,7 +8,6 @@
 import type netlink from "netlink";
 import type { IpAddress, IpFamily } from "../../base/address.js";
 import { EXIT_MARK } from "../../base/marks.js";
-import { addressKey } from "./addresses.js";
 import type { Counters } from "./counters.js";
 import { AF, attribute, KERNEL_ANSWERS_WITHIN, u32 } from "./rtnetlink.js";
 
@@ -165,7 +164,7 @@ async function removes(kernel: Kernel, type: number, body: Buffer): Promise<bool
 const ABSENT = /\b(?:ENOENT|ESRCH|EAFNOSUPPORT|EOPNOTSUPP)\b/;
 
 function keyOf({ family, outbound, gateway }: Exit): string {
-  return `${family} ${outbound} ${gateway === undefined ? "" : addressKey(gateway)}`;
+  return `${family} ${outbound} ${gateway ?? ""}`;
 }
 
 function routeFor({ family, outbound, gateway }: Exit, mark: number): Buffer {

@@ -4,7 +4,6 @@
  * anything here, and whoever scans the link could make them do so at any rate.
  */
 import { IpAddress } from "../../base/address.js";
-import { addressKey } from "./addresses.js";
 import { attributesOf, readU16 } from "./rtnetlink.js";
 
 const NDMSG_BYTES = 12;
@@ -21,7 +20,7 @@ export class Gateways {
 
   /** This gateway is in use. */
   add(gateway: IpAddress): void {
-    const key = addressKey(gateway);
+    const key = gateway.toString();
     if (this.#known.has(key)) return;
     if (this.#known.size >= MOST_GATEWAYS) this.#known.clear();
     this.#known.set(key, "unknown");
@@ -36,7 +35,7 @@ export class Gateways {
     const attributes = attributesOf(message.subarray(NDMSG_BYTES));
     const destination = attributes.get(NDA_DST);
     if (destination?.length !== 4 && destination?.length !== 16) return false;
-    const key = addressKey(IpAddress.fromBytes(destination));
+    const key = IpAddress.fromBytes(destination).toString();
     const before = this.#known.get(key);
     if (before === undefined) return false;
     const now = healthIn(readU16(message, STATE_AT), attributes.get(NDA_LLADDR));

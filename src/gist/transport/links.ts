@@ -1,7 +1,7 @@
 /** This host's interfaces and addresses, as read from the kernel when something changed. */
 import type netlink from "netlink";
 import { IpAddress, type IpFamily } from "../../base/address.js";
-import { addressKey, isLinkLocal } from "./addresses.js";
+import { isLinkLocal } from "./addresses.js";
 import { attributesOf, DUMP, KERNEL_ANSWERS_WITHIN, readU32 } from "./rtnetlink.js";
 
 export interface Link {
@@ -29,7 +29,7 @@ export class Links {
     const addresses = await dump(socket, RTM_GETADDR, IFADDR_BYTES);
     this.#links = new Map(links.flatMap(linkOf));
     const owned = addresses.flatMap(addressOf);
-    this.#local = new Set(owned.map(({ address }) => addressKey(address)));
+    this.#local = new Set(owned.map(({ address }) => address.toString()));
     const byLink = new Map<number, IpAddress[]>();
     for (const { index, address } of owned) byLink.set(index, [...(byLink.get(index) ?? []), address]);
     this.#addresses = byLink;
@@ -40,7 +40,7 @@ export class Links {
   }
 
   isLocal(address: IpAddress): boolean {
-    return this.#local.has(addressKey(address));
+    return this.#local.has(address.toString());
   }
 
   /** Addresses of an interface by which other hosts can reach it. */

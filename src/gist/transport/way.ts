@@ -5,7 +5,6 @@
 import type { IpAddress } from "../../base/address.js";
 import { PROTOCOL } from "../../base/flow.js";
 import type { Mri } from "../wire/messages.js";
-import { addressKey } from "./addresses.js";
 
 const ICMP = { 4: 1, 6: 58 } as const;
 
@@ -53,11 +52,8 @@ export function questionOf(mri: Mri): Question {
 /** The question as a key: two with the same key have the same answer. */
 export function questionKey(question: Question): string {
   const { target, source, protocol, sourcePort, destinationPort, dscp, mark, inbound, outbound } = question;
-  const ends = addressKey(target) + (source === undefined ? "" : addressKey(source));
-  if (protocol === undefined && dscp === undefined && mark === undefined && inbound === undefined)
-    return outbound === undefined ? ends : `${ends} ,,,,,,${outbound}`;
-  const rest = [protocol, sourcePort, destinationPort, dscp, mark, inbound, outbound].join(",");
-  return `${ends} ${rest}`;
+  const flow = `${protocol ?? ""},${sourcePort ?? ""},${destinationPort ?? ""},${dscp ?? ""}`;
+  return `${target},${source ?? ""},${flow},${mark ?? ""},${inbound ?? ""},${outbound ?? ""}`;
 }
 
 /** The flow's way as a key: two MRIs with the same key leave by the same route. */
