@@ -37,7 +37,7 @@ NAME: ${Object.keys(BENCHMARKS).join(", ")}
 ${Object.entries(CASES)
   .map(([name, cases]) => `         ${name}: ${cases.join(", ")}`)
   .join("\n")}
---flows, --minutes   in place of those of the cases live and restart of signalling
+--flows, --minutes   in place of those of the cases pairs, rsa, live and restart of signalling
 --saving trees|summaries   how refreshes of the case live save signatures (default: each has its own)
 --keys   of the hosts of live and restart: ${KEY_CHOICES.join(", ")} (default: rsa2048)
 --gather   of live: how far apart the router's turns are, 0 to 50 (default: as the daemon has it)`;

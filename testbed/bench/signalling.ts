@@ -67,7 +67,7 @@ export interface SignallingOptions {
   readonly quick: boolean;
   /** Only these cases; all of them when there are none. */
   readonly only: readonly string[];
-  /** Flows that live, or restart, and how long they live; undefined: what the case has. */
+  /** Flows that are first, and as many after them; that live, or restart; and how long they live. Undefined: what the case has. */
   readonly flows?: number;
   readonly minutes?: number;
   /** How the flows of `live` save signatures; undefined: not at all. */
@@ -111,15 +111,14 @@ export async function signalling(options: SignallingOptions): Promise<Report> {
 
 /** New flows and refreshes with individual signatures, associations in place. */
 async function pairs(
-  { quick }: SignallingOptions,
+  { quick, flows = quick ? 1000 : FIRST_FLOWS }: SignallingOptions,
   kinds: readonly Pick<LoadPlan, "keyType" | "configuration">[],
 ): Promise<Case[]> {
-  const [first, flows] = quick ? [1000, 1000] : [FIRST_FLOWS, 5000];
   const results: Case[] = [];
   for (const kind of kinds) {
     const name = `${NAMES[kind.keyType]}${kind.configuration === NO_REPORTS ? "" : ", with reports"}`;
     const runs: PairsRun[] = [];
-    for (let run = 0; run < (quick ? 1 : 3); run++) runs.push(await pairsOnce(kind, first, flows));
+    for (let run = 0; run < (quick ? 1 : 3); run++) runs.push(await pairsOnce(kind, flows));
     results.push(
       perCpu(
         `first new flows of a process, ${name}`,
@@ -150,20 +149,16 @@ interface PairsRun {
   readonly refresh: Figures;
 }
 
-function pairsOnce(
-  kind: Pick<LoadPlan, "keyType" | "configuration">,
-  firstFlows: number,
-  flows: number,
-): Promise<PairsRun> {
-  const known = WARM_UP + firstFlows;
+function pairsOnce(kind: Pick<LoadPlan, "keyType" | "configuration">, flows: number): Promise<PairsRun> {
+  const known = WARM_UP + flows;
   const plan = { ...PINNED, ...kind, flows: known + flows };
   return onBed(plan, async (bed) => {
     await warmUp(bed);
-    const [began, first] = [await bed.read(), await all(bed, "start", WARM_UP, firstFlows)];
-    const before = await all(bed, "refresh", WARM_UP, firstFlows);
+    const [began, first] = [await bed.read(), await all(bed, "start", WARM_UP, flows)];
+    const before = await all(bed, "refresh", WARM_UP, flows);
     const setUp = await all(bed, "start", known, flows);
     const refresh = await all(bed, "refresh", known, flows);
-    await checkRouter(bed, known + firstFlows + 2 * flows);
+    await checkRouter(bed, known + 3 * flows);
     return {
       first: figures("first", began, first),
       setUp: figures("set-up", before, setUp),
