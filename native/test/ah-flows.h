@@ -29,8 +29,8 @@ static inline struct packet parsed_packet(const struct built *b) {
 static inline struct engine *table_engine(uint32_t capacity, int enforce) {
   struct engine_options options = {
       .capacity = capacity, .refusals = 16, .enforce = enforce, .hold_packets = 1, .hold_per_flow = 1};
-  int failed_queue;
-  return engine_open(&options, NULL, NULL, &failed_queue);
+  struct engine_failure failure;
+  return engine_open(&options, NULL, NULL, &failure);
 }
 
 /* HMAC-SHA-256 with a key of which every byte is `byte`. */
