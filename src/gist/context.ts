@@ -57,17 +57,8 @@ const textOf = (bytes: Uint8Array): string => bytesText(bytes, "hex");
 
 /** Key of routing state: {MRI with its direction, Session-ID, NSLPID} as one text. */
 export function stateKey(mri: Mri, sessionId: SessionId, nslpId: number): string {
-  if (mri !== last.mri || nslpId !== last.nslpId || sessionId !== last.sessionId) {
-    last.key = `${sessionId} ${nslpId} ${mriKey(mri)}`;
-    last.mri = mri;
-    last.sessionId = sessionId;
-    last.nslpId = nslpId;
-  }
-  return last.key;
+  return `${sessionId} ${nslpId} ${mriKey(mri)}`;
 }
-
-/** What is done for one message needs it several times. A text that is looked up a second time has its hash. */
-const last = { mri: undefined as Mri | undefined, sessionId: "", nslpId: -1, key: "" };
 
 /** Names a peer at one of its addresses, as associations are matched (RFC 5971 section 5.7.3). */
 export function siiHandle(identity: string, interfaceAddress: IpAddress): SiiHandle {

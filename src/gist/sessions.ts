@@ -13,7 +13,7 @@ import { type RespondingOwner, RespondingState } from "./responding.js";
 import { dataMessage, sendOver } from "./outlet.js";
 import { type Rest, type RestKind, RestingStates, type Way } from "./resting.js";
 import type { SendMessage } from "./service.js";
-import { StateTable } from "./state-table.js";
+import { keyOf, StateTable } from "./state-table.js";
 import type { Route } from "./transport/transport.js";
 import type { Mri, NetworkLayerInformation } from "./wire/messages.js";
 
@@ -227,8 +227,4 @@ export class Sessions implements QueryingOwner, RespondingOwner {
     this.#resting.put(rest);
     return true;
   }
-}
-
-function keyOf({ mri, sessionId, nslpId }: FlowSession): string {
-  return stateKey(mri, sessionId, nslpId);
 }

@@ -1,9 +1,8 @@
 import test from "ava";
 import fc from "fast-check";
 import { IpAddress } from "../base/address.js";
-import { stateKey } from "./context.js";
 import type { FlowSession } from "./flow-session.js";
-import { StateTable } from "./state-table.js";
+import { keyOf, StateTable } from "./state-table.js";
 import { mriKey, sameMri } from "./wire/mri.js";
 import { newSessionId } from "./wire/session-id.js";
 import { seededRandom } from "../base/random.js";
@@ -63,8 +62,6 @@ function copyOf(mri: Mri): Mri {
 function anew(address: IpAddress): IpAddress {
   return IpAddress.parse(address.toString());
 }
-
-const keyOf = ({ mri, sessionId, nslpId }: FlowSession): string => stateKey(mri, sessionId, nslpId);
 
 test("MRIs are the same exactly when their keys are", (t) => {
   const all = [flow, ...OTHERS];

@@ -56,6 +56,7 @@ function isOf(state: FlowSession, { nslpId, mri }: FlowSession): boolean {
   return state.nslpId === nslpId && sameMri(state.mri, mri);
 }
 
-function keyOf({ mri, sessionId, nslpId }: FlowSession): string {
+/** {@link stateKey} of a session. */
+export function keyOf({ mri, sessionId, nslpId }: FlowSession): string {
   return stateKey(mri, sessionId, nslpId);
 }
